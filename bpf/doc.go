@@ -1,0 +1,11 @@
+// Package bpf holds the kernel programs and their Go handles, nothing else.
+//
+//	steer.bpf.c  XDP: chooses the telemetry packets, stamps them, hands them to the AF_XDP sockets
+//	culvert.h    what crosses to Go; package abi says the same without importing anything
+//	steer.go     Steer: one interface's program and maps
+//
+// The compiled objects are committed, so that building the gateway needs Go alone. Attaching a program to an
+// interface is not done here but in controlplane/attach.
+package bpf
+
+//go:generate go tool bpf2go -cc clang-14 -target bpfel -tags linux steer steer.bpf.c -- -O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu

@@ -1,0 +1,385 @@
+//go:build ignore
+
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * Hook:     XDP, native or generic, one program and one set of maps per interface.
+ * Input:    any frame.
+ * Verdicts: a UDP datagram for a listener is stamped with struct meta and redirected to the AF_XDP socket of its
+ *           queue. One for a listener whose lengths lie, or whose sender is not allowed, is dropped. Everything
+ *           else passes to the kernel as it came. Each outcome is counted (enum verdict).
+ * Maps:     settings (what is live), endpoints (who listens), sources_* and tenants_* (who sends), heartbeats
+ *           (whether the worker lives), xsks (where to), verdicts (what happened).
+ *
+ * Needs nothing that Linux 6.1 lacks, and loads with CAP_BPF and CAP_NET_ADMIN alone.
+ */
+#include <linux/bpf.h>
+
+#include "culvert.h"
+#include "parse.h"
+
+/* Both generations of 64 listeners on 64 addresses each, marks included, while one replaces the other. */
+#define ENDPOINTS_MAX 16384
+/* Both generations of what a large site lists: a /24 per line, a few thousand lines. Memory goes by use. */
+#define PREFIXES_MAX 65536
+
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 1); /* the interface's queues: set at load */
+	__type(key, __u32);
+	__type(value, __u32);
+} xsks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* the interface's queues: set at load */
+	__type(key, __u32);
+	__type(value, struct heartbeat);
+} heartbeats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, ENDPOINTS_MAX);
+	__type(key, struct endpoint_key);
+	__type(value, struct endpoint);
+} endpoints SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PREFIXES_MAX);
+	__type(key, struct prefix_v4);
+	__type(value, __u32);
+} sources_v4 SEC(".maps"), tenants_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PREFIXES_MAX);
+	__type(key, struct prefix_v6);
+	__type(value, __u32);
+} sources_v6 SEC(".maps"), tenants_v6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct verdict_counts);
+} verdicts SEC(".maps");
+
+/* What parsing finds. Pointers into the packet do not outlive it: everything here is a copy. */
+struct packet {
+	struct endpoint_key to;
+	__u8 source[16]; /* IPv4 in the first 4 bytes */
+	__u32 l3_offset;
+	__u32 l4_offset;
+	__u32 l4_length;  /* of what the IP header claims behind its own headers */
+	__u32 udp_length; /* as the UDP header claims */
+	__u8 lies;   /* the IP length exceeds the frame */
+	__u8 hidden; /* the lengths leave no room for a UDP header, so that the port is not known */
+};
+
+/* All steps below return a reason to stop, or this: go on. It is what a packet gets that meets no reason. */
+#define GO_ON VERDICT_REDIRECTED
+
+/* Reads the UDP header, if the IP header leaves room for one. */
+static __always_inline void read_udp(struct cursor *c, struct packet *p)
+{
+	struct udphdr *udp = c->at;
+
+	p->l4_offset = c->offset;
+	if (p->hidden || (void *)(udp + 1) > c->end) {
+		p->hidden = 1;
+		return;
+	}
+	p->to.port = udp->dest;
+	p->udp_length = bpf_ntohs(udp->len);
+}
+
+static __always_inline int read_ipv4(struct cursor *c, struct packet *p)
+{
+	struct iphdr *ip;
+	__u32 header, total;
+	int protocol;
+
+	p->to.family = 4;
+	p->l3_offset = c->offset;
+	protocol = parse_ipv4(c, &ip);
+	if (protocol < 0)
+		return VERDICT_TRUNCATED;
+	if (ip->version != 4)
+		return VERDICT_NOT_IP;
+	if (protocol != PROTOCOL_UDP)
+		return VERDICT_NOT_UDP;
+	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
+		return VERDICT_FRAGMENT;
+
+	p->to.address[10] = 0xff;
+	p->to.address[11] = 0xff;
+	__builtin_memcpy(&p->to.address[12], &ip->daddr, 4);
+	__builtin_memcpy(p->source, &ip->saddr, 4);
+
+	header = ip->ihl * 4;
+	total = bpf_ntohs(ip->tot_len);
+	if (header < sizeof(*ip) || total < header + sizeof(struct udphdr)) {
+		p->hidden = 1;
+	} else {
+		p->l4_length = total - header;
+		p->lies = (void *)ip + total > c->end;
+		cursor_advance(c, header - sizeof(*ip));
+	}
+	read_udp(c, p);
+	return GO_ON;
+}
+
+/* Walks the extension headers up to the transport's. Returns a reason to stop, or GO_ON with UDP next. */
+static __always_inline int walk_extensions(struct cursor *c, int next)
+{
+	struct extension_header *extension;
+
+#pragma unroll
+	for (int i = 0; i < EXTENSIONS_MAX; i++) {
+		int type = next;
+
+		if (type == PROTOCOL_UDP)
+			return GO_ON;
+		if (type == PROTOCOL_FRAGMENT)
+			return VERDICT_FRAGMENT;
+		/* Hop-by-hop options stand first or make the packet invalid (RFC 8200 section 4.1). */
+		if (type == PROTOCOL_AUTHENTICATION || type == PROTOCOL_ESP || (i && type == PROTOCOL_HOP_BY_HOP))
+			return VERDICT_EXTENSION;
+		if (type != PROTOCOL_HOP_BY_HOP && type != PROTOCOL_DESTINATION && type != PROTOCOL_ROUTING)
+			return VERDICT_NOT_UDP;
+		next = parse_extension(c, &extension);
+		if (next < 0)
+			return VERDICT_TRUNCATED;
+		if (type == PROTOCOL_ROUTING && extension->segments_left)
+			return VERDICT_ROUTING;
+	}
+	return next == PROTOCOL_UDP ? GO_ON : VERDICT_EXTENSION;
+}
+
+static __always_inline int read_ipv6(struct cursor *c, struct packet *p)
+{
+	struct ipv6hdr *ip;
+	__u32 start, claimed, headers;
+	int next, reason;
+
+	p->to.family = 6;
+	p->l3_offset = c->offset;
+	next = parse_ipv6(c, &ip);
+	if (next < 0)
+		return VERDICT_TRUNCATED;
+	if (ip->version != 6)
+		return VERDICT_NOT_IP;
+	start = c->offset;
+	claimed = bpf_ntohs(ip->payload_len);
+	p->lies = (void *)(ip + 1) + claimed > c->end;
+	__builtin_memcpy(p->to.address, &ip->daddr, 16);
+	__builtin_memcpy(p->source, &ip->saddr, 16);
+
+	reason = walk_extensions(c, next);
+	if (reason != GO_ON)
+		return reason;
+	headers = c->offset - start;
+	if (claimed < headers + sizeof(struct udphdr))
+		p->hidden = 1;
+	else
+		p->l4_length = claimed - headers;
+	read_udp(c, p);
+	return GO_ON;
+}
+
+/* Reads the frame up to its UDP header. */
+static __always_inline int read_packet(struct xdp_md *ctx, __u64 control, struct packet *p)
+{
+	struct cursor c = {
+		.at = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+	};
+	__u64 mac;
+	int type;
+
+	type = parse_ethernet(&c, &mac);
+	if (type < 0)
+		return VERDICT_TRUNCATED;
+	/* Bit 0 of the first byte marks groups, and with them broadcast. */
+	if (!(mac & 1) && mac != (control & CONTROL_MAC))
+		return VERDICT_OTHER_MAC;
+	type = parse_vlans(&c, type);
+	if (type < 0)
+		return VERDICT_TRUNCATED;
+	if (type == bpf_htons(ETH_P_IP))
+		return read_ipv4(&c, p);
+	if (type == bpf_htons(ETH_P_IPV6))
+		return read_ipv6(&c, p);
+	return is_vlan(type) ? VERDICT_VLAN_DEPTH : VERDICT_NOT_IP;
+}
+
+/* Finds the listener a packet is for, and what is wrong with the packet if it is for one. */
+static __always_inline int find_endpoint(struct packet *p, struct endpoint *to)
+{
+	/* The port stayed 0 in a packet that hides it, so that it meets the mark of its address. */
+	struct endpoint *found = bpf_map_lookup_elem(&endpoints, &p->to);
+
+	if (!found)
+		return VERDICT_NOT_OURS;
+	if (p->hidden)
+		return VERDICT_MALFORMED;
+	*to = *found;
+	/* A datagram that is really sent to port 0 meets the mark, too, and is nobody's. */
+	if (to->flags & ENDPOINT_ADDRESS)
+		return VERDICT_NOT_OURS;
+	if (p->lies || p->udp_length < sizeof(struct udphdr) || p->udp_length > p->l4_length)
+		return VERDICT_MALFORMED;
+	return GO_ON;
+}
+
+static __always_inline __u32 *find_v4(void *trie, struct packet *p, __u16 listener)
+{
+	struct prefix_v4 key = {
+		.bits = PREFIX_BITS_FIXED + 32,
+		.generation = p->to.generation,
+		.listener = listener,
+	};
+
+	__builtin_memcpy(key.address, p->source, sizeof(key.address));
+	return bpf_map_lookup_elem(trie, &key);
+}
+
+static __always_inline __u32 *find_v6(void *trie, struct packet *p, __u16 listener)
+{
+	struct prefix_v6 key = {
+		.bits = PREFIX_BITS_FIXED + 128,
+		.generation = p->to.generation,
+		.listener = listener,
+	};
+
+	__builtin_memcpy(key.address, p->source, sizeof(key.address));
+	return bpf_map_lookup_elem(trie, &key);
+}
+
+static __always_inline int source_allowed(struct packet *p, struct endpoint *to)
+{
+	if (!(to->flags & ENDPOINT_SOURCES))
+		return 1;
+	if (p->to.family == 4)
+		return find_v4(&sources_v4, p, to->listener) != NULL;
+	return find_v6(&sources_v6, p, to->listener) != NULL;
+}
+
+/* The tenant of a sender that no prefix names is 0, the default one. */
+static __always_inline __u16 find_tenant(struct packet *p, struct endpoint *to)
+{
+	__u32 *tenant;
+
+	if (!(to->flags & ENDPOINT_TENANTS))
+		return 0;
+	if (p->to.family == 4)
+		tenant = find_v4(&tenants_v4, p, to->listener);
+	else
+		tenant = find_v6(&tenants_v6, p, to->listener);
+	return tenant ? *tenant : 0;
+}
+
+/* Tells whether somebody will take a frame of this queue out of its ring soon. */
+static __always_inline int check_worker(__u32 queue, __u64 now, __u64 stall_after)
+{
+	struct heartbeat *cell = bpf_map_lookup_elem(&heartbeats, &queue);
+	__u64 beat = cell ? *(volatile __u64 *)&cell->beat : 0;
+
+	if (!beat)
+		return VERDICT_UNSERVED;
+	/* Signed: a worker on another CPU may have written a moment after our clock was read. */
+	if (stall_after && (__s64)(now - beat) > (__s64)stall_after)
+		return VERDICT_STALLED;
+	return GO_ON;
+}
+
+static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct endpoint *to, __u64 now)
+{
+	__u16 tenant = find_tenant(p, to);
+	__u32 length = bpf_xdp_get_buff_len(ctx);
+	struct meta *meta;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+		return VERDICT_NO_METADATA;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 1) > (void *)(long)ctx->data)
+		return VERDICT_NO_METADATA;
+	*meta = (struct meta){
+		.magic = META_MAGIC,
+		.payload_offset = p->l4_offset + sizeof(struct udphdr),
+		.payload_length = p->udp_length - sizeof(struct udphdr),
+		.arrival = now,
+		.listener = to->listener,
+		.tenant = tenant,
+		.l3_offset = p->l3_offset,
+		.l4_offset = p->l4_offset,
+		.packet_length = length,
+		.family = p->to.family,
+	};
+	return GO_ON;
+}
+
+static __always_inline int steer(struct xdp_md *ctx, struct settings *live)
+{
+	/* Read once: the generation must not change under a packet. */
+	__u64 control = *(volatile __u64 *)&live->control;
+	struct packet p = {.to.generation = control >> CONTROL_GENERATION_SHIFT};
+	__u32 queue = ctx->rx_queue_index;
+	struct endpoint to;
+	__u64 now;
+	int reason;
+
+	if (!(control & CONTROL_REDIRECT))
+		return VERDICT_OFF;
+	reason = read_packet(ctx, control, &p);
+	if (reason != GO_ON)
+		return reason;
+	reason = find_endpoint(&p, &to);
+	if (reason != GO_ON)
+		return reason;
+	if (!source_allowed(&p, &to))
+		return VERDICT_SOURCE;
+	now = bpf_ktime_get_ns();
+	reason = check_worker(queue, now, live->stall_after);
+	if (reason != GO_ON)
+		return reason;
+	/* Asked before the stamp, so that a packet without a socket passes without metadata, as it came. */
+	if (bpf_redirect_map(&xsks, queue, XDP_PASS) != XDP_REDIRECT)
+		return VERDICT_UNSERVED;
+	return stamp(ctx, &p, &to, now);
+}
+
+SEC("xdp")
+int culvert_steer(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct settings *live = bpf_map_lookup_elem(&settings, &zero);
+	struct verdict_counts *counts = bpf_map_lookup_elem(&verdicts, &zero);
+	__u32 verdict;
+
+	/* Arrays of one entry have it; only the verifier does not know. */
+	if (!live || !counts)
+		return XDP_PASS;
+	verdict = steer(ctx, live);
+	if (verdict < VERDICTS)
+		counts->count[verdict]++;
+	if (verdict == VERDICT_REDIRECTED)
+		return XDP_REDIRECT;
+	if (verdict == VERDICT_MALFORMED || verdict == VERDICT_SOURCE)
+		return XDP_DROP;
+	return XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

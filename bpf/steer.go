@@ -1,0 +1,240 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"culvert/bpf/abi"
+)
+
+// ProgramName is the steering program's name in the kernel, by which it can be told from other people's.
+const ProgramName = "culvert_steer"
+
+// SteerConfig says what is fixed when the steering program is loaded, and what it starts with.
+type SteerConfig struct {
+	MAC [6]byte // the interface's
+	// QueuesMax is how many receive queues the interface can have, not how many it has now.
+	QueuesMax int
+	// StallAfter is how long a worker may show no life before its packets pass to the kernel (optional): 0 is
+	// for ever.
+	StallAfter time.Duration
+}
+
+// The bits of the control word, as struct settings in culvert.h has them.
+const (
+	controlMAC             = 1<<48 - 1
+	controlRedirect        = 1 << 48
+	controlGenerationShift = 56
+
+	// Word indices of struct settings.
+	controlWord    = 0
+	stallAfterWord = 1
+)
+
+// heartbeatWords is the size of struct heartbeat in words of 8 bytes: one cache line.
+const heartbeatWords = 8
+
+// Steer is the steering program and its maps, for one interface. It is not attached to anything. Its methods may
+// be called from any goroutine; none is for the hot path.
+type Steer struct {
+	objects steerObjects
+
+	mu sync.Mutex
+	// settings and beats are memory shared with the program; settings is written under mu only.
+	settings   *sharedWords
+	beats      *sharedWords
+	heartbeats []*atomic.Uint64
+	tables     *tables // what the program's tables hold
+	closed     bool
+}
+
+// LoadSteer loads the program with fresh maps: no listeners, no sockets, redirect off. It needs CAP_BPF and
+// CAP_NET_ADMIN.
+func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
+	if cfg.QueuesMax < 1 {
+		return nil, fmt.Errorf("load %s: an interface has at least one queue, got %d", ProgramName, cfg.QueuesMax)
+	}
+	if cfg.StallAfter < 0 {
+		return nil, fmt.Errorf("load %s: stall limit %v is negative", ProgramName, cfg.StallAfter)
+	}
+	spec, err := loadSteer()
+	if err != nil {
+		return nil, fmt.Errorf("read %s's object: %w", ProgramName, err)
+	}
+	spec.Maps["xsks"].MaxEntries = uint32(cfg.QueuesMax)
+	spec.Maps["heartbeats"].MaxEntries = uint32(cfg.QueuesMax)
+
+	s := &Steer{}
+	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
+		return nil, fmt.Errorf("load %s: %w", ProgramName, err)
+	}
+	defer func() {
+		if err != nil {
+			s.objects.Close()
+		}
+	}()
+	if s.settings, err = mapWords(s.objects.Settings); err != nil {
+		return nil, fmt.Errorf("map %s's settings: %w", ProgramName, err)
+	}
+	defer func() {
+		if err != nil {
+			s.settings.unmap()
+		}
+	}()
+	if s.beats, err = mapWords(s.objects.Heartbeats); err != nil {
+		return nil, fmt.Errorf("map %s's heartbeats: %w", ProgramName, err)
+	}
+	s.heartbeats = make([]*atomic.Uint64, cfg.QueuesMax)
+	for queue := range s.heartbeats {
+		s.heartbeats[queue] = &s.beats.words[queue*heartbeatWords]
+	}
+	s.tables = &tables{objects: &s.objects}
+	s.settings.words[controlWord].Store(macWord(cfg.MAC))
+	s.settings.words[stallAfterWord].Store(uint64(cfg.StallAfter))
+	return s, nil
+}
+
+// macWord is a MAC as the program compares it: its bytes as they lie in memory, read as a little-endian word.
+func macWord(mac [6]byte) uint64 {
+	var word [8]byte
+	copy(word[:], mac[:])
+	return binary.LittleEndian.Uint64(word[:])
+}
+
+// Program is the steering program, for attaching. It is valid until Close.
+func (s *Steer) Program() *ebpf.Program { return s.objects.CulvertSteer }
+
+// QueuesMax is for how many queues the maps have room.
+func (s *Steer) QueuesMax() int { return len(s.heartbeats) }
+
+// SetXSK gives a queue's packets to an AF_XDP socket. The socket must be bound: packets redirected to an unbound
+// one are lost. Packets flow only once the queue's heartbeat has been written, too.
+func (s *Steer) SetXSK(queue, fd int) error {
+	if err := s.checkQueue(queue); err != nil {
+		return fmt.Errorf("set socket of queue %d: %w", queue, err)
+	}
+	if err := s.objects.Xsks.Put(uint32(queue), uint32(fd)); err != nil {
+		return fmt.Errorf("set socket of queue %d: %w", queue, err)
+	}
+	return nil
+}
+
+// ClearXSK takes a queue's socket away, so that its packets pass to the kernel. A queue without a socket is fine.
+func (s *Steer) ClearXSK(queue int) error {
+	if err := s.checkQueue(queue); err != nil {
+		return fmt.Errorf("clear socket of queue %d: %w", queue, err)
+	}
+	err := s.objects.Xsks.Delete(uint32(queue))
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("clear socket of queue %d: %w", queue, err)
+	}
+	return nil
+}
+
+func (s *Steer) checkQueue(queue int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return os.ErrClosed
+	}
+	if queue < 0 || queue >= len(s.heartbeats) {
+		return fmt.Errorf("the maps were made for %d queues", len(s.heartbeats))
+	}
+	return nil
+}
+
+// SetRedirect switches steering on or off; off, everything passes to the kernel. Packets already in the program
+// are not waited for.
+func (s *Steer) SetRedirect(on bool) error {
+	return s.changeControl("switch steering", func(word uint64) uint64 {
+		if on {
+			return word | controlRedirect
+		}
+		return word &^ controlRedirect
+	})
+}
+
+// SetMAC tells the program the interface's new MAC.
+func (s *Steer) SetMAC(mac [6]byte) error {
+	return s.changeControl("set MAC", func(word uint64) uint64 { return word&^controlMAC | macWord(mac) })
+}
+
+func (s *Steer) changeControl(what string, change func(uint64) uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("%s: %w", what, os.ErrClosed)
+	}
+	control := &s.settings.words[controlWord]
+	control.Store(change(control.Load()))
+	return nil
+}
+
+// SetListeners replaces the listeners. The new ones take effect for all packets at one instant; until then, and
+// if an error is returned, the old ones stay as they are. So no packet of an unchanged listener is lost, and none
+// meets a mixture of old and new rules.
+func (s *Steer) SetListeners(listeners []Listener) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("set listeners: %w", os.ErrClosed)
+	}
+	control := &s.settings.words[controlWord]
+	publish := func(generation uint8) {
+		word := control.Load() &^ (0xff << controlGenerationShift)
+		control.Store(word | uint64(generation)<<controlGenerationShift)
+	}
+	if err := s.tables.replace(listeners, publish); err != nil {
+		return fmt.Errorf("set listeners: %w", err)
+	}
+	return nil
+}
+
+// Heartbeats are the cells in which each queue's worker writes CLOCK_MONOTONIC in ns, once a turn, and 0 when it
+// leaves the queue; the index is the queue. While a cell is 0, or older than StallAfter, the queue's packets pass
+// to the kernel. The cells are memory shared with the program, one cache line each. They are gone after Close:
+// the caller stops its workers first.
+func (s *Steer) Heartbeats() []*atomic.Uint64 { return s.heartbeats }
+
+// Verdicts is how many packets got each verdict since the program was loaded.
+func (s *Steer) Verdicts() (counts [abi.Verdicts]uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return counts, fmt.Errorf("read verdicts: %w", os.ErrClosed)
+	}
+	var perCPU []steerVerdictCounts
+	if err := s.objects.Verdicts.Lookup(uint32(0), &perCPU); err != nil {
+		return counts, fmt.Errorf("read verdicts: %w", err)
+	}
+	for i := range perCPU {
+		for v, n := range perCPU[i].Count {
+			counts[v] += n
+		}
+	}
+	return counts, nil
+}
+
+// Close lets go of the program and its maps. An attached program lives on in the kernel, with its maps, as long
+// as its link does. Close may be called twice.
+func (s *Steer) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.heartbeats = nil
+	err := errors.Join(s.settings.unmap(), s.beats.unmap(), s.objects.Close())
+	if err != nil {
+		return fmt.Errorf("close %s: %w", ProgramName, err)
+	}
+	return nil
+}
