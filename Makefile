@@ -1,0 +1,111 @@
+# Everything that is done with this tree by hand or by CI is a target here. `make` lists them.
+
+SHELL := /bin/bash
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+PACKAGES ?= ./...
+
+# Parameters of the targets below.
+DURATION ?= 0s
+RATE ?= 100000
+POINTS_PER_PACKET ?= 10
+SERIES ?= 1000
+FUZZTIME ?= 30s
+BENCHTIME ?= 1s
+KERNELS ?= 6.1 6.12 6.18
+QUEUES ?= 2
+
+export CGO_ENABLED := 0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## installs the distribution's packages that tests and demo need, or names them
+	@scripts/setup test demo
+
+.PHONY: build
+build: ## builds the one static binary, bin/culvert
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/culvert ./cmd/culvert
+
+.PHONY: generate
+generate: ## compiles the kernel programs and generates what is derived from Go types
+	$(GO) generate ./...
+
+.PHONY: generated
+generated: ## proves that the committed generated files are what their sources give
+	@scripts/generated
+
+.PHONY: fmt
+fmt: ## names the Go files that gofmt would change
+	@files=$$(git ls-files -co --exclude-standard -- '*.go' | xargs -r gofmt -l); \
+	  if [ -n "$$files" ]; then echo "run gofmt -w on:"; echo "$$files"; exit 1; fi
+
+.PHONY: vet
+vet: ## go vet, with and without the checks of the tag verify
+	$(GO) vet $(PACKAGES)
+	$(GO) vet -tags verify $(PACKAGES)
+
+.PHONY: tidy
+tidy: ## the house rules: imports, unsafe, sizes, names, comments, dependencies
+	$(GO) test -count=1 ./scripts/tidy
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck over all packages
+	$(GO) tool staticcheck $(PACKAGES)
+
+.PHONY: test
+test: ## sets up what the tests need and runs all of them, as root the privileged ones too
+	@scripts/setup test
+	@$(GO) run ./scripts/tally -suite test -- $(PACKAGES)
+
+.PHONY: test-race
+test-race: ## the tests under the race detector, which needs a C compiler
+	@scripts/setup race
+	@if ! command -v gcc >/dev/null; then echo "test-race: skipped: gcc is missing"; [ -z "$${CI:-}" ]; exit; fi; \
+	  $(GO) run ./scripts/tally -suite race -- $(PACKAGES)
+
+.PHONY: test-priv
+test-priv: ## the privileged tests alone; a skip is a failure
+	@scripts/setup test
+	@CULVERT_REQUIRE_PRIV=1 $(GO) run ./scripts/tally -suite priv -- $(PACKAGES)
+
+.PHONY: test-vm
+test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machine with two NUMA nodes
+	@scripts/setup vm
+	@scripts/vm/run $(KERNELS)
+
+.PHONY: fuzz
+fuzz: ## every fuzz test for FUZZTIME
+	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: ## every benchmark for BENCHTIME (1x runs each once)
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
+
+.PHONY: lab-up
+lab-up: ## two network namespaces joined by a veth pair with QUEUES queues
+	@QUEUES=$(QUEUES) scripts/lab.sh up
+
+.PHONY: lab-down
+lab-down: ## removes the lab
+	@scripts/lab.sh down
+
+.PHONY: demo
+demo: ## the whole way of a packet, live, with a real InfluxDB; DURATION RATE POINTS_PER_PACKET SERIES
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory build
+	@$(GO) build -o build/demo ./scripts/demo
+	@exec build/demo -duration $(DURATION) -rate $(RATE) -points-per-packet $(POINTS_PER_PACKET) \
+	  -series $(SERIES) -queues $(QUEUES)
+
+.PHONY: check
+check: generated fmt vet tidy staticcheck test ## all that must hold before a commit
+
+.PHONY: clean
+clean: ## removes what was built here, the virtual machines' kernels included
+	rm -rf bin build

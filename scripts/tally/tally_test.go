@@ -1,0 +1,97 @@
+package main
+
+import (
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// events is what go test -json says of one package with a pass, a skip, a failed subtest, and of one that does
+// not build.
+const events = `{"Action":"output","Package":"a","Output":"=== noise that is no event"}
+this line is no event
+{"Action":"output","Package":"a","Test":"TestGood","Output":"fine\n"}
+{"Action":"pass","Package":"a","Test":"TestGood"}
+{"Action":"output","Package":"a","Test":"TestPrivNeedy","Output":"    testenv.go:33: capability missing\n"}
+{"Action":"skip","Package":"a","Test":"TestPrivNeedy"}
+{"Action":"output","Package":"a","Test":"TestBad/case","Output":"    a_test.go:7: got 1, want 2\n"}
+{"Action":"fail","Package":"a","Test":"TestBad/case"}
+{"Action":"fail","Package":"a","Test":"TestBad"}
+{"Action":"output","Package":"a","Output":"FAIL\ta\t0.1s\n"}
+{"Action":"fail","Package":"a"}
+{"Action":"build-output","ImportPath":"b","Output":"b.go:1: no such thing\n"}
+{"Action":"build-fail","ImportPath":"b"}
+{"Action":"fail","Package":"b","FailedBuild":"b"}
+`
+
+func read(t *testing.T, skipFails bool) (*Tally, string) {
+	t.Helper()
+	var out strings.Builder
+	tally := &Tally{Out: &out, SkipFails: skipFails, Step: "tests"}
+	if err := tally.Read(strings.NewReader(events)); err != nil {
+		t.Fatal(err)
+	}
+	tally.Report()
+	return tally, out.String()
+}
+
+func TestReadCounts(t *testing.T) {
+	tally, out := read(t, false)
+	if want := (Counts{Passed: 1, Failed: 2, Skipped: 1}); tally.Counts != want {
+		t.Fatalf("got %+v, want %+v", tally.Counts, want)
+	}
+	for _, want := range []string{
+		"this line is no event", "got 1, want 2", "FAIL\ta\t0.1s", "no such thing",
+		"a TestPrivNeedy: capability missing", "b did not build (tests)", "a TestBad (tests)",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in the report:\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "fine") {
+		t.Error("the report shows what a passed test printed")
+	}
+}
+
+func TestReadCountsASkipAsFailure(t *testing.T) {
+	tally, _ := read(t, true)
+	if want := (Counts{Passed: 1, Failed: 3}); tally.Counts != want {
+		t.Fatalf("got %+v, want %+v", tally.Counts, want)
+	}
+}
+
+// A process that dies leaves tests without an end; its package's failure is counted once.
+func TestReadCountsADeadProcessOnce(t *testing.T) {
+	var out strings.Builder
+	tally := &Tally{Out: &out}
+	err := tally.Read(strings.NewReader(`{"Action":"output","Package":"a","Test":"TestX","Output":"panic: x"}
+{"Action":"fail","Package":"a"}
+`))
+	if err != nil || tally.Counts.Failed != 1 || !strings.Contains(out.String(), "panic: x") {
+		t.Fatalf("got %+v, %v, output %q", tally.Counts, err, out.String())
+	}
+}
+
+func TestAddUp(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tally")
+	for suite, counts := range map[string]Counts{"test": {Passed: 3, Skipped: 2}, "race": {Passed: 4, Failed: 1}} {
+		if err := record(file, suite, counts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum, err := addUp(file, io.Discard)
+	if err != nil || sum.String() != "7 passed, 1 failed" {
+		t.Fatalf("got %q, %v", sum, err)
+	}
+}
+
+func TestAddUpRefusesNonsense(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tally")
+	if err := record(file, "two words", Counts{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := addUp(file, io.Discard); err == nil {
+		t.Fatal("a line with a word where a number belongs was accepted")
+	}
+}
