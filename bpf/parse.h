@@ -3,8 +3,8 @@
  * Cursor helpers: each checks its bounds, moves the cursor behind the header it read, and returns the next
  * header's type, or -1 where the packet ends before the header does.
  *
- * The cursor keeps its offset beside its pointer because the difference of two packet pointers is something the
- * verifier gives only to holders of CAP_PERFMON, which steering does not need otherwise.
+ * The cursor keeps its offset beside its pointer: to the verifier the difference of two packet pointers is a number
+ * without bounds, while a sum of header lengths keeps its own.
  */
 #ifndef CULVERT_PARSE_H
 #define CULVERT_PARSE_H

@@ -10,7 +10,9 @@
  * Maps:     settings (what is live), endpoints (who listens), sources_* and tenants_* (who sends), heartbeats
  *           (whether the worker lives), xsks (where to), verdicts (what happened).
  *
- * Needs nothing that Linux 6.1 lacks, and loads with CAP_BPF and CAP_NET_ADMIN alone.
+ * Needs nothing that Linux 6.1 lacks. To load it takes CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON, because the place
+ * of the UDP header depends on lengths in the packet: without it the verifier allows no such arithmetic, and would
+ * put a speculation barrier behind every store to the stack.
  */
 #include <linux/bpf.h>
 

@@ -55,8 +55,8 @@ type Steer struct {
 	closed     bool
 }
 
-// LoadSteer loads the program with fresh maps: no listeners, no sockets, redirect off. It needs CAP_BPF and
-// CAP_NET_ADMIN.
+// LoadSteer loads the program with fresh maps: no listeners, no sockets, redirect off. It needs CAP_BPF,
+// CAP_NET_ADMIN and CAP_PERFMON (the head of steer.bpf.c says why).
 func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 	if cfg.QueuesMax < 1 {
 		return nil, fmt.Errorf("load %s: an interface has at least one queue, got %d", ProgramName, cfg.QueuesMax)
