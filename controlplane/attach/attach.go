@@ -1,0 +1,301 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"culvert/bpf"
+)
+
+// Options says what to attach to, and how.
+type Options struct {
+	Interface string
+	Mode      Mode
+	// PinDir is where `culvert attach` pins (optional): DefaultPinDir if empty.
+	PinDir string
+	// StallAfter is how long a worker may show no life before its packets pass to the kernel; 0 is for ever.
+	StallAfter time.Duration
+}
+
+// Attachment is the steering program on one interface, with redirect off until the caller switches it on. Its
+// methods may be called from any goroutine. It ends in this order, so that no packet meets a socket that is going:
+//
+//	RedirectOff → Detach → (the caller closes its sockets) → Close
+type Attachment struct {
+	name    string
+	lookout *lookout
+	state   State // at Open
+	driver  string
+	steer   *bpf.Steer
+	mode    Mode
+	adopted bool
+	refused error // why not native, in mode auto
+
+	mu   sync.Mutex
+	link link.Link // nil once detached
+	lock *os.File  // nil unless there is a pin
+	done bool
+}
+
+// Open attaches the steering program to an interface of the calling thread's network namespace, or adopts the link
+// that `culvert attach` pinned. What the user can mend comes as *Error.
+func Open(o Options) (_ *Attachment, err error) {
+	if err := checkName(o.Interface); err != nil {
+		return nil, err
+	}
+	a := &Attachment{name: o.Interface}
+	if a.lookout, err = newLookout(o.Interface); err != nil {
+		return nil, fmt.Errorf("attach %q: %w", o.Interface, err)
+	}
+	defer func() {
+		if err != nil {
+			a.lookout.close()
+		}
+	}()
+	if a.state, err = a.lookout.look(); err != nil {
+		return nil, fmt.Errorf("attach %q: %w", o.Interface, err)
+	}
+	if !a.state.Present {
+		return nil, &Error{Kind: Missing, Interface: o.Interface, Attempt: "attach",
+			Problem: "there is no such interface", Remedy: "`ip -br link` lists those there are"}
+	}
+	if err := a.checkPrivilege(); err != nil {
+		return nil, err
+	}
+	a.driver = a.lookout.driver()
+	a.steer, err = bpf.LoadSteer(bpf.SteerConfig{
+		MAC: a.state.MAC, QueuesMax: a.state.QueuesMax, StallAfter: o.StallAfter,
+	})
+	if err != nil {
+		return nil, a.explain(err)
+	}
+	defer func() {
+		if err != nil {
+			a.steer.Close()
+		}
+	}()
+	if err := a.adopt(o); err != nil {
+		return nil, err
+	}
+	if !a.adopted {
+		if err := a.attach(o.Mode); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// attach makes a link of its own, held by its descriptor.
+func (a *Attachment) attach(mode Mode) error {
+	if a.state.program.id != 0 || a.state.program.mode != 0 {
+		return a.foreign()
+	}
+	if mode != Generic {
+		err := a.tryMode(Native)
+		if err == nil || !refusedByDriver(err) {
+			return a.explain(err)
+		}
+		problem, remedy := whyNotNative(err, a.name, a.driver, a.state.MTU)
+		a.refused = &Error{Kind: Unsupported, Interface: a.name, Attempt: "attach", Problem: problem,
+			Remedy: remedy, Err: err}
+		if mode == Native {
+			return a.refused
+		}
+	}
+	err := a.tryMode(Generic)
+	if err != nil && refusedByDriver(err) {
+		return &Error{Kind: Unsupported, Interface: a.name, Attempt: "attach",
+			Problem: "the kernel refuses even generic XDP", Remedy: "use mode socket", Err: err}
+	}
+	return a.explain(err)
+}
+
+func (a *Attachment) tryMode(mode Mode) error {
+	made, err := link.AttachXDP(link.XDPOptions{
+		Program: a.steer.Program(), Interface: a.state.Index, Flags: mode.flags(),
+	})
+	if err != nil {
+		return err
+	}
+	a.link, a.mode = made, mode
+	return nil
+}
+
+// explain turns the kernel's answer into one that the user can act on.
+func (a *Attachment) explain(err error) error {
+	var rejected *ebpf.VerifierError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &rejected):
+		// The verifier says EACCES, too, and privileges would not mend it.
+	case errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST):
+		// Somebody attached between our look and our attempt: look again to name them.
+		if state, lookErr := a.lookout.look(); lookErr == nil {
+			a.state = state
+		}
+		return a.foreign()
+	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
+		return &Error{Kind: Privilege, Interface: a.name, Attempt: "attach",
+			Problem: "the kernel does not permit it",
+			Remedy:  "it takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN of the initial user namespace", Err: err}
+	case errors.Is(err, unix.ENODEV):
+		return &Error{Kind: Missing, Interface: a.name, Attempt: "attach", Problem: "the interface went away", Err: err}
+	}
+	return fmt.Errorf("attach %q: %w", a.name, err)
+}
+
+// checkPrivilege names the capabilities that are missing, because the kernel only says EPERM.
+func (a *Attachment) checkPrivilege() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return fmt.Errorf("read this process's capabilities: %w", err)
+	}
+	has := func(capability int) bool { return sets[capability/32].Effective&(1<<(capability%32)) != 0 }
+	var missing []string
+	// CAP_SYS_ADMIN includes the other two, for compatibility (linux/capability.h).
+	if !has(unix.CAP_BPF) && !has(unix.CAP_SYS_ADMIN) {
+		missing = append(missing, "CAP_BPF")
+	}
+	if !has(unix.CAP_PERFMON) && !has(unix.CAP_SYS_ADMIN) {
+		missing = append(missing, "CAP_PERFMON")
+	}
+	if !has(unix.CAP_NET_ADMIN) {
+		missing = append(missing, "CAP_NET_ADMIN")
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &Error{Kind: Privilege, Interface: a.name, Attempt: "attach",
+		Problem: "this process lacks " + strings.Join(missing, ", "),
+		Remedy:  "run as root, or grant it by AmbientCapabilities= in the unit", Err: unix.EPERM}
+}
+
+// foreign names whose program is on the interface.
+func (a *Attachment) foreign() error {
+	on := a.state.program
+	e := &Error{Kind: Foreign, Interface: a.name, Attempt: "attach",
+		Remedy: fmt.Sprintf("remove it with the tool that put it there, or `ip link set dev %s xdp off`", a.name)}
+	where := "several modes"
+	if mode, known := kernelMode(on.mode); known {
+		where = mode.String() + " mode"
+	} else if on.mode == attachedOffload {
+		where = "the NIC itself"
+	}
+	name := programName(on.id)
+	switch name {
+	case bpf.ProgramName:
+		e.Kind = Busy
+		e.Problem = fmt.Sprintf("another culvert gateway is attached (program id %d, %s)", on.id, where)
+		e.Remedy = "stop that gateway first; if it was pinned from another mount namespace, `culvert detach` there"
+	case "xdp_dispatcher":
+		e.Problem = fmt.Sprintf("libxdp's dispatcher is attached (program %q, id %d, %s)", name, on.id, where)
+		e.Remedy = fmt.Sprintf("`xdp-loader status %s` shows whose programs it runs", a.name)
+	case "":
+		e.Problem = fmt.Sprintf("another XDP program is attached (id %d, %s; its name takes CAP_SYS_ADMIN to read)",
+			on.id, where)
+	default:
+		e.Problem = fmt.Sprintf("another XDP program is attached (%q, id %d, %s)", name, on.id, where)
+	}
+	return e
+}
+
+// programName is a program's name by its id, or "" where this process may not ask or the program is gone.
+func programName(id uint32) string {
+	other, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+	if err != nil {
+		return ""
+	}
+	defer other.Close()
+	about, err := other.Info()
+	if err != nil {
+		return ""
+	}
+	return about.Name
+}
+
+// Steer is the program and its maps. It is valid until Close.
+func (a *Attachment) Steer() *bpf.Steer { return a.steer }
+
+// Mode is the effective mode: Native or Generic.
+func (a *Attachment) Mode() Mode { return a.mode }
+
+// NativeRefused says why mode auto fell back to generic; nil where it did not.
+func (a *Attachment) NativeRefused() error { return a.refused }
+
+// Adopted tells whether the link was pinned before and stays when this Attachment ends.
+func (a *Attachment) Adopted() bool { return a.adopted }
+
+// Name is the interface's name.
+func (a *Attachment) Name() string { return a.name }
+
+// Index is the interface's index.
+func (a *Attachment) Index() int { return a.state.Index }
+
+// Driver is the name of the interface's driver, or "" where it has none.
+func (a *Attachment) Driver() string { return a.driver }
+
+// MAC is the interface's address at Open. Watch reports a later one.
+func (a *Attachment) MAC() [6]byte { return a.state.MAC }
+
+// RXQueues is how many receive queues were in use at Open. Watch reports changes.
+func (a *Attachment) RXQueues() int { return a.state.RXQueues }
+
+// Addresses are the interface's own at Open, of both families. Watch reports changes.
+func (a *Attachment) Addresses() []netip.Addr { return a.state.Addresses }
+
+// State is how the interface was at Open.
+func (a *Attachment) State() State { return a.state }
+
+// RedirectOff makes everything pass to the kernel: the first step of the end.
+func (a *Attachment) RedirectOff() error {
+	if err := a.steer.SetRedirect(false); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("detach %q: %w", a.name, err)
+	}
+	return nil
+}
+
+// Detach takes the program off the interface, unless the link was adopted: then it stays, with redirect off. An
+// interface that went away is no error, nor is a second call.
+func (a *Attachment) Detach() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.link == nil {
+		return nil
+	}
+	// Nothing else holds a link that is not pinned: closing it detaches before it returns.
+	err := a.link.Close()
+	a.link = nil
+	if err != nil {
+		return fmt.Errorf("detach %q: %w", a.name, err)
+	}
+	return nil
+}
+
+// Close does what was not yet done of RedirectOff and Detach, and lets go of the program, its maps and the pin's
+// lock. Close may be called twice.
+func (a *Attachment) Close() error {
+	err := errors.Join(a.RedirectOff(), a.Detach())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.done {
+		return err
+	}
+	a.done = true
+	err = errors.Join(err, a.steer.Close())
+	if a.lock != nil {
+		err = errors.Join(err, a.lock.Close())
+	}
+	a.lookout.close()
+	return err
+}

@@ -1,0 +1,115 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// Removed is what Unpin took away.
+type Removed struct {
+	Interface string
+	Path      string // of the pin
+	Program   uint32 // its id; 0 where nothing was attached any more
+	Index     int    // of the interface it was on; 0 where that is gone
+}
+
+func (r Removed) String() string {
+	if r.Program == 0 || r.Index == 0 {
+		return fmt.Sprintf("%s: removed a leftover pin (%s), nothing was attached", r.Interface, r.Path)
+	}
+	return fmt.Sprintf("%s: detached program %d from interface %d and removed its pin (%s)",
+		r.Interface, r.Program, r.Index, r.Path)
+}
+
+// anyVersion matches the directories of this and of other versions' layouts, which all name their link the same.
+var anyVersion = regexp.MustCompile(`^v[0-9]+$`)
+
+// Unpin detaches what Pin left on an interface and removes its pins, those of other versions too. It returns nothing
+// where there is nothing of ours. A gateway that is not pinned is not touched: its program goes with it. The
+// interface itself need not exist any more.
+func Unpin(pinDir, name string) ([]Removed, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	return unpin(Options{PinDir: pinDir}.pinDir(), func(found string) bool { return found == name })
+}
+
+// UnpinAll is Unpin for every interface.
+func UnpinAll(pinDir string) ([]Removed, error) {
+	return unpin(Options{PinDir: pinDir}.pinDir(), func(string) bool { return true })
+}
+
+func unpin(root string, wanted func(string) bool) (removed []Removed, err error) {
+	versions, err := os.ReadDir(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for pins: %w", err)
+	}
+	for _, version := range versions {
+		if !anyVersion.MatchString(version.Name()) {
+			continue
+		}
+		dir := filepath.Join(root, version.Name())
+		interfaces, readErr := os.ReadDir(dir)
+		err = errors.Join(err, readErr)
+		for _, entry := range interfaces {
+			if !wanted(entry.Name()) {
+				continue
+			}
+			one, oneErr := unpinOne(filepath.Join(dir, entry.Name()), entry.Name())
+			err = errors.Join(err, oneErr)
+			if oneErr == nil {
+				removed = append(removed, one)
+			}
+		}
+		removeEmpty(dir)
+	}
+	removeEmpty(root)
+	return removed, err
+}
+
+// removeEmpty tidies up behind the last pin. A directory that is still needed refuses by itself.
+func removeEmpty(dir string) { _ = os.Remove(dir) }
+
+func unpinOne(dir, name string) (removed Removed, err error) {
+	removed = Removed{Interface: name, Path: filepath.Join(dir, pinnedLink)}
+	lock, err := lockDir(dir, name)
+	if err != nil {
+		return removed, err
+	}
+	defer lock.Close()
+	pinned, err := link.LoadPinnedLink(removed.Path, nil)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // A crash between making the directory and pinning.
+	case err != nil:
+		return removed, fmt.Errorf("detach %q: %w", name, err)
+	default:
+		defer pinned.Close()
+		about, err := pinned.Info()
+		if err != nil {
+			return removed, fmt.Errorf("detach %q: %w", name, err)
+		}
+		if about.XDP() == nil {
+			return removed, fmt.Errorf("detach %q: %s is not an XDP link, and not ours", name, removed.Path)
+		}
+		removed.Program, removed.Index = uint32(about.Program), int(about.XDP().Ifindex)
+		if err := pinned.Detach(); err != nil {
+			return removed, fmt.Errorf("detach %q: %w", name, err)
+		}
+		if err := os.Remove(removed.Path); err != nil {
+			return removed, fmt.Errorf("remove pin of %q: %w", name, err)
+		}
+	}
+	if err := os.Remove(dir); err != nil {
+		return removed, fmt.Errorf("remove pin directory of %q: %w", name, err)
+	}
+	return removed, nil
+}
