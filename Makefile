@@ -66,7 +66,9 @@ test: ## sets up what the tests need and runs all of them, as root the privilege
 .PHONY: test-race
 test-race: ## the tests under the race detector, which needs a C compiler
 	@scripts/setup race
-	@if ! command -v gcc >/dev/null; then echo "test-race: skipped: gcc is missing"; [ -z "$${CI:-}" ]; exit; fi; \
+	@if ! command -v gcc >/dev/null; then \
+	    echo "test-race: skipped: gcc is missing"; [ -z "$${CI:-}" ]; exit; \
+	  fi; \
 	  $(GO) run ./scripts/tally -suite race -- $(PACKAGES)
 
 .PHONY: test-priv

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The lab: two network namespaces joined by one veth pair, so that the gateway's XDP program meets real packets
-# without touching this machine's own interfaces.
+# The lab: two network namespaces joined by one veth pair, so that the gateway's XDP program meets real
+# packets without touching this machine's own interfaces.
 #
 #   culvert-tx                         culvert-gw
 #   tx0 10.88.0.2  fd00:88::2  ──────  gw0 10.88.0.1  fd00:88::1

@@ -3,8 +3,8 @@
 //	go run ./scripts/tally -suite test -- ./...     runs one suite and ends with "N passed, N failed"
 //	go run ./scripts/tally -sum FILE                adds up what earlier runs wrote to FILE
 //
-// It shows go test's own lines for packages, the output of failed tests, and every skip with its reason. Tests
-// are counted by function, not by subtest, so that a table or a fuzz corpus counts as one. With
+// It shows go test's own lines for packages, the output of failed tests, and every skip with its reason.
+// Tests are counted by function, not by subtest, so that a table or a fuzz corpus counts as one. With
 // CULVERT_REQUIRE_PRIV=1 a skipped test is a failure. If CULVERT_TALLY names a file, each run appends its
 // counts there.
 package main

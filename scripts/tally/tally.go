@@ -86,11 +86,12 @@ func (t *Tally) take(e *event) {
 	}
 }
 
-// print keeps a test's output until the test ends. Of a package's own lines it shows those that go test itself
-// shows without -v.
+// print keeps a test's output until the test ends. Of a package's own lines it shows those that go test
+// itself shows without -v.
 func (t *Tally) print(id testID, output string) {
 	if id.test == "" {
-		if output != "PASS\n" && output != "FAIL\n" && !strings.HasPrefix(output, "testing: warning: no tests") {
+		silent := output == "PASS\n" || output == "FAIL\n" || strings.HasPrefix(output, "testing: warning: ")
+		if !silent {
 			fmt.Fprint(t.Out, output)
 		}
 		return
@@ -136,7 +137,8 @@ func (t *Tally) fail(what string) {
 	t.failed = append(t.failed, fmt.Sprintf("%s (%s)", what, t.Step))
 }
 
-// endPackage counts a package that failed although none of its tests did: it did not build, or its process died.
+// endPackage counts a package that failed although none of its tests did: it did not build, or its process
+// died.
 func (t *Tally) endPackage(e *event) {
 	if e.Action != "fail" || t.failing[e.Package] {
 		return

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// events is what go test -json says of one package with a pass, a skip, a failed subtest, and of one that does
-// not build.
+// events is what go test -json says of one package with a pass, a skip, a failed subtest, and of one that
+// does not build.
 const events = `{"Action":"output","Package":"a","Output":"=== noise that is no event"}
 this line is no event
 {"Action":"output","Package":"a","Test":"TestGood","Output":"fine\n"}
@@ -75,7 +75,8 @@ func TestReadCountsADeadProcessOnce(t *testing.T) {
 
 func TestAddUp(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tally")
-	for suite, counts := range map[string]Counts{"test": {Passed: 3, Skipped: 2}, "race": {Passed: 4, Failed: 1}} {
+	suites := map[string]Counts{"test": {Passed: 3, Skipped: 2}, "race": {Passed: 4, Failed: 1}}
+	for suite, counts := range suites {
 		if err := record(file, suite, counts); err != nil {
 			t.Fatal(err)
 		}
