@@ -217,14 +217,15 @@ func memoryNodes(root string) ([]int, error) {
 func policyRemedy(node int, err error) string {
 	switch {
 	case errors.Is(err, unix.EPERM):
-		return ": this container's seccomp filter forbids memory policies; CAP_SYS_NICE allows them in Docker's"
+		return ": a container's seccomp filter forbids memory policies; Docker's needs CAP_SYS_NICE"
 	case errors.Is(err, unix.EINVAL):
 		withMemory, err := memoryNodes("/")
 		if err != nil {
 			return ""
 		}
 		return fmt.Sprintf(": node %d has no memory or is outside of this process's cpuset; nodes %s have "+
-			"memory, Mems_allowed_list in /proc/self/status names those allowed", node, FormatList(withMemory))
+			"memory, Mems_allowed_list in /proc/self/status names those allowed",
+			node, FormatList(withMemory))
 	default:
 		return ""
 	}
