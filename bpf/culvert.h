@@ -33,8 +33,8 @@ struct meta {
 };
 
 /*
- * What became of a packet, each counted apart. The names in lower case without the prefix are the values of the
- * label "verdict".
+ * What became of a packet, each counted apart. The names in lower case without the prefix are the values of
+ * the label "verdict".
  */
 enum verdict {
 	/* Went to the AF_XDP socket of its queue. */
@@ -68,9 +68,9 @@ struct verdict_counts {
 } __attribute__((aligned(64)));
 
 /*
- * The live settings. `control` is one word so that user space changes it by one store and no packet sees half of
- * a change: bits 0–47 are the interface's MAC as it lies in memory, bit 48 switches steering on, bits 56–63 are
- * the generation of the tables that count.
+ * The live settings. `control` is one word so that user space changes it by one store and no packet sees half
+ * of a change: bits 0–47 are the interface's MAC as it lies in memory, bit 48 switches steering on, bits
+ * 56–63 are the generation of the tables that count.
  */
 struct settings {
 	__u64 control;
@@ -88,8 +88,9 @@ struct heartbeat {
 };
 
 /*
- * Where a listener listens. Every table's key begins with, or contains, the generation: a new set of listeners is
- * written beside the old one and takes effect at once when the control word names its generation.
+ * Where a listener listens. Every table's key begins with, or contains, the generation: a new set of
+ * listeners is written beside the old one and takes effect at once when the control word names its
+ * generation.
  */
 struct endpoint_key {
 	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */

@@ -8,4 +8,5 @@
 // interface is not done here but in controlplane/attach.
 package bpf
 
-//go:generate go tool bpf2go -cc clang-14 -target bpfel -tags linux steer steer.bpf.c -- -O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu
+//go:generate -command bpf go tool bpf2go -cc clang-14 -target bpfel -tags linux
+//go:generate bpf steer steer.bpf.c -- -O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu

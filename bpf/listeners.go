@@ -36,11 +36,12 @@ const (
 	prefixBitsFixed = 32
 )
 
-// tables are the program's lookup tables. Each key carries a generation, so that two sets of listeners can lie
-// side by side; the control word says which one counts.
+// tables are the program's lookup tables. Each key carries a generation, so that two sets of listeners can
+// lie side by side; the control word says which one counts.
 type tables struct {
 	objects *steerObjects
-	// live and spare are the two sets' contents: what counts, and what a failed or interrupted change left over.
+	// live and spare are the two sets' contents: what counts, and what a failed or interrupted change left
+	// over.
 	live, spare tableSet
 }
 
@@ -57,8 +58,8 @@ type prefixSet struct {
 	v6 map[steerPrefixV6]uint32
 }
 
-// replace writes the listeners as the next generation, publishes it, and clears the old one away once no packet
-// can be using it.
+// replace writes the listeners as the next generation, publishes it, and clears the old one away once no
+// packet can be using it.
 func (t *tables) replace(listeners []Listener, publish func(generation uint8)) error {
 	next, err := buildSet(listeners, t.live.generation+1)
 	if err != nil {
@@ -75,15 +76,16 @@ func (t *tables) replace(listeners []Listener, publish func(generation uint8)) e
 	publish(next.generation)
 	t.live, t.spare = next, t.live
 	waitForReaders()
-	// What cannot be deleted now is dead weight, not a failed change: the next change tries again, and says so.
+	// What cannot be deleted now is dead weight, not a failed change: the next change tries again, and says
+	// so.
 	_ = t.remove(&t.spare)
 	return nil
 }
 
 // waitForReaders returns when every packet that was in the program before has left it: a packet reads the
-// generation once and must find that generation's entries to the end. MEMBARRIER_CMD_GLOBAL waits for an RCU grace
-// period (kernel/sched/membarrier.c), and programs run under RCU. The kernel refuses it on CPUs with nohz_full;
-// there, a tenth of a second stands for it, thousands of times what a packet takes.
+// generation once and must find that generation's entries to the end. MEMBARRIER_CMD_GLOBAL waits for an RCU
+// grace period (kernel/sched/membarrier.c), and programs run under RCU. The kernel refuses it on CPUs with
+// nohz_full; there, a tenth of a second stands for it, thousands of times what a packet takes.
 func waitForReaders() {
 	const cmdGlobal = 1
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, cmdGlobal, 0, 0); errno != 0 {
@@ -128,7 +130,8 @@ func (set *tableSet) add(l *Listener) error {
 			return errors.New("an address is empty")
 		}
 		key := steerEndpointKey{
-			Address: address.As16(), Port: swap16(l.Port), Generation: set.generation, Family: family(address),
+			Address: address.As16(), Port: swap16(l.Port),
+			Generation: set.generation, Family: family(address),
 		}
 		if other, taken := set.endpoints[key]; taken && other.Listener != l.ID {
 			return fmt.Errorf("%s port %d belongs to listener %d already", address, l.Port, other.Listener)

@@ -3,8 +3,8 @@
  * Cursor helpers: each checks its bounds, moves the cursor behind the header it read, and returns the next
  * header's type, or -1 where the packet ends before the header does.
  *
- * The cursor keeps its offset beside its pointer: to the verifier the difference of two packet pointers is a number
- * without bounds, while a sum of header lengths keeps its own.
+ * The cursor keeps its offset beside its pointer: to the verifier the difference of two packet pointers is a
+ * number without bounds, while a sum of header lengths keeps its own.
  */
 #ifndef CULVERT_PARSE_H
 #define CULVERT_PARSE_H
@@ -17,7 +17,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-/* IEEE 802.1Q stacks a provider's tag on a customer's; deeper stacks are not used by anything that sends here. */
+/* IEEE 802.1Q stacks a provider's tag on a customer's; nothing that sends telemetry stacks more. */
 #define VLANS_MAX 2
 
 /*

@@ -41,8 +41,8 @@ const (
 // heartbeatWords is the size of struct heartbeat in words of 8 bytes: one cache line.
 const heartbeatWords = 8
 
-// Steer is the steering program and its maps, for one interface. It is not attached to anything. Its methods may
-// be called from any goroutine; none is for the hot path.
+// Steer is the steering program and its maps, for one interface. It is not attached to anything. Its methods
+// may be called from any goroutine; none is for the hot path.
 type Steer struct {
 	objects steerObjects
 
@@ -59,7 +59,7 @@ type Steer struct {
 // CAP_NET_ADMIN and CAP_PERFMON (the head of steer.bpf.c says why).
 func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 	if cfg.QueuesMax < 1 {
-		return nil, fmt.Errorf("load %s: an interface has at least one queue, got %d", ProgramName, cfg.QueuesMax)
+		return nil, fmt.Errorf("load %s: %d queues, an interface has at least 1", ProgramName, cfg.QueuesMax)
 	}
 	if cfg.StallAfter < 0 {
 		return nil, fmt.Errorf("load %s: stall limit %v is negative", ProgramName, cfg.StallAfter)
@@ -114,8 +114,8 @@ func (s *Steer) Program() *ebpf.Program { return s.objects.CulvertSteer }
 // QueuesMax is for how many queues the maps have room.
 func (s *Steer) QueuesMax() int { return len(s.heartbeats) }
 
-// SetXSK gives a queue's packets to an AF_XDP socket. The socket must be bound: packets redirected to an unbound
-// one are lost. Packets flow only once the queue's heartbeat has been written, too.
+// SetXSK gives a queue's packets to an AF_XDP socket. The socket must be bound: packets redirected to an
+// unbound one are lost. Packets flow only once the queue's heartbeat has been written, too.
 func (s *Steer) SetXSK(queue, fd int) error {
 	if err := s.checkQueue(queue); err != nil {
 		return fmt.Errorf("set socket of queue %d: %w", queue, err)
@@ -126,7 +126,8 @@ func (s *Steer) SetXSK(queue, fd int) error {
 	return nil
 }
 
-// ClearXSK takes a queue's socket away, so that its packets pass to the kernel. A queue without a socket is fine.
+// ClearXSK takes a queue's socket away, so that its packets pass to the kernel. A queue without a socket is
+// fine.
 func (s *Steer) ClearXSK(queue int) error {
 	if err := s.checkQueue(queue); err != nil {
 		return fmt.Errorf("clear socket of queue %d: %w", queue, err)
@@ -150,8 +151,8 @@ func (s *Steer) checkQueue(queue int) error {
 	return nil
 }
 
-// SetRedirect switches steering on or off; off, everything passes to the kernel. Packets already in the program
-// are not waited for.
+// SetRedirect switches steering on or off; off, everything passes to the kernel. Packets already in the
+// program are not waited for.
 func (s *Steer) SetRedirect(on bool) error {
 	return s.changeControl("switch steering", func(word uint64) uint64 {
 		if on {
@@ -177,9 +178,9 @@ func (s *Steer) changeControl(what string, change func(uint64) uint64) error {
 	return nil
 }
 
-// SetListeners replaces the listeners. The new ones take effect for all packets at one instant; until then, and
-// if an error is returned, the old ones stay as they are. So no packet of an unchanged listener is lost, and none
-// meets a mixture of old and new rules.
+// SetListeners replaces the listeners. The new ones take effect for all packets at one instant; until then,
+// and if an error is returned, the old ones stay as they are. So no packet of an unchanged listener is lost,
+// and none meets a mixture of old and new rules.
 func (s *Steer) SetListeners(listeners []Listener) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,10 +198,10 @@ func (s *Steer) SetListeners(listeners []Listener) error {
 	return nil
 }
 
-// Heartbeats are the cells in which each queue's worker writes CLOCK_MONOTONIC in ns, once a turn, and 0 when it
-// leaves the queue; the index is the queue. While a cell is 0, or older than StallAfter, the queue's packets pass
-// to the kernel. The cells are memory shared with the program, one cache line each. They are gone after Close:
-// the caller stops its workers first.
+// Heartbeats are the cells in which each queue's worker writes CLOCK_MONOTONIC in ns, once a turn, and 0 when
+// it leaves the queue; the index is the queue. While a cell is 0, or older than StallAfter, the queue's
+// packets pass to the kernel. The cells are memory shared with the program, one cache line each. They are
+// gone after Close: the caller stops its workers first.
 func (s *Steer) Heartbeats() []*atomic.Uint64 { return s.heartbeats }
 
 // Verdicts is how many packets got each verdict since the program was loaded.
@@ -222,8 +223,8 @@ func (s *Steer) Verdicts() (counts [abi.Verdicts]uint64, err error) {
 	return counts, nil
 }
 
-// Close lets go of the program and its maps. An attached program lives on in the kernel, with its maps, as long
-// as its link does. Close may be called twice.
+// Close lets go of the program and its maps. An attached program lives on in the kernel, with its maps, as
+// long as its link does. Close may be called twice.
 func (s *Steer) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

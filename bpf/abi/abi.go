@@ -26,9 +26,9 @@ const (
 	flagsAt         = 27
 )
 
-// Meta is what the XDP program found out about a frame. Offsets count from the frame's first byte, that of the
-// Ethernet header. The program checked them against the frame it saw; who reads a frame of a ring compares
-// PacketLength with the descriptor's length first, and may then trust the rest.
+// Meta is what the XDP program found out about a frame. Offsets count from the frame's first byte, that of
+// the Ethernet header. The program checked them against the frame it saw; who reads a frame of a ring
+// compares PacketLength with the descriptor's length first, and may then trust the rest.
 type Meta struct {
 	PayloadOffset uint16
 	PayloadLength uint16
@@ -42,8 +42,8 @@ type Meta struct {
 	Flags         uint8  // none yet
 }
 
-// ReadMeta reads the MetaSize bytes in front of a frame. It is false where they do not begin with the magic: the
-// frame was not stamped, or its stamp was read before. The Meta is a copy and stays valid.
+// ReadMeta reads the MetaSize bytes in front of a frame. It is false where they do not begin with the magic:
+// the frame was not stamped, or its stamp was read before. The Meta is a copy and stays valid.
 func ReadMeta(area []byte) (Meta, bool) {
 	if len(area) < MetaSize {
 		return Meta{}, false

@@ -1,7 +1,7 @@
 package abi
 
-// Verdict is what became of a packet in the XDP program (enum verdict in bpf/culvert.h). Its value is the index
-// of a counter and its String the value of the label "verdict".
+// Verdict is what became of a packet in the XDP program (enum verdict in bpf/culvert.h). Its value is the
+// index of a counter and its String the value of the label "verdict".
 type Verdict uint8
 
 // The verdicts, in the order of enum verdict.
