@@ -27,7 +27,8 @@ type Options struct {
 }
 
 // Attachment is the steering program on one interface, with redirect off until the caller switches it on. Its
-// methods may be called from any goroutine. It ends in this order, so that no packet meets a socket that is going:
+// methods may be called from any goroutine. It ends in this order, so that no packet meets a socket that is
+// going:
 //
 //	RedirectOff → Detach → (the caller closes its sockets) → Close
 type Attachment struct {
@@ -46,8 +47,8 @@ type Attachment struct {
 	done bool
 }
 
-// Open attaches the steering program to an interface of the calling thread's network namespace, or adopts the link
-// that `culvert attach` pinned. What the user can mend comes as *Error.
+// Open attaches the steering program to an interface of the calling thread's network namespace, or adopts the
+// link that `culvert attach` pinned. What the user can mend comes as *Error.
 func Open(o Options) (_ *Attachment, err error) {
 	if err := checkName(o.Interface); err != nil {
 		return nil, err
@@ -147,9 +148,11 @@ func (a *Attachment) explain(err error) error {
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
 		return &Error{Kind: Privilege, Interface: a.name, Attempt: "attach",
 			Problem: "the kernel does not permit it",
-			Remedy:  "it takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN of the initial user namespace", Err: err}
+			Remedy:  "it takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN of the initial user namespace",
+			Err:     err}
 	case errors.Is(err, unix.ENODEV):
-		return &Error{Kind: Missing, Interface: a.name, Attempt: "attach", Problem: "the interface went away", Err: err}
+		return &Error{Kind: Missing, Interface: a.name, Attempt: "attach",
+			Problem: "the interface went away", Err: err}
 	}
 	return fmt.Errorf("attach %q: %w", a.name, err)
 }
@@ -184,8 +187,8 @@ func (a *Attachment) checkPrivilege() error {
 // foreign names whose program is on the interface.
 func (a *Attachment) foreign() error {
 	on := a.state.program
-	e := &Error{Kind: Foreign, Interface: a.name, Attempt: "attach",
-		Remedy: fmt.Sprintf("remove it with the tool that put it there, or `ip link set dev %s xdp off`", a.name)}
+	e := &Error{Kind: Foreign, Interface: a.name, Attempt: "attach"}
+	e.Remedy = fmt.Sprintf("remove it with the tool that put it there, or `ip link set %s xdp off`", a.name)
 	where := "several modes"
 	if mode, known := kernelMode(on.mode); known {
 		where = mode.String() + " mode"
@@ -197,13 +200,13 @@ func (a *Attachment) foreign() error {
 	case bpf.ProgramName:
 		e.Kind = Busy
 		e.Problem = fmt.Sprintf("another culvert gateway is attached (program id %d, %s)", on.id, where)
-		e.Remedy = "stop that gateway first; if it was pinned from another mount namespace, `culvert detach` there"
+		e.Remedy = "stop that gateway; if it is pinned in another mount namespace, `culvert detach` there"
 	case "xdp_dispatcher":
 		e.Problem = fmt.Sprintf("libxdp's dispatcher is attached (program %q, id %d, %s)", name, on.id, where)
 		e.Remedy = fmt.Sprintf("`xdp-loader status %s` shows whose programs it runs", a.name)
 	case "":
-		e.Problem = fmt.Sprintf("another XDP program is attached (id %d, %s; its name takes CAP_SYS_ADMIN to read)",
-			on.id, where)
+		const unnamed = "another XDP program is attached (id %d, %s; to read its name takes CAP_SYS_ADMIN)"
+		e.Problem = fmt.Sprintf(unnamed, on.id, where)
 	default:
 		e.Problem = fmt.Sprintf("another XDP program is attached (%q, id %d, %s)", name, on.id, where)
 	}
@@ -265,8 +268,8 @@ func (a *Attachment) RedirectOff() error {
 	return nil
 }
 
-// Detach takes the program off the interface, unless the link was adopted: then it stays, with redirect off. An
-// interface that went away is no error, nor is a second call.
+// Detach takes the program off the interface, unless the link was adopted: then it stays, with redirect off.
+// An interface that went away is no error, nor is a second call.
 func (a *Attachment) Detach() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -282,8 +285,8 @@ func (a *Attachment) Detach() error {
 	return nil
 }
 
-// Close does what was not yet done of RedirectOff and Detach, and lets go of the program, its maps and the pin's
-// lock. Close may be called twice.
+// Close does what was not yet done of RedirectOff and Detach, and lets go of the program, its maps and the
+// pin's lock. Close may be called twice.
 func (a *Attachment) Close() error {
 	err := errors.Join(a.RedirectOff(), a.Detach())
 	a.mu.Lock()

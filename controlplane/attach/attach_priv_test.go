@@ -82,7 +82,8 @@ func TestPrivAttach(t *testing.T) {
 				want = Native
 			}
 			if a.Mode() != want || a.Adopted() || a.NativeRefused() != nil {
-				t.Errorf("asked for %s: mode %s, adopted %t, refused %v", mode, a.Mode(), a.Adopted(), a.NativeRefused())
+				t.Errorf("asked for %s: mode %s, adopted %t, refused %v",
+					mode, a.Mode(), a.Adopted(), a.NativeRefused())
 			}
 			if a.Driver() != "veth" || a.RXQueues() != 2 || a.State().QueuesMax != 2 || a.MAC() == [6]byte{} {
 				t.Errorf("driver %q, %d queues, %+v", a.Driver(), a.RXQueues(), a.State())
@@ -237,7 +238,7 @@ func TestPrivForeign(t *testing.T) {
 		defer a.Close()
 		_, err = Open(Options{Interface: name, PinDir: pins})
 		var e *Error
-		if !errors.As(err, &e) || e.Kind != Busy || !strings.Contains(err.Error(), "another culvert gateway") {
+		if !errors.As(err, &e) || e.Kind != Busy || !strings.Contains(e.Problem, "another culvert gateway") {
 			t.Errorf("a second gateway: %v", err)
 		}
 		return nil
@@ -321,7 +322,8 @@ func TestPrivPinAndAdopt(t *testing.T) {
 	}
 }
 
-// Goal: what a crash or a deleted interface leaves is cleared away, and a new interface of the same name is attached.
+// Goal: what a crash or a deleted interface leaves is cleared away, and a new interface of the same name is
+// attached.
 func TestPrivLeftovers(t *testing.T) {
 	lab, pins := testenv.NewLab(t, 1), pinDir(t)
 	o := Options{Interface: lab.GatewayInterface, PinDir: pins}
@@ -475,7 +477,8 @@ func recreate(t *testing.T, lab *testenv.Lab) {
 	})
 }
 
-// Goal: traffic for others passes while attached, and packets for a listener without a worker reach its kernel socket.
+// Goal: traffic for others passes while attached, and packets for a listener without a worker reach its
+// kernel socket.
 func TestPrivPassesToKernel(t *testing.T) {
 	lab, pins := testenv.NewLab(t, 1), pinDir(t)
 	var a *Attachment

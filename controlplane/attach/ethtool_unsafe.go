@@ -23,8 +23,8 @@ type ethtoolChannels struct {
 	countRX, countTX, countOther, countCombinedQueues uint32
 }
 
-// ethtoolRXNFC is the head of struct ethtool_rxnfc of linux/ethtool.h, which ETHTOOL_GRXRINGS fills, followed by
-// the room for the rest that the kernel may copy back.
+// ethtoolRXNFC is the head of struct ethtool_rxnfc of linux/ethtool.h, which ETHTOOL_GRXRINGS fills, followed
+// by the room for the rest that the kernel may copy back.
 type ethtoolRXNFC struct {
 	_        structs.HostLayout
 	command  uint32
@@ -62,7 +62,8 @@ func ethtool(socket int, name string, command unsafe.Pointer) error {
 		return unix.ENODEV
 	}
 	copy(request.name[:], name)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(socket), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(socket), unix.SIOCETHTOOL,
+		uintptr(unsafe.Pointer(&request)))
 	runtime.KeepAlive(command)
 	if errno != 0 {
 		return errno

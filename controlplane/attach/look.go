@@ -80,9 +80,10 @@ func (l *lookout) look() (State, error) {
 	attributes := found.Attrs()
 	// LinkByName also answers to alternative names; ethtool and the pins know only the one.
 	state := State{
-		Present: true, Index: attributes.Index, MTU: attributes.MTU, QueuesMax: max(attributes.NumRxQueues, 1),
-		Up:      attributes.Flags&net.FlagUp != 0,
-		Carrier: attributes.Flags&net.FlagUp != 0 && attributes.RawFlags&unix.IFF_LOWER_UP != 0,
+		Present: true, Index: attributes.Index, MTU: attributes.MTU,
+		QueuesMax: max(attributes.NumRxQueues, 1),
+		Up:        attributes.Flags&net.FlagUp != 0,
+		Carrier:   attributes.Flags&net.FlagUp != 0 && attributes.RawFlags&unix.IFF_LOWER_UP != 0,
 	}
 	copy(state.MAC[:], attributes.HardwareAddr)
 	if xdp := attributes.Xdp; xdp != nil && xdp.Attached {
@@ -102,7 +103,8 @@ func (l *lookout) look() (State, error) {
 }
 
 func (l *lookout) addresses(of netlink.Link) ([]netip.Addr, error) {
-	// A dump that a change interrupts is incomplete; changes come in bursts, and each try sees a later moment.
+	// A dump that a change interrupts is incomplete; changes come in bursts, and each try sees a later
+	// moment.
 	const tries = 5
 	var list []netlink.Addr
 	var err error

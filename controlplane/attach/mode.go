@@ -60,9 +60,10 @@ func (m Mode) flags() link.XDPAttachFlags {
 	return link.XDPDriverMode
 }
 
-// refusedByDriver tells an answer that means "not this way on this interface" from one that means "not now" or
-// "not you". Drivers differ: EOPNOTSUPP where there is no XDP at all, EINVAL (virtio_net, most NICs) or ERANGE
-// (veth) for the MTU, ENOSPC (veth) or ENOMEM (virtio_net) for too few queues, E2BIG on some for frame sizes.
+// refusedByDriver tells an answer that means "not this way on this interface" from one that means "not now"
+// or "not you". Drivers differ: EOPNOTSUPP where there is no XDP at all, EINVAL (virtio_net, most NICs) or
+// ERANGE (veth) for the MTU, ENOSPC (veth) or ENOMEM (virtio_net) for too few queues, E2BIG on some for frame
+// sizes.
 func refusedByDriver(err error) bool {
 	for _, errno := range []unix.Errno{
 		unix.EOPNOTSUPP, unix.EINVAL, unix.ERANGE, unix.ENOSPC, unix.ENOMEM, unix.E2BIG,
@@ -79,12 +80,13 @@ const mtuUsual = 1500
 
 // whyNotNative puts the driver's refusal into one sentence with its remedy.
 func whyNotNative(err error, name, driver string, mtu int) (problem, remedy string) {
+	size := errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) || errors.Is(err, unix.E2BIG)
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Sprintf("driver %q has no native XDP", driver), "use mode generic or socket"
-	case mtu > mtuUsual && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) || errors.Is(err, unix.E2BIG)):
-		return fmt.Sprintf("driver %q refuses native XDP, most likely because MTU %d needs more than one page a packet",
-			driver, mtu), fmt.Sprintf("`ip link set dev %s mtu %d`, or use mode generic", name, mtuUsual)
+	case mtu > mtuUsual && size:
+		const tooLarge = "driver %q refuses native XDP, most likely because MTU %d takes several pages a packet"
+		return fmt.Sprintf(tooLarge, driver, mtu), fmt.Sprintf("`ip link set dev %s mtu %d`, or use mode generic", name, mtuUsual)
 	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.ENOMEM):
 		return fmt.Sprintf("driver %q has too few queues for native XDP", driver),
 			fmt.Sprintf("change them (`ethtool -l %s`, `ethtool -L %s …`), or use mode generic", name, name)

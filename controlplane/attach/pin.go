@@ -31,8 +31,9 @@ type Pinned struct {
 	Refused   error // why mode auto did not give native; nil where it did
 }
 
-// Pin attaches the steering program and leaves it attached, with redirect off, for gateways to adopt. If it is
-// pinned already, its program is replaced by the present one. The BPF file system is mounted where it is missing.
+// Pin attaches the steering program and leaves it attached, with redirect off, for gateways to adopt. If it
+// is pinned already, its program is replaced by the present one. The BPF file system is mounted where it is
+// missing.
 func Pin(o Options) (Pinned, error) {
 	if err := checkName(o.Interface); err != nil {
 		return Pinned{}, err
@@ -110,7 +111,7 @@ func (a *Attachment) adopt(o Options) (err error) {
 	if uint32(about.Program) != a.state.program.id || int(about.XDP().Ifindex) != a.state.Index {
 		return &Error{Kind: Busy, Interface: a.name, Attempt: "attach",
 			Problem: fmt.Sprintf("%s is the pin of another interface of this name", path),
-			Remedy:  "`culvert detach` in that interface's network namespace, or use another pin directory there"}
+			Remedy:  "`culvert detach` in that one's network namespace, or use another pin directory there"}
 	}
 	mode, _ := kernelMode(a.state.program.mode)
 	if o.Mode != Auto && o.Mode != mode {
@@ -125,8 +126,8 @@ func (a *Attachment) adopt(o Options) (err error) {
 	return nil
 }
 
-// lockDir takes a pin directory for this process, until the file is closed. The error is fs.ErrNotExist where there
-// is no such directory.
+// lockDir takes a pin directory for this process, until the file is closed. The error is fs.ErrNotExist where
+// there is no such directory.
 func lockDir(dir, name string) (*os.File, error) {
 	file, err := os.Open(dir)
 	if err != nil {
@@ -155,13 +156,14 @@ func (o Options) pinPath() string {
 	return filepath.Join(o.pinDir(), pinVersion, o.Interface, pinnedLink)
 }
 
-// checkName refuses what no interface can be called (dev_valid_name, net/core/dev.c), because the name becomes a
-// part of a path.
+// checkName refuses what no interface can be called (dev_valid_name, net/core/dev.c), because the name
+// becomes a part of a path.
 func checkName(name string) error {
-	if name == "" || name == "." || name == ".." || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/: \t\n") {
-		return &Error{Kind: Missing, Interface: name, Attempt: "attach", Problem: "no interface can have this name"}
+	if name != "" && name != "." && name != ".." && len(name) < unix.IFNAMSIZ &&
+		!strings.ContainsAny(name, "/: \t\n") {
+		return nil
 	}
-	return nil
+	return &Error{Kind: Missing, Interface: name, Attempt: "find", Problem: "no interface can have this name"}
 }
 
 // mountBPFFS sees to it that pins can be made in dir.
@@ -187,7 +189,8 @@ func mountBPFFS(dir, name string) error {
 	if existing != bpffs {
 		return problem
 	}
-	if err := unix.Mount("bpf", bpffs, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount("bpf", bpffs, "bpf", flags, "mode=0700"); err != nil {
 		problem.Err = err
 		return problem
 	}

@@ -27,12 +27,13 @@ func (r Removed) String() string {
 		r.Interface, r.Program, r.Index, r.Path)
 }
 
-// anyVersion matches the directories of this and of other versions' layouts, which all name their link the same.
+// anyVersion matches the directories of this and of other versions' layouts, which all name their link the
+// same.
 var anyVersion = regexp.MustCompile(`^v[0-9]+$`)
 
-// Unpin detaches what Pin left on an interface and removes its pins, those of other versions too. It returns nothing
-// where there is nothing of ours. A gateway that is not pinned is not touched: its program goes with it. The
-// interface itself need not exist any more.
+// Unpin detaches what Pin left on an interface and removes its pins, those of other versions too. It returns
+// nothing where there is nothing of ours. A gateway that is not pinned is not touched: its program goes with
+// it. The interface itself need not exist any more.
 func Unpin(pinDir, name string) ([]Removed, error) {
 	if err := checkName(name); err != nil {
 		return nil, err

@@ -37,9 +37,9 @@ type Event struct {
 // queues changed, and messages may be lost.
 const pollEvery = time.Second
 
-// Watch reports the state of an interface, which need not exist, and every change of it, until the context ends; then
-// it closes the channel. It looks at the network namespace of the calling thread. All reports come from one
-// goroutine; a change that is undone before it is seen is not reported.
+// Watch reports the state of an interface, which need not exist, and every change of it, until the context
+// ends; then it closes the channel. It looks at the network namespace of the calling thread. All reports come
+// from one goroutine; a change that is undone before it is seen is not reported.
 func Watch(ctx context.Context, name string, report func(Event)) (<-chan struct{}, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
@@ -78,15 +78,16 @@ func Watch(ctx context.Context, name string, report func(Event)) (<-chan struct{
 	return done, nil
 }
 
-// hear turns messages into wake-ups. What they say is not read: the state is looked at as a whole, so that a lost
-// message (ENOBUFS) costs nothing.
+// hear turns messages into wake-ups. What they say is not read: the state is looked at as a whole, so that a
+// lost message (ENOBUFS) costs nothing.
 func hear(news *nl.NetlinkSocket, wake chan<- struct{}) {
 	for {
 		_, _, err := news.Receive()
 		if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.EBADF) {
 			return
 		}
-		if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+		lost := errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN)
+		if err != nil && !lost {
 			return // The poll goes on without us.
 		}
 		select {
