@@ -82,6 +82,7 @@ struct {
 struct packet {
 	struct endpoint_key to;
 	__u8 source[16]; /* IPv4 in the first 4 bytes */
+	__u32 length; /* of the whole packet */
 	__u32 l3_offset;
 	__u32 l4_offset;
 	__u32 l4_length;  /* of what the IP header claims behind its own headers */
@@ -211,6 +212,8 @@ static __always_inline int read_packet(struct xdp_md *ctx, __u64 control, struct
 	__u64 mac;
 	int type;
 
+	/* Without xdp.frags a packet is one piece. */
+	p->length = c.end - c.at;
 	type = parse_ethernet(&c, &mac);
 	if (type < 0)
 		return VERDICT_TRUNCATED;
@@ -310,7 +313,6 @@ static __always_inline int check_worker(__u32 queue, __u64 now, __u64 stall_afte
 static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct endpoint *to, __u64 now)
 {
 	__u16 tenant = find_tenant(p, to);
-	__u32 length = bpf_xdp_get_buff_len(ctx);
 	struct meta *meta;
 
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
@@ -327,7 +329,7 @@ static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct en
 		.tenant = tenant,
 		.l3_offset = p->l3_offset,
 		.l4_offset = p->l4_offset,
-		.packet_length = length,
+		.packet_length = p->length,
 		.family = p->to.family,
 	};
 	return GO_ON;

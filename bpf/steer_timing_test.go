@@ -1,35 +1,34 @@
 package bpf
 
 import (
+	"math"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
 	"culvert/bpf/abi"
+	"culvert/scripts/testenv"
 )
 
-// benchmarkSteer measures the program alone, in the kernel, by BPF_PROG_TEST_RUN. The packets it redirects
-// are given anew each time, so the figure includes what the kernel does to reset the packet.
-func benchmarkSteer(b *testing.B, s *Steer, f frame, want abi.Verdict) {
-	packet := f.bytes()
-	expect(b, s, packet, want)
-	_, perRun, err := s.Program().Benchmark(packet, 1, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	_ = perRun
+// benchmarkSteer measures the program alone, in the kernel, by BPF_PROG_TEST_RUN. Its own cost, which the
+// benchmark "harness" shows, is in every figure. It gives the same packet again and again without taking the
+// metadata off, so that a steered packet's figure lacks the last step, 32 bytes written, once the area is
+// full.
+func benchmarkSteer(b *testing.B, program *ebpf.Program, packet []byte) {
 	const repeat = 1_000_000
-	var total time.Duration
-	runs := 0
+	best := time.Duration(math.MaxInt64)
 	for b.Loop() {
-		_, each, err := s.Program().Benchmark(packet, repeat, nil)
+		_, each, err := program.Benchmark(packet, repeat, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
-		total += each
-		runs++
+		best = min(best, each)
 	}
-	b.ReportMetric(float64(total.Nanoseconds())/float64(runs), "ns/packet")
+	b.ReportMetric(float64(best.Nanoseconds()), "ns/packet")
 	b.ReportMetric(0, "ns/op")
 }
 
@@ -55,11 +54,36 @@ func BenchmarkSteer(b *testing.B) {
 		{"passed/other_port", plain, telemetry4().with(func(f *frame) { f.port = 53 }), abi.NotOurs},
 		{"dropped/malformed", plain, telemetry4().with(func(f *frame) { f.udpLength = 3 }), abi.Malformed},
 	} {
-		b.Run(c.name, func(b *testing.B) { benchmarkSteer(b, newSteer(b, c.listeners...), c.frame, c.want) })
+		b.Run(c.name, func(b *testing.B) {
+			s, packet := newSteer(b, c.listeners...), c.frame.bytes()
+			expect(b, s, packet, c.want)
+			benchmarkSteer(b, s.Program(), packet)
+		})
 	}
 	b.Run("passed/off", func(b *testing.B) {
-		s := newSteer(b, plain...)
+		s, f := newSteer(b, plain...), telemetry4()
 		check(b, s.SetRedirect(false))
-		benchmarkSteer(b, s, telemetry4(), abi.Off)
+		expect(b, s, f.bytes(), abi.Off)
+		benchmarkSteer(b, s.Program(), f.bytes())
 	})
+}
+
+// BenchmarkHarness is what the figures of BenchmarkSteer contain beside the program: a program that does
+// nothing, and one that only reads the clock, whose cost depends on the machine most.
+func BenchmarkHarness(b *testing.B) {
+	testenv.Need(b, unix.CAP_BPF, unix.CAP_NET_ADMIN)
+	pass := asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()}
+	for name, instructions := range map[string]asm.Instructions{
+		"nothing": pass, "clock": append(asm.Instructions{asm.FnKtimeGetNs.Call()}, pass...),
+	} {
+		b.Run(name, func(b *testing.B) {
+			program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+				Type: ebpf.XDP, License: "GPL", Instructions: instructions,
+			})
+			check(b, err)
+			defer program.Close()
+			f := telemetry4()
+			benchmarkSteer(b, program, f.bytes())
+		})
+	}
 }
