@@ -1,0 +1,232 @@
+package rules
+
+import (
+	"regexp"
+
+	"culvert/dataplane/point"
+)
+
+// opcode is what an instruction does. The test… instructions compare and jump in one; jumps go forward only,
+// so that every program ends.
+type opcode uint8
+
+const (
+	codeResult       opcode = iota // ends with the result a != 0
+	codeJump                       // to `to`
+	codeTestFloat                  // slot a against the float imm
+	codeTestInt                    // slot a against the integer imm
+	codeTestText                   // slot a against the string imm
+	codeTestTruth                  // slot a is a bool and true
+	codeTestHas                    // slot a is there
+	codeTest                       // register a against register b
+	codeTestRegister               // register a is a bool and true
+	codeTestList                   // register a is one of list imm
+	codeTestMatch                  // register a matches pattern imm
+	codeTestStart                  // register a starts with register b
+	codeTestEnd                    // register a ends with register b
+	codeTestContains               // register a contains register b
+	codeSlot                       // register to = slot a
+	codeConstant                   // register to = imm, of kind a
+	codeCompute                    // register to = operation imm on registers a and b
+)
+
+// instruction is one step of a rule's program, 16 bytes. mask holds the relations that make a comparison true
+// and, in jumpWhen, for which outcome a test jumps.
+type instruction struct {
+	code     opcode
+	mask     relation
+	a, b, to uint16
+	imm      uint64
+}
+
+// jumpWhen in a mask: the test jumps when it holds; else it jumps when it does not.
+const jumpWhen relation = 0x80
+
+const (
+	// registersMax bounds what an expression can hold at once: nestingMax levels take one or two each.
+	registersMax = 256
+	// programMax bounds a program, since jumps are 16 bits wide.
+	programMax = 1<<16 - 1
+)
+
+// constantArena is the arena of spans that name text of the Set, beside those of the point.
+const constantArena point.Arena = 2
+
+// emitter turns a checked tree into instructions. All rules of a Set share its slots, texts, lists and
+// patterns.
+type emitter struct {
+	set  *Set
+	code []instruction
+	over bool // more registers or instructions than there can be
+}
+
+// program is the instructions of a condition.
+func (e *emitter) program(n *node) ([]instruction, bool) {
+	e.code, e.over = nil, false
+	misses := e.test(n, false, 0)
+	e.add(instruction{code: codeResult, a: 1})
+	e.land(misses)
+	e.add(instruction{code: codeResult, a: 0})
+	return e.code, !e.over && len(e.code) <= programMax
+}
+
+func (e *emitter) add(i instruction) int {
+	e.code = append(e.code, i)
+	return len(e.code) - 1
+}
+
+// land makes jumps go to the next instruction.
+func (e *emitter) land(jumps []int) {
+	for _, j := range jumps {
+		e.code[j].to = uint16(len(e.code))
+	}
+}
+
+// jump adds a test that jumps for one outcome, to a place still open.
+func (e *emitter) jump(i instruction, when bool) []int {
+	if when {
+		i.mask |= jumpWhen
+	}
+	return []int{e.add(i)}
+}
+
+// test emits code that jumps when the condition's outcome is `when` and falls through otherwise. It returns
+// the jumps. Registers from `free` on may be used.
+func (e *emitter) test(n *node, when bool, free int) []int {
+	switch n.kind {
+	case nodeNot:
+		return e.test(n.args[0], !when, free)
+	case nodeAnd, nodeOr:
+		// The left side alone decides an && that is to fail, and an || that is to hold.
+		if (n.kind == nodeOr) == when {
+			return append(e.test(n.args[0], when, free), e.test(n.args[1], when, free)...)
+		}
+		skip := e.test(n.args[0], !when, free)
+		jumps := e.test(n.args[1], when, free)
+		e.land(skip)
+		return jumps
+	case nodeConstant:
+		if (n.value.number != 0) == when {
+			return []int{e.add(instruction{code: codeJump})}
+		}
+		return nil
+	case nodeName:
+		return e.jump(instruction{code: codeTestTruth, a: e.set.slot(n.name)}, when)
+	case nodeHas:
+		return e.jump(instruction{code: codeTestHas, a: e.set.slot(n.name)}, when)
+	case nodeCompare:
+		return e.compare(n, when, free)
+	case nodeText:
+		code := [...]opcode{
+			textStartsWith: codeTestStart, textEndsWith: codeTestEnd, textContains: codeTestContains,
+		}[n.test]
+		e.value(n.args[0], free)
+		e.value(n.args[1], free+1)
+		return e.jump(instruction{code: code, a: uint16(free), b: uint16(free + 1)}, when)
+	case nodeIn:
+		e.value(n.args[0], free)
+		list := uint64(len(e.set.lists))
+		e.set.lists = append(e.set.lists, newList(n.list))
+		return e.jump(instruction{code: codeTestList, a: uint16(free), imm: list}, when)
+	case nodeMatch:
+		e.value(n.args[0], free)
+		pattern := uint64(len(e.set.patterns))
+		e.set.patterns = append(e.set.patterns, newPattern(n.value.text))
+		i := instruction{code: codeTestMatch, a: uint16(free), imm: pattern}
+		if n.negate {
+			i.b = 1
+		}
+		return e.jump(i, when)
+	}
+	e.value(n, free)
+	return e.jump(instruction{code: codeTestRegister, a: uint16(free)}, when)
+}
+
+// compare emits a comparison: in one instruction where a name is compared with a literal.
+func (e *emitter) compare(n *node, when bool, free int) []int {
+	a, b, mask := n.args[0], n.args[1], n.mask
+	if a.kind == nodeConstant {
+		a, b, mask = b, a, mask.mirrored()
+	}
+	if a.kind == nodeName && b.kind == nodeConstant {
+		i := instruction{mask: mask, a: e.set.slot(a.name), imm: b.value.number}
+		switch b.value.kind {
+		case point.Float:
+			i.code = codeTestFloat
+			return e.jump(i, when)
+		case point.Int:
+			i.code = codeTestInt
+			return e.jump(i, when)
+		case point.String:
+			i.code, i.imm = codeTestText, uint64(e.set.text(b.value.text))
+			return e.jump(i, when)
+		}
+	}
+	e.value(a, free)
+	e.value(b, free+1)
+	return e.jump(instruction{code: codeTest, mask: mask, a: uint16(free), b: uint16(free + 1)}, when)
+}
+
+// mirrored is the relations of b to a for those of a to b.
+func (r relation) mirrored() relation { return r&equal | r&less<<2 | r&greater>>2 }
+
+// value emits code that leaves a node's value in a register. Registers behind it may be used.
+func (e *emitter) value(n *node, register int) {
+	if register+2 >= registersMax {
+		e.over = true
+		return
+	}
+	to := uint16(register)
+	switch n.kind {
+	case nodeConstant:
+		imm := n.value.number
+		if n.value.kind == point.String {
+			imm = uint64(e.set.text(n.value.text))
+		}
+		e.add(instruction{code: codeConstant, to: to, a: uint16(n.value.kind), imm: imm})
+	case nodeName:
+		e.add(instruction{code: codeSlot, to: to, a: e.set.slot(n.name)})
+	case nodeCompute:
+		i := instruction{code: codeCompute, to: to, a: to, b: to, imm: uint64(n.op)}
+		e.value(n.args[0], register)
+		if len(n.args) > 1 {
+			e.value(n.args[1], register+1)
+			i.b = to + 1
+		}
+		e.add(i)
+	default:
+		misses := e.test(n, false, register)
+		e.add(instruction{code: codeConstant, to: to, a: uint16(point.Bool), imm: 1})
+		end := e.add(instruction{code: codeJump})
+		e.land(misses)
+		e.add(instruction{code: codeConstant, to: to, a: uint16(point.Bool)})
+		e.land([]int{end})
+	}
+}
+
+// pattern is a regular expression, or the plain test that it comes down to.
+type pattern struct {
+	expression   *regexp.Regexp
+	literal      string
+	literalBytes []byte
+	whole        bool // the text must be the literal
+	start, end   bool // the text must start or end with it
+	plain        bool
+}
+
+// newPattern compiles an expression that the checker found right.
+func newPattern(source string) pattern {
+	p := pattern{expression: regexp.MustCompile(source)}
+	body := source
+	if len(body) > 0 && body[0] == '^' {
+		p.start, body = true, body[1:]
+	}
+	if len(body) > 0 && body[len(body)-1] == '$' {
+		p.end, body = true, body[:len(body)-1]
+	}
+	// Without any character that means something, the body is a literal.
+	p.plain = regexp.QuoteMeta(body) == body
+	p.whole = p.start && p.end
+	p.literal, p.literalBytes = body, []byte(body)
+	return p
+}

@@ -1,0 +1,369 @@
+package rules
+
+import (
+	"fmt"
+	"hash/fnv"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"culvert/dataplane/point"
+)
+
+const (
+	// rulesMax bounds a Set: a rule is named by 32 bits, and its state takes memory in every evaluator.
+	rulesMax = 100_000
+	// capturesMax bounds the values that go with a state change: as many as anyone reads in one message.
+	capturesMax = 24
+	// shapesMax bounds the different `by` lists of a Set.
+	shapesMax = 1<<16 - 1
+)
+
+// Compile checks and compiles groups of rules. It returns either a Set or every error that it found, in the
+// order of the files.
+func Compile(groups []Group) (*Set, []*Error) {
+	c := compiler{set: &Set{slotOf: map[name]uint16{}, textOf: map[string]point.Span{}}}
+	c.set.slot(name{kind: nameMeasurement})
+	c.set.slot(name{kind: nameTime})
+	for g := range groups {
+		for r := range groups[g].Rules {
+			c.rule(&groups[g], &groups[g].Rules[r])
+		}
+	}
+	if len(c.errs) == 0 {
+		c.limits(groups)
+	}
+	if len(c.errs) > 0 {
+		SortErrors(c.errs)
+		return nil, c.errs
+	}
+	c.plan()
+	c.set.id = contentHash(groups)
+	return c.set, nil
+}
+
+// compiler collects a Set and what is wrong with it.
+type compiler struct {
+	set  *Set
+	errs []*Error
+}
+
+func (c *compiler) fail(text *Text, offset int, hint, format string, args ...any) {
+	c.errs = append(c.errs, ErrorAt(text, offset, fmt.Sprintf(format, args...), hint))
+}
+
+func (c *compiler) failSyntax(text *Text, err *syntaxError) {
+	c.fail(text, err.offset, err.hint, "%s", err.message)
+}
+
+// limits refuses what no instruction could name.
+func (c *compiler) limits(groups []Group) {
+	s := c.set
+	if len(s.rules) > rulesMax || len(s.slots) > slotsMax || len(s.shapes) > shapesMax {
+		c.fail(&groups[0].Name, 0, "", "%d rules with %d names and %d kinds of keys are more than %d, %d and %d",
+			len(s.rules), len(s.slots), len(s.shapes), rulesMax, slotsMax, shapesMax)
+	}
+}
+
+// rule compiles one rule.
+func (c *compiler) rule(g *Group, in *Rule) {
+	before := len(c.errs)
+	r := rule{group: g.Name.Source, name: in.Alert.Source, expr: in.Expr.Source}
+	if strings.TrimSpace(in.Alert.Source) == "" {
+		c.fail(&in.Alert, 0, "", "alert has no name")
+	}
+	c.on(&r, in)
+	c.by(&r, in)
+	tree := c.expression(&in.Expr)
+	sh := &shape{series: !in.HasBy, tags: textsOf(in.By)}
+	r.labels = c.templates(in.Labels, sh)
+	r.annotations = c.templates(in.Annotations, nil)
+	for i := range in.Actions {
+		action := &in.Actions[i]
+		if action.Source == "" {
+			c.fail(action, 0, "", "action has no name")
+		}
+		r.actions, r.actionTexts = append(r.actions, action.Source), append(r.actionTexts, *action)
+	}
+	if len(c.errs) > before {
+		return
+	}
+	e := emitter{set: c.set}
+	var ok bool
+	if r.code, ok = e.program(tree); !ok {
+		c.fail(&in.Expr, 0, "split the rule", "expression is too long for one program")
+		return
+	}
+	r.shape = c.set.shapeOf(sh.series, sh.tags)
+	r.choice = c.choice(tree)
+	c.capture(&r, tree, sh)
+	r.identity = ruleIdentity(g, in)
+	c.set.rules = append(c.set.rules, r)
+}
+
+func textsOf(texts []Text) []string {
+	var out []string
+	for i := range texts {
+		out = append(out, texts[i].Source)
+	}
+	return out
+}
+
+// on checks the measurements of a rule.
+func (c *compiler) on(r *rule, in *Rule) {
+	if len(in.On) == 0 {
+		c.fail(&in.Alert, 0, `write on: and the name of a measurement`, "rule %q has no measurement", in.Alert.Source)
+	}
+	for i := range in.On {
+		on := &in.On[i]
+		switch {
+		case on.Source == "":
+			c.fail(on, 0, "", "measurement has no name")
+		case slices.Contains(r.on, on.Source):
+			c.fail(on, 0, "", "measurement %q is named twice", on.Source)
+		}
+		r.on = append(r.on, on.Source)
+	}
+	r.many = len(r.on) > 1 || len(r.on) == 1 && isGlob(r.on[0])
+}
+
+func isGlob(on string) bool { return strings.ContainsAny(on, "*?") }
+
+// by checks the tags of a rule's key.
+func (c *compiler) by(_ *rule, in *Rule) {
+	for i := range in.By {
+		by := &in.By[i]
+		if by.Source == "" {
+			c.fail(by, 0, "", "tag has no name")
+		}
+		for j := range i {
+			if in.By[j].Source == by.Source {
+				c.fail(by, 0, "", "tag %q is named twice", by.Source)
+				break
+			}
+		}
+		if rest, ok := strings.CutPrefix(by.Source, "tags."); ok {
+			c.fail(by, 0, fmt.Sprintf("did you mean %q?", rest), "by takes the names of tags alone")
+		}
+	}
+}
+
+// expression reads and checks a rule's condition.
+func (c *compiler) expression(text *Text) *node {
+	if strings.TrimSpace(text.Source) == "" {
+		c.fail(text, 0, "", "expr is empty")
+		return nil
+	}
+	tree, err := parse(text.Source)
+	if err != nil {
+		c.failSyntax(text, err)
+		return nil
+	}
+	var check checker
+	tree = check.condition(tree)
+	for _, err := range check.errs {
+		c.failSyntax(text, err)
+	}
+	return tree
+}
+
+var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+
+// templates checks labels, which name an alert and so may only hold what is of its key, or annotations, for
+// which key is nil.
+func (c *compiler) templates(pairs []Pair, key *shape) []labelTemplate {
+	var out []labelTemplate
+	for i := range pairs {
+		p := &pairs[i]
+		if !labelName.MatchString(p.Name.Source) {
+			c.fail(&p.Name, 0, "letters, digits and _ are allowed, no digit first", "bad name %q", p.Name.Source)
+		}
+		if key != nil && p.Name.Source == "alertname" {
+			c.fail(&p.Name, 0, "", "label alertname is set by the alert itself")
+		}
+		for j := range i {
+			if pairs[j].Name.Source == p.Name.Source {
+				c.fail(&p.Name, 0, "", "%q is given twice", p.Name.Source)
+				break
+			}
+		}
+		t, err := parseTemplate(p.Value.Source)
+		if err != nil {
+			c.failSyntax(&p.Value, err)
+			continue
+		}
+		if key != nil {
+			c.ofKey(t, &p.Value, key)
+		}
+		out = append(out, labelTemplate{name: p.Name.Source, text: t})
+	}
+	return out
+}
+
+// ofKey refuses labels that could change while the alert is firing: the receivers would take it for another.
+func (c *compiler) ofKey(t template, text *Text, key *shape) {
+	for _, n := range t.names() {
+		switch {
+		case n.kind == nameMeasurement:
+		case n.kind == nameTag && (key.series || slices.Contains(key.tags, n.text)):
+		case n.kind == nameTag:
+			c.fail(text, 0, fmt.Sprintf("add %q to by, or use an annotation", n.text),
+				"label uses the tag %q, which is not in by", n.text)
+		default:
+			c.fail(text, 0, "use an annotation",
+				"label uses a value that changes from point to point")
+		}
+	}
+}
+
+// choice finds a condition on a tag without which the rule is false.
+func (c *compiler) choice(n *node) choice {
+	switch {
+	case n.kind == nodeAnd:
+		if found := c.choice(n.args[0]); len(found.values) > 0 {
+			return found
+		}
+		return c.choice(n.args[1])
+	case n.kind == nodeCompare && n.mask == equal:
+		a, b := n.args[0], n.args[1]
+		if a.kind == nodeConstant {
+			a, b = b, a
+		}
+		if isTag(a) && b.kind == nodeConstant && b.value.kind == point.String && b.value.text != "" {
+			return choice{slot: c.set.slot(a.name), values: []string{b.value.text}}
+		}
+	case n.kind == nodeIn && isTag(n.args[0]):
+		ch := choice{slot: c.set.slot(n.args[0].name)}
+		for _, literal := range n.list {
+			if literal.text != "" && !slices.Contains(ch.values, literal.text) {
+				ch.values = append(ch.values, literal.text)
+			}
+		}
+		return ch
+	}
+	return choice{}
+}
+
+func isTag(n *node) bool { return n.kind == nodeName && n.name.kind == nameTag }
+
+// capture lists what goes with a state change: first what annotations show, then what the condition asks.
+func (c *compiler) capture(r *rule, tree *node, sh *shape) {
+	add := func(n name) {
+		known := n.kind == nameMeasurement || n.kind == nameTime ||
+			n.kind == nameTag && (sh.series || slices.Contains(sh.tags, n.text))
+		seen := slices.ContainsFunc(r.captures, func(c capture) bool { return c.name == n })
+		if !known && !seen && len(r.captures) < capturesMax {
+			r.captures = append(r.captures, capture{slot: c.set.slot(n), name: n})
+		}
+	}
+	for _, a := range r.annotations {
+		for _, n := range a.text.names() {
+			add(n)
+		}
+	}
+	var walk func(n *node)
+	walk = func(n *node) {
+		if n.kind == nodeName || n.kind == nodeHas {
+			add(n.name)
+		}
+		for _, arg := range n.args {
+			walk(arg)
+		}
+	}
+	walk(tree)
+}
+
+// plan makes the plans of all measurements that rules name, and the tables that find names.
+func (c *compiler) plan() {
+	s := c.set
+	byName := map[string][]uint32{}
+	var order []string
+	for i := range s.rules {
+		for _, on := range s.rules[i].on {
+			if isGlob(on) {
+				s.globs = append(s.globs, glob{pattern: on, rule: uint32(i)})
+			} else if _, ok := byName[on]; !ok {
+				byName[on] = nil
+				order = append(order, on)
+			}
+		}
+	}
+	numbers := make([]int32, len(order))
+	for i, on := range order {
+		var members []uint32
+		for r := range s.rules {
+			if s.rules[r].sees(on) {
+				members = append(members, uint32(r))
+			}
+		}
+		s.plans = append(s.plans, s.newPlan(members))
+		numbers[i] = int32(i)
+	}
+	s.measurements = newTable(order, numbers)
+	s.tagSlots, s.fieldSlots = c.slotTable(nameTag), c.slotTable(nameField)
+	s.slotOf, s.textOf = nil, nil
+}
+
+// sees tells whether a rule is for a measurement.
+func (r *rule) sees(measurement string) bool {
+	for _, on := range r.on {
+		if on == measurement || isGlob(on) && matchGlob(on, []byte(measurement)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *compiler) slotTable(kind nameKind) table {
+	var texts []string
+	var numbers []int32
+	for i, n := range c.set.slots {
+		if n.kind == kind {
+			texts, numbers = append(texts, n.text), append(numbers, int32(i))
+		}
+	}
+	return newTable(texts, numbers)
+}
+
+// ruleIdentity tells a rule from all others, the same in every run: from its group, its name, and what its
+// labels say.
+func ruleIdentity(g *Group, r *Rule) uint64 {
+	h := fnv.New64a()
+	write := func(s string) { h.Write([]byte(strconv.Itoa(len(s)) + ":" + s)) }
+	write(g.Name.Source)
+	write(r.Alert.Source)
+	for i := range r.Labels {
+		write(r.Labels[i].Name.Source)
+		write(r.Labels[i].Value.Source)
+	}
+	return h.Sum64()
+}
+
+// contentHash is a hash of all that the groups say.
+func contentHash(groups []Group) uint64 {
+	h := fnv.New64a()
+	write := func(texts ...string) {
+		h.Write([]byte(strconv.Itoa(len(texts)) + "["))
+		for _, s := range texts {
+			h.Write([]byte(strconv.Itoa(len(s)) + ":" + s))
+		}
+	}
+	for g := range groups {
+		write(groups[g].Name.Source)
+		for i := range groups[g].Rules {
+			r := &groups[g].Rules[i]
+			write(r.Alert.Source, r.Expr.Source, strconv.FormatBool(r.HasBy))
+			write(textsOf(r.On)...)
+			write(textsOf(r.By)...)
+			write(textsOf(r.Actions)...)
+			for _, pairs := range [][]Pair{r.Labels, r.Annotations} {
+				for j := range pairs {
+					write(pairs[j].Name.Source, pairs[j].Value.Source)
+				}
+				write()
+			}
+		}
+	}
+	return h.Sum64()
+}

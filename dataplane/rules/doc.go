@@ -1,0 +1,13 @@
+// Package rules is the rule language: it reads alert rules, compiles them, evaluates them on points while
+// those still lie in the receive memory, and keeps the state of every key.
+//
+//	text ─lex─▶ tokens ─parse─▶ tree ─check, fold─▶ typed tree ─emit─▶ instructions over slots      (Compile → Set)
+//	point ─measurement─▶ plan ─names─▶ slots ─run─▶ result ─key─▶ record ─▶ Handover, Transition   (Evaluator)
+//
+// A Set is immutable and shared by all workers. An Evaluator belongs to one worker and to its thread; what
+// evaluators tell each other travels as Handover values through rings that the workers own. The package reads
+// no files, sends nothing and starts nothing: rule files are read by controlplane/rulefile, alerts leave by
+// the control plane.
+//
+// handover.go describes how one key whose points arrive at several workers has one state.
+package rules

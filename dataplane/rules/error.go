@@ -1,0 +1,112 @@
+package rules
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+)
+
+// Error is one thing wrong in a rule file.
+type Error struct {
+	Position Position
+	Message  string
+	Hint     string // (optional) what was probably meant
+	Line     string // (optional) the file's line, quoted by Detail
+}
+
+// Error is one line: file:line:col: message.
+func (e *Error) Error() string {
+	text := fmt.Sprintf("%s:%d:%d: %s", e.Position.File, e.Position.Line, e.Position.Column, e.Message)
+	if e.Hint != "" {
+		text += " (" + e.Hint + ")"
+	}
+	return text
+}
+
+// Detail is Error followed by the file's line and a caret under the place.
+func (e *Error) Detail() string {
+	if e.Line == "" {
+		return e.Error()
+	}
+	var caret strings.Builder
+	column := 1
+	for _, r := range e.Line {
+		if column >= e.Position.Column {
+			break
+		}
+		// A tab is kept, so that the caret stands right however wide a tab is shown.
+		if r == '\t' {
+			caret.WriteByte('\t')
+		} else {
+			caret.WriteByte(' ')
+		}
+		column++
+	}
+	return e.Error() + "\n    " + e.Line + "\n    " + caret.String() + "^"
+}
+
+// ErrorAt is an error at one byte of a text.
+func ErrorAt(text *Text, offset int, message, hint string) *Error {
+	at := text.At(offset)
+	return &Error{Position: at, Message: message, Hint: hint, Line: text.line(at)}
+}
+
+// SortErrors brings errors into the order of the files they stand in.
+func SortErrors(errs []*Error) {
+	sort.SliceStable(errs, func(i, j int) bool {
+		a, b := errs[i].Position, errs[j].Position
+		if a.File != b.File {
+			return a.File < b.File
+		}
+		if a.Line != b.Line {
+			return a.Line < b.Line
+		}
+		return a.Column < b.Column
+	})
+}
+
+// DidYouMean is a hint that names the candidate nearest to a name, or empty if none is near.
+func DidYouMean(name string, candidates []string) string {
+	best, bestDistance := "", max(1, len(name)/3)+1
+	for _, c := range candidates {
+		if d := distance(name, c); d < bestDistance {
+			best, bestDistance = c, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("did you mean %q?", best)
+}
+
+// nameLengthMax bounds what distance compares: longer names are no slips of the pen.
+const nameLengthMax = 64
+
+// distance is the number of letters to insert, drop, change or swap with their neighbour to get from one
+// name to the other.
+func distance(from, to string) int {
+	if len(from) > nameLengthMax || len(to) > nameLengthMax {
+		return nameLengthMax
+	}
+	before := make([]int, len(to)+1)
+	row := make([]int, len(to)+1)
+	next := make([]int, len(to)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(from); i++ {
+		next[0] = i
+		for j := 1; j <= len(to); j++ {
+			change := row[j-1]
+			if from[i-1] != to[j-1] {
+				change++
+			}
+			next[j] = min(change, row[j]+1, next[j-1]+1)
+			if i > 1 && j > 1 && from[i-1] == to[j-2] && from[i-2] == to[j-1] {
+				next[j] = min(next[j], before[j-2]+1)
+			}
+		}
+		before, row, next = row, next, before
+	}
+	return row[len(to)]
+}

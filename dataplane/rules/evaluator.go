@@ -1,0 +1,289 @@
+package rules
+
+import (
+	"slices"
+
+	"culvert/dataplane/point"
+)
+
+// Config says which of several workers an Evaluator belongs to.
+type Config struct {
+	Worker  int // its place among the workers of the process
+	Workers int
+	// Owners is how many of the workers hold states: those from 0 to Owners−1. The others only hand over.
+	Owners int
+	// Seed keys the hash of keys: secret, and the same for all workers of a process.
+	Seed [2]uint64
+	// KeysMax is how many keys a rule can have firing, over all owners.
+	KeysMax int
+}
+
+const (
+	// outboxSize is how many hand-overs wait for room in the ring to one peer.
+	outboxSize = 256
+	// transitionsMax is how many state changes wait for the control plane.
+	transitionsMax = 256
+	// dirtyPerTurn bounds how many dirty keys one Tick tries.
+	dirtyPerTurn = 64
+	// refreshAfter is how long the owner of a key goes without word from a worker where it is firing, in
+	// nanoseconds.
+	refreshAfter = int64(1e9)
+	// planCacheSets of four names each remember which rules a measurement matches by patterns.
+	planCacheSets = 1024
+	// patternPlansMax bounds the plans of measurements that match by patterns only.
+	patternPlansMax = 1024
+)
+
+// RuleStats is what one evaluator counted for one rule since it was made; Firing is now.
+type RuleStats struct {
+	Firing      int    // keys that this evaluator owns and that are firing
+	Transitions uint64 // changes of state
+	Evicted     uint64 // keys that were let go, or not taken, for want of room
+	TooLong     uint64 // points that would have fired, but whose key is longer than KeyMax
+}
+
+// Evaluator evaluates the rules of a Set on one worker's points and keeps the states of the keys it owns. It
+// belongs to that worker's thread.
+type Evaluator struct {
+	set     *Set
+	config  Config
+	machine machine
+	seeds   *seeds
+	arrival int64 // of the point at hand
+
+	// The measurement of the last point and its plan, since points of one measurement come in a row.
+	lastName            []byte
+	lastPlan            int32
+	nameHash, nameCheck uint64
+	planCache           [][4]cachedPlan
+	planCacheNext       uint8
+	plans               []*plan   // the Set's, then those of patterns
+	guesses             [][]uint8 // by plan
+	matching            []uint32  // room for planOf
+
+	keys    []key // by shape
+	records records
+	recents recents
+	texts   arena
+	ownMax  int // records per rule
+	foreign int
+
+	outboxes    []queue[Handover] // by worker
+	transitions queue[Transition]
+	stats       []RuleStats
+}
+
+// cachedPlan is what a measurement that no rule names came to: −1 for no rule.
+type cachedPlan struct {
+	hash, check uint64
+	plan        int32
+}
+
+// NewEvaluator makes the evaluator of one worker. Memory for states is taken as keys begin to fire, up to
+// KeysMax; evaluating a point takes none.
+func NewEvaluator(set *Set, config Config) *Evaluator {
+	config.Workers = max(config.Workers, 1)
+	if config.Owners <= 0 || config.Owners > config.Workers {
+		config.Owners = config.Workers
+	}
+	if config.KeysMax <= 0 {
+		config.KeysMax = keysDefault
+	}
+	e := &Evaluator{
+		set: set, config: config, seeds: newSeeds(config.Seed), lastPlan: -1,
+		records: newRecords(len(set.rules)), keys: make([]key, len(set.shapes)),
+		planCache: make([][4]cachedPlan, planCacheSets), stats: make([]RuleStats, len(set.rules)),
+		// Keys are dealt out by their hash. Others' keys are at most as many as all owners hold, and twice that
+		// leaves room for what is on its way.
+		ownMax: (config.KeysMax + config.Owners - 1) / config.Owners, foreign: 2 * config.KeysMax,
+		outboxes: make([]queue[Handover], config.Workers), transitions: newQueue[Transition](transitionsMax),
+	}
+	e.machine = machine{set: set, slots: make([]slot, len(set.slots))}
+	for i := range set.plans {
+		e.addPlan(&set.plans[i])
+	}
+	if config.Workers > 1 {
+		e.recents = newRecents()
+		for i := range e.outboxes {
+			if i != config.Worker {
+				e.outboxes[i] = newQueue[Handover](outboxSize)
+			}
+		}
+	}
+	return e
+}
+
+// keysDefault is the bound where the configuration gives none.
+const keysDefault = 100_000
+
+func (e *Evaluator) addPlan(p *plan) int32 {
+	guess := make([]uint8, len(e.set.slots))
+	for i := range guess {
+		guess[i] = noGuess
+	}
+	e.plans, e.guesses = append(e.plans, p), append(e.guesses, guess)
+	return int32(len(e.plans) - 1)
+}
+
+// Eval evaluates all rules of the point's measurement, once per point. arrival is when the packet came, in
+// CLOCK_MONOTONIC nanoseconds. The point is only read.
+func (e *Evaluator) Eval(p *point.Point, arrival int64) {
+	name := p.Bytes(p.Measurement)
+	if string(name) != string(e.lastName) || len(e.lastName) == 0 {
+		e.lastPlan = e.planOf(name)
+	}
+	if e.lastPlan < 0 {
+		return
+	}
+	plan := e.plans[e.lastPlan]
+	m := &e.machine
+	m.epoch++
+	m.point, m.guess = p, e.guesses[e.lastPlan]
+	e.arrival = arrival
+	for _, r := range plan.always {
+		e.judge(r, m.run(e.set.rules[r].code))
+	}
+	for i := range plan.selects {
+		s := &plan.selects[i]
+		v := m.slot(s.slot)
+		if v.kind != point.String {
+			continue
+		}
+		if at := s.values.find(p.Bytes(point.Span(v.bits))); at >= 0 {
+			for _, r := range s.rules[at] {
+				e.judge(r, m.run(e.set.rules[r].code))
+			}
+		}
+	}
+	if len(plan.loose) > 0 {
+		e.judgeLoose(plan)
+	}
+}
+
+// judgeLoose gives the rules that were not chosen their result, where it makes a difference.
+func (e *Evaluator) judgeLoose(p *plan) {
+	if e.config.Workers > 1 {
+		for _, shape := range p.looseShapes {
+			e.key(shape)
+		}
+	}
+	for _, r := range p.loose {
+		// Chosen rules were judged before and are judged again with the same result: that changes nothing.
+		if e.records.active(r) > 0 {
+			e.judge(r, e.machine.run(e.set.rules[r].code))
+		}
+	}
+}
+
+// judge acts on a rule's result for the point at hand.
+func (e *Evaluator) judge(r uint32, result bool) {
+	if !result && e.records.active(r) == 0 {
+		if e.config.Workers > 1 {
+			e.key(e.set.rules[r].shape)
+		}
+		return
+	}
+	k := e.key(e.set.rules[r].shape)
+	if k.tooLong {
+		if result {
+			e.stats[r].TooLong++
+		}
+		return
+	}
+	at := e.records.find(r, k.hash, k.check)
+	if at == none && (!result || k.late) {
+		return
+	}
+	if int(k.owner) == e.config.Worker {
+		e.own(r, at, k, result)
+	} else {
+		e.report(r, at, k, result)
+	}
+}
+
+// planOf finds the plan for a measurement, −1 for none, and keeps its name's hash.
+func (e *Evaluator) planOf(name []byte) int32 {
+	e.lastName = append(e.lastName[:0], name...)
+	e.nameHash, e.nameCheck = e.seeds.sum(name)
+	if at := e.set.measurements.find(name); at >= 0 {
+		return int32(at)
+	}
+	if len(e.set.globs) == 0 {
+		return -1
+	}
+	set := &e.planCache[e.nameHash%planCacheSets]
+	for i := range set {
+		if set[i].hash == e.nameHash && set[i].check == e.nameCheck {
+			return set[i].plan
+		}
+	}
+	e.planCacheNext++
+	c := &set[e.planCacheNext&3]
+	*c = cachedPlan{hash: e.nameHash, check: e.nameCheck, plan: e.patternPlan(name)}
+	return c.plan
+}
+
+// patternPlan finds or makes the plan of a measurement that only patterns match. Names that match the same
+// patterns share one.
+func (e *Evaluator) patternPlan(name []byte) int32 {
+	e.matching = e.matching[:0]
+	for i := range e.set.globs {
+		g := &e.set.globs[i]
+		// Globs stand in the order of their rules, so two of one rule are neighbours.
+		if n := len(e.matching); (n == 0 || e.matching[n-1] != g.rule) && matchGlob(g.pattern, name) {
+			e.matching = append(e.matching, g.rule)
+		}
+	}
+	if len(e.matching) == 0 {
+		return -1
+	}
+	static := len(e.set.plans)
+	for i := static; i < len(e.plans); i++ {
+		if slices.Equal(e.plans[i].members, e.matching) {
+			return int32(i)
+		}
+	}
+	if len(e.plans)-static >= patternPlansMax {
+		e.plans, e.guesses = e.plans[:static], e.guesses[:static]
+		clear(e.planCache)
+	}
+	p := e.set.newPlan(slices.Clone(e.matching))
+	return e.addPlan(&p)
+}
+
+// Stats writes what was counted for each rule, in the order of Set.Rules.
+func (e *Evaluator) Stats(into []RuleStats) { copy(into, e.stats) }
+
+// queue holds what waits to be taken, oldest first, in one piece of memory.
+type queue[T any] struct {
+	slots       []T
+	first, last int
+}
+
+func newQueue[T any](size int) queue[T] { return queue[T]{slots: make([]T, size)} }
+
+func (q *queue[T]) waiting() []T { return q.slots[q.first:q.last] }
+
+// room tells whether add will give a slot. What waits is moved to the front only when that frees half of the
+// slots, so that a queue that is nearly full doesn't move it for each one.
+func (q *queue[T]) room() bool { return q.last < len(q.slots) || 2*q.first >= len(q.slots) }
+
+// add returns the next slot to be filled, or nil.
+func (q *queue[T]) add() *T {
+	if !q.room() {
+		return nil
+	}
+	if q.last == len(q.slots) {
+		q.last = copy(q.slots, q.slots[q.first:q.last])
+		q.first = 0
+	}
+	q.last++
+	return &q.slots[q.last-1]
+}
+
+func (q *queue[T]) taken(n int) {
+	q.first += n
+	if q.first == q.last {
+		q.first, q.last = 0, 0
+	}
+}

@@ -1,0 +1,78 @@
+package rules
+
+import (
+	"sort"
+	"unicode/utf8"
+)
+
+// Position is a place in a file. Line and Column count from 1, columns in characters.
+type Position struct {
+	File         string
+	Line, Column int
+}
+
+// Document is a file as it was read, so that errors can quote it.
+type Document struct {
+	Name  string
+	Lines []string
+}
+
+// Mark says that the text from Offset on stands in the file from Line and Column on.
+type Mark struct {
+	Offset       int
+	Line, Column int
+}
+
+// Text is a piece of a rule file: what it says, and where. Marks (optional) tell the places of the parts of a
+// text that does not stand in one line as it is; Document (optional) gives the lines that errors quote.
+type Text struct {
+	Source   string
+	Position Position
+	Marks    []Mark
+	Document *Document
+}
+
+// At is the place of one byte of the text.
+func (t *Text) At(offset int) Position {
+	offset = min(max(offset, 0), len(t.Source))
+	at, from := t.Position, 0
+	i := sort.Search(len(t.Marks), func(i int) bool { return t.Marks[i].Offset > offset })
+	if i > 0 {
+		mark := t.Marks[i-1]
+		at.Line, at.Column, from = mark.Line, mark.Column, mark.Offset
+	}
+	at.Column += utf8.RuneCountInString(t.Source[from:offset])
+	return at
+}
+
+// line is the file's line at a position, or the text itself where the file is not known.
+func (t *Text) line(at Position) string {
+	if t.Document != nil && at.Line >= 1 && at.Line <= len(t.Document.Lines) {
+		return t.Document.Lines[at.Line-1]
+	}
+	return ""
+}
+
+// Pair is a name and a value, as in labels and annotations.
+type Pair struct {
+	Name, Value Text
+}
+
+// Group is rules that stand together in a file.
+type Group struct {
+	Name  Text
+	Rules []Rule
+}
+
+// Rule is one alert as it is written. HasBy tells `by: []`, one state for all points, from no `by` at all, one
+// state per series.
+type Rule struct {
+	Alert       Text
+	On          []Text
+	Expr        Text
+	By          []Text
+	HasBy       bool
+	Labels      []Pair
+	Annotations []Pair
+	Actions     []Text
+}

@@ -1,0 +1,250 @@
+package rules
+
+import (
+	"slices"
+
+	"culvert/dataplane/point"
+)
+
+// Set is compiled rules. It is immutable: all workers share one, and a reload makes another.
+type Set struct {
+	id    uint64 // of the rules' whole text: evaluators of different Sets ignore each other
+	rules []rule
+
+	slots      []name
+	slotOf     map[name]uint16 // written while compiling only
+	tagSlots   table
+	fieldSlots table
+
+	texts    []byte                // the strings of all programs
+	textOf   map[string]point.Span // written while compiling only
+	lists    []list
+	patterns []pattern
+
+	shapes       []shape
+	plans        []plan // of the measurements that rules name
+	measurements table
+	globs        []glob
+}
+
+// rule is one compiled alert.
+type rule struct {
+	group, name string
+	on          []string
+	expr        string
+	code        []instruction
+	shape       uint16
+	choice      choice
+	captures    []capture
+	labels      []labelTemplate
+	annotations []labelTemplate
+	actions     []string
+	actionTexts []Text
+	identity    uint64 // of what tells this rule from others, the same in every run
+	many        bool   // the rule sees more than one measurement, so alerts name it
+}
+
+// capture is a name whose value goes with a state change.
+type capture struct {
+	slot uint16
+	name name
+}
+
+type labelTemplate struct {
+	name string
+	text template
+}
+
+// shape is what makes up a key: the measurement and the values of these tags, or all tags. Rules of one shape
+// share the key of a point.
+type shape struct {
+	series bool
+	tags   []string
+	slots  []uint16
+}
+
+// choice is a top-level condition on a tag, such as tags.machine == "m7": without it the rule is false.
+type choice struct {
+	slot   uint16
+	values []string // empty: the rule has none
+}
+
+// glob is a rule for measurements that match a pattern.
+type glob struct {
+	pattern string
+	rule    uint32
+}
+
+// plan is what to do with the points of one measurement.
+type plan struct {
+	members []uint32 // all its rules, in order
+	always  []uint32 // rules to run on every point
+	selects []selection
+	// loose are chosen by a tag that their keys lack: a point that is not chosen may belong to a key that is
+	// firing and makes the condition false.
+	loose       []uint32
+	looseShapes []uint16
+}
+
+// selection finds rules by the value of one tag.
+type selection struct {
+	slot   uint16
+	values table
+	rules  [][]uint32
+}
+
+// RuleSummary says what a rule is.
+type RuleSummary struct {
+	Group, Name string
+	On          []string
+	Expr        string
+	By          []string // nil: every series for itself
+	Actions     []string
+}
+
+// Rules lists the rules in the order in which RuleStats count them.
+func (s *Set) Rules() []RuleSummary {
+	out := make([]RuleSummary, len(s.rules))
+	for i := range s.rules {
+		r := &s.rules[i]
+		out[i] = RuleSummary{
+			Group: r.group, Name: r.name, On: slices.Clone(r.on), Expr: r.expr, Actions: slices.Clone(r.actions),
+		}
+		if shape := &s.shapes[r.shape]; !shape.series {
+			out[i].By = append([]string{}, shape.tags...)
+		}
+	}
+	return out
+}
+
+// Names are the names of the alerts, in the order of Rules.
+func (s *Set) Names() []string {
+	names := make([]string, len(s.rules))
+	for i := range s.rules {
+		names[i] = s.rules[i].name
+	}
+	return names
+}
+
+// ID is a hash of all that the rules say. Handover and Transition carry it.
+func (s *Set) ID() uint64 { return s.id }
+
+// CheckActions returns an error for every action that is not among the known notifiers.
+func (s *Set) CheckActions(known []string) []*Error {
+	var errs []*Error
+	for i := range s.rules {
+		for j, action := range s.rules[i].actions {
+			if !slices.Contains(known, action) {
+				errs = append(errs, ErrorAt(&s.rules[i].actionTexts[j], 0,
+					"unknown notifier \""+action+"\"", DidYouMean(action, known)))
+			}
+		}
+	}
+	SortErrors(errs)
+	return errs
+}
+
+// slot is the number of a name's slot, given at its first use.
+func (s *Set) slot(n name) uint16 {
+	if i, ok := s.slotOf[n]; ok {
+		return i
+	}
+	i := uint16(min(len(s.slots), slotsMax))
+	s.slots = append(s.slots, n)
+	s.slotOf[n] = i
+	return i
+}
+
+// text is the span of a string of the Set.
+func (s *Set) text(t string) point.Span {
+	if span, ok := s.textOf[t]; ok {
+		return span
+	}
+	span := point.MakeSpan(constantArena, len(s.texts), len(t))
+	s.texts = append(s.texts, t...)
+	s.textOf[t] = span
+	return span
+}
+
+// shapeOf is the number of a key's shape, given at its first use.
+func (s *Set) shapeOf(series bool, tags []string) uint16 {
+	for i := range s.shapes {
+		if s.shapes[i].series == series && slices.Equal(s.shapes[i].tags, tags) {
+			return uint16(i)
+		}
+	}
+	sh := shape{series: series, tags: tags}
+	for _, tag := range tags {
+		sh.slots = append(sh.slots, s.slot(name{kind: nameTag, text: tag}))
+	}
+	s.shapes = append(s.shapes, sh)
+	return uint16(len(s.shapes) - 1)
+}
+
+// newPlan makes the plan of these rules.
+func (s *Set) newPlan(members []uint32) plan {
+	p := plan{members: members}
+	chosen := map[uint16]map[string][]uint32{}
+	var order []uint16
+	for _, m := range members {
+		r := &s.rules[m]
+		if len(r.choice.values) == 0 {
+			p.always = append(p.always, m)
+			continue
+		}
+		byValue := chosen[r.choice.slot]
+		if byValue == nil {
+			byValue = map[string][]uint32{}
+			chosen[r.choice.slot] = byValue
+			order = append(order, r.choice.slot)
+		}
+		for _, v := range r.choice.values {
+			byValue[v] = append(byValue[v], m)
+		}
+		sh := &s.shapes[r.shape]
+		if !sh.series && !slices.Contains(sh.slots, r.choice.slot) {
+			p.loose = append(p.loose, m)
+			if !slices.Contains(p.looseShapes, r.shape) {
+				p.looseShapes = append(p.looseShapes, r.shape)
+			}
+		}
+	}
+	for _, slot := range order {
+		sel := selection{slot: slot}
+		var texts []string
+		var numbers []int32
+		for v, rules := range chosen[slot] {
+			texts, numbers = append(texts, v), append(numbers, int32(len(sel.rules)))
+			sel.rules = append(sel.rules, rules)
+		}
+		sel.values = newTable(texts, numbers)
+		p.selects = append(p.selects, sel)
+	}
+	return p
+}
+
+// matchGlob tells whether a measurement matches a pattern, in which * stands for any characters and ? for one
+// byte. It never looks at a byte of the pattern's last * twice over, so its cost is at most the product of the
+// lengths.
+func matchGlob(pattern string, text []byte) bool {
+	p, t, star, back := 0, 0, -1, 0
+	for t < len(text) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, back = p, t
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == text[t]):
+			p++
+			t++
+		case star >= 0:
+			back++
+			p, t = star+1, back
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}
