@@ -137,7 +137,7 @@ static __always_inline int read_ipv4(struct cursor *c, struct packet *p)
 		p->hidden = 1;
 	} else {
 		p->l4_length = total - header;
-		p->lies = (void *)ip + total > c->end;
+		p->lies = p->l3_offset + total > p->length;
 		cursor_advance(c, header - sizeof(*ip));
 	}
 	read_udp(c, p);
@@ -186,7 +186,7 @@ static __always_inline int read_ipv6(struct cursor *c, struct packet *p)
 		return VERDICT_NOT_IP;
 	start = c->offset;
 	claimed = bpf_ntohs(ip->payload_len);
-	p->lies = (void *)(ip + 1) + claimed > c->end;
+	p->lies = start + claimed > p->length;
 	__builtin_memcpy(p->to.address, &ip->daddr, 16);
 	__builtin_memcpy(p->source, &ip->saddr, 16);
 
