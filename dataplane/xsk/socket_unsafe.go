@@ -59,8 +59,8 @@ func getsockopt(fd, option int, value unsafe.Pointer, size uintptr) error {
 	return nil
 }
 
-// wakeReceive lets the driver look at the fill ring (xsk_recvmsg, net/xdp/xsk.c). It does not wait, so the Go
-// scheduler need not know of it.
+// wakeReceive lets the driver look at the fill ring, if it asked for that, and otherwise only says how the
+// socket is (xsk_recvmsg, net/xdp/xsk.c). It does not wait, so the Go scheduler need not know of it.
 func wakeReceive(fd int) unix.Errno {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
 	return errno

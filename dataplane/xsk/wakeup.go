@@ -35,6 +35,17 @@ func (s *Socket) wantsSend() bool {
 	return s.zeroCopy || s.tx.Held() > 0
 }
 
+// Check asks the kernel whether packets can still come: nil; ENETDOWN while the interface is down, after
+// which the socket goes on; ENXIO when the interface is gone and the socket of no use any more. It is for a
+// worker that sees nothing for a long time, since poll reports neither (xsk_poll, net/xdp/xsk.c, answers with
+// the rings alone).
+func (s *Socket) Check() error {
+	if errno := wakeReceive(s.fd); errno != 0 && errno != unix.EAGAIN && errno != unix.EBUSY {
+		return fmt.Errorf("check AF_XDP socket: %w", errno)
+	}
+	return nil
+}
+
 // NeedsWakeup tells whether the kernel asks to be told of new frames at the moment.
 func (s *Socket) NeedsWakeup() bool { return s.receives && s.fill.NeedWakeup() }
 
