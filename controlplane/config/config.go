@@ -1,0 +1,314 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// The struct tags are the schema:
+//
+//	yaml     the key
+//	enum     the values a text may have
+//	later    further values of the schema that this version refuses; "*" is every value but the default
+//	required the key has no default
+//	min, max bounds of a number or a time, both included
+//
+// The comments of the fields are the descriptions in schema.json and in docs/configuration.md.
+
+// Config is the whole file. Whoever loaded it owns it; nobody writes to it afterwards.
+type Config struct {
+	// The gateway as such.
+	Gateway Gateway `yaml:"gateway"`
+	// The network interfaces to receive on.
+	Interfaces []Interface `yaml:"interfaces" required:"true"`
+	// UDP ports that take measurements, at most 64.
+	Listeners []Listener `yaml:"listeners"`
+	// Whose data it is, by sender, at most 256. A sender that matches none belongs to the first.
+	Tenants []Tenant `yaml:"tenants"`
+	// The pinned threads that do the work, and their memory.
+	Workers Workers `yaml:"workers"`
+	// Alert rules.
+	Rules Rules `yaml:"rules"`
+	// Ways out for alerts; a rule's actions name them.
+	Notifiers []Notifier `yaml:"notifiers"`
+	// Where points are written. This version takes exactly one.
+	Sinks []Sink `yaml:"sinks" required:"true"`
+	// What waits on disk for a sink.
+	Spool Spool `yaml:"spool"`
+	// Folder for checkpoints of rule state.
+	StateDir string `yaml:"state_dir" later:"*"`
+	// What is kept of rejected packets and points.
+	Rejects Rejects `yaml:"rejects"`
+	// Measurements inside of the kernel.
+	Probes Probes `yaml:"probes"`
+	// OpenTelemetry traces of batches.
+	Traces Traces `yaml:"traces"`
+	// The HTTP interface: metrics, health, status.
+	HTTP HTTP `yaml:"http"`
+
+	// File is the path that was read.
+	File string `yaml:"-"`
+
+	positions positions
+}
+
+// Gateway is the gateway as such.
+type Gateway struct {
+	// The gateway's name in the status and in what it writes. Empty: the host's name.
+	ID string `yaml:"id"`
+}
+
+// Interface is one network interface.
+type Interface struct {
+	// The interface's name.
+	Name string `yaml:"name" required:"true"`
+	// How packets are received: the best that works, or one of these, and less is an error.
+	Mode string `yaml:"mode" enum:"auto,zerocopy,native,generic,socket"`
+	// The receive queues to serve: all, or a list such as [0, 1] or "0-3".
+	Queues Numbers `yaml:"queues"`
+	// Several sockets on one queue.
+	QueuesFanout string `yaml:"queues_fanout" enum:"none" later:"flow,packet"`
+	// Which UDP checksums are good: auto takes a sum that is not yet final on veth, virtio_net and tun only.
+	Checksum string `yaml:"checksum" enum:"auto,verify,off"`
+	// The kernel's busy polling of the sockets.
+	BusyPoll BusyPoll `yaml:"busy_poll" later:"*"`
+	// Packets go to the kernel's socket when the queue's worker shows no life for this long.
+	StallAfter time.Duration `yaml:"stall_after" min:"10ms" max:"1m"`
+}
+
+// BusyPoll is the kernel's busy polling: off, on, or {budget, usecs}.
+type BusyPoll struct {
+	On            bool
+	Budget, Usecs int
+}
+
+// Listener is one UDP port that takes measurements.
+type Listener struct {
+	// The listener's name in metrics, logs and tenants.
+	Name string `yaml:"name" required:"true"`
+	// The UDP port. No two listeners share one.
+	Port int `yaml:"port" min:"1" max:"65535"`
+	// Destination addresses: the interface's own, or a list. Multicast groups are listed.
+	Address Addresses `yaml:"address"`
+	// The codec of the packets.
+	Protocol string `yaml:"protocol" enum:"lineprotocol"`
+	// The unit of the timestamps in the packets.
+	Precision string `yaml:"precision" enum:"ns,us,ms,s"`
+	// Who may send; others are dropped by the XDP program and counted. Empty: everyone.
+	Sources []netip.Prefix `yaml:"sources"`
+	// A tag that gets the sender's address. Empty: none. Each sender makes series of its own.
+	SourceTag string `yaml:"source_tag"`
+	// Tags added to every point.
+	Tags map[string]string `yaml:"tags"`
+	// Points further in the future are counted and don't move event time.
+	MaxAhead time.Duration `yaml:"max_ahead" min:"0s"`
+}
+
+// Tenant is one owner of data.
+type Tenant struct {
+	// The tenant's name.
+	Name string `yaml:"name" required:"true"`
+	// Its senders; the longest prefix decides. Empty: whoever is in no other tenant's.
+	Sources []netip.Prefix `yaml:"sources"`
+	// The listeners it may send to, by name. Empty: all.
+	Listeners []string `yaml:"listeners"`
+	// Bounds of what it may send.
+	Limits Limits `yaml:"limits"`
+	// The sink of its points, by name. Empty: the only one.
+	Sink string `yaml:"sink"`
+}
+
+// Limits are a tenant's bounds; 0 is none.
+type Limits struct {
+	// Packets a second, limited in the XDP program.
+	PacketsPerSecond int `yaml:"packets_per_second" later:"*"`
+	// Points a second.
+	PointsPerSecond int `yaml:"points_per_second" later:"*"`
+	// Distinct series.
+	Series int `yaml:"series" later:"*"`
+	// What may come at once.
+	Burst int `yaml:"burst" later:"*"`
+}
+
+// Workers are the pinned threads.
+type Workers struct {
+	// CPUs to pin them to, such as "2-5,8"; auto leaves one of each node for all else.
+	CPUs Numbers `yaml:"cpus"`
+	// The NUMA node of CPUs and memory: the card's own, or a number.
+	NUMA Node `yaml:"numa"`
+	// Huge pages: where there are some, or only with them, or never.
+	HugePages string `yaml:"huge_pages" enum:"auto,on,off"`
+	// UMEM frames for each queue, a power of two.
+	Frames int `yaml:"frames" min:"256" max:"1048576"`
+	// Bytes of a frame: 2048 or 4096.
+	FrameSize int `yaml:"frame_size" enum:"2048,4096"`
+	// Frames taken from a queue in one turn; at most half of frames.
+	Batch int `yaml:"batch" min:"1" max:"1024"`
+	// What a worker without work does: burn its CPU, spin a while and then sleep, or sleep at once.
+	Wait string `yaml:"wait" enum:"busy,adaptive,sleep"`
+}
+
+// Rules are the alert rules.
+type Rules struct {
+	// Rule files, with wildcards; relative paths start at this file's folder.
+	Files []string `yaml:"files"`
+	// Keys that one rule keeps state for; the longest idle one makes room.
+	MaxKeys int `yaml:"max_keys" min:"1" max:"100000000"`
+	// How often rule state is saved into state_dir.
+	Checkpoint time.Duration `yaml:"checkpoint" later:"*"`
+}
+
+// Notifier is one way out for alerts.
+type Notifier struct {
+	// The name that rules give in their actions.
+	Name string `yaml:"name" required:"true"`
+	// What it is: lines in the gateway's log, HTTP POSTs, or one datagram for each change.
+	Type string `yaml:"type" required:"true" enum:"log,webhook,udp" later:"alertmanager,unix,influxdb"`
+	// Where a webhook is posted to: http:// or https://.
+	URL string `yaml:"url"`
+	// Where datagrams go: address and port.
+	Address string `yaml:"address"`
+	// How datagrams leave: by the kernel, or by the TX ring of a worker.
+	Via string `yaml:"via" enum:"kernel" later:"xdp"`
+	// Notifications of one rule in one second; more are counted and not sent. 0: no limit.
+	Limit int `yaml:"limit" min:"0" max:"1000000"`
+}
+
+// Sink is one database.
+type Sink struct {
+	// The sink's name in metrics and tenants.
+	Name string `yaml:"name" required:"true"`
+	// What it is.
+	Type string `yaml:"type" enum:"influxdb"`
+	// Its addresses: http://host:port. This version takes exactly one.
+	URLs []string `yaml:"urls" required:"true"`
+	// The version of its write API. 0: 2 where there is a bucket, else 1.
+	Version int `yaml:"version" enum:"0,1,2,3"`
+	// The database, for versions 1 and 3.
+	Database string `yaml:"database"`
+	// The organisation, for version 2.
+	Org string `yaml:"org"`
+	// The bucket, for version 2.
+	Bucket string `yaml:"bucket"`
+	// A file that holds the token; version 2 needs one. The token itself never stands in this file.
+	TokenFile string `yaml:"token_file"`
+	// Certificates for https.
+	TLS TLS `yaml:"tls"`
+	// Compresses the bodies.
+	Gzip bool `yaml:"gzip" later:"*"`
+	// Connections of each worker.
+	Connections int `yaml:"connections" min:"1" max:"64"`
+	// Whether a retry may overtake a newer write of the same series.
+	Order string `yaml:"order" enum:"none" later:"series"`
+	// What becomes of unsigned integers (42u), which InfluxDB 1.x refuses.
+	Uint string `yaml:"uint" enum:"keep,int,float"`
+	// How points are shared out among several urls.
+	Routing string `yaml:"routing" enum:"hash" later:"load_aware,replicate,failover"`
+	// What becomes of the spool of a URL that a reload removes.
+	OnRemove string `yaml:"on_remove" enum:"rehash" later:"drain,keep"`
+	// When a batch is full or old enough.
+	Batch Batch `yaml:"batch"`
+	// A request that takes longer failed.
+	Timeout time.Duration `yaml:"timeout" min:"10ms" max:"10m"`
+	// How often and when a failed request is made again.
+	Retry Retry `yaml:"retry"`
+	// A point older than this is dropped. 0: never.
+	TTL time.Duration `yaml:"ttl" later:"*"`
+}
+
+// TLS names the files of https.
+type TLS struct {
+	// Certificates to trust instead of the system's.
+	CAFile string `yaml:"ca_file" later:"*"`
+	// The gateway's own certificate.
+	CertFile string `yaml:"cert_file" later:"*"`
+	// Its key.
+	KeyFile string `yaml:"key_file" later:"*"`
+}
+
+// Batch says when a batch is sealed.
+type Batch struct {
+	// Bytes it holds at most.
+	Bytes Size `yaml:"bytes" min:"16KiB" max:"64MiB"`
+	// Points it holds at most.
+	Points int `yaml:"points" min:"1" max:"1000000"`
+	// Age of its first point at which it is sealed while a connection is idle.
+	Linger time.Duration `yaml:"linger" min:"0s" max:"10s"`
+	// Age at which it is sealed in any case.
+	Age time.Duration `yaml:"age" min:"1us" max:"1m"`
+}
+
+// Retry says how often and when a failed request is made again.
+type Retry struct {
+	// Attempts in all; after them the batch is dropped as undelivered.
+	Attempts int `yaml:"attempts" min:"1" max:"1000"`
+	// The wait after the first failure; each further one is twice as long.
+	First time.Duration `yaml:"first" min:"1ms" max:"1m"`
+	// The longest wait.
+	Max time.Duration `yaml:"max" min:"1ms" max:"1h"`
+	// How much a wait varies either way, so that gateways don't come back all at once.
+	Jitter Percent `yaml:"jitter"`
+}
+
+// Spool is what waits on disk.
+type Spool struct {
+	// Its folder.
+	Dir string `yaml:"dir" later:"*"`
+	// When batches go to disk.
+	Mode string `yaml:"mode" enum:"on_failure" later:"always"`
+	// Size of one file.
+	Segment Size `yaml:"segment" later:"*"`
+	// Size of all files.
+	Max Size `yaml:"max" later:"*"`
+	// How often what was written is forced to disk.
+	Sync time.Duration `yaml:"sync" later:"*"`
+	// Compression of the records.
+	Compression string `yaml:"compression" enum:"snappy" later:"none,zstd"`
+	// What gives way when it is full.
+	WhenFull string `yaml:"when_full" enum:"drop_oldest" later:"drop_newest"`
+}
+
+// Rejects is what is kept of rejected packets and points.
+type Rejects struct {
+	// How many are kept in memory.
+	Keep int `yaml:"keep" later:"*"`
+	// A folder to keep them in. Empty: none.
+	Dir string `yaml:"dir" later:"*"`
+}
+
+// Probes are the measurements inside of the kernel.
+type Probes struct {
+	// Whether they are attached.
+	Enabled bool `yaml:"enabled" later:"*"`
+	// Names of probes that are not.
+	Except []string `yaml:"except" later:"*"`
+}
+
+// Traces are OpenTelemetry traces of batches.
+type Traces struct {
+	// Where they go.
+	Exporter string `yaml:"exporter" enum:"off" later:"otlp,file"`
+	// The collector's address, or a file.
+	Endpoint string `yaml:"endpoint" later:"*"`
+	// One batch in so many is traced.
+	OneIn int `yaml:"one_in" later:"*"`
+}
+
+// HTTP is the HTTP interface.
+type HTTP struct {
+	// Its address and port.
+	Listen string `yaml:"listen"`
+	// A file with the token for changes from other hosts.
+	TokenFile string `yaml:"token_file" later:"*"`
+}
+
+// API is the write API's version: as configured, or by the keys that are there.
+func (s *Sink) API() int {
+	if s.Version != 0 {
+		return s.Version
+	}
+	if s.Bucket != "" || s.Org != "" {
+		return 2
+	}
+	return 1
+}

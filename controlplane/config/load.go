@@ -1,0 +1,136 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// Load reads a configuration file. It returns either a valid configuration, complete with defaults, or all
+// that is wrong, in the order of the file.
+func Load(path string) (*Config, []*Error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		message := fmt.Sprintf("read configuration: %v", errors.Unwrap(err)) // The path stands in front.
+		return nil, []*Error{{Position: Position{File: path}, Message: message}}
+	}
+	return Parse(path, text)
+}
+
+// Parse is Load for a text that is already there; path is where it would stand, for errors and relative
+// paths.
+func Parse(path string, text []byte) (*Config, []*Error) {
+	c := Default()
+	c.File = path
+	d := &decoder{
+		positions: positions{file: path, lines: strings.Split(string(text), "\n"), at: map[string]place{}},
+		anchors:   map[string]ast.Node{},
+	}
+	if root := d.parse(text); root != nil {
+		d.mapping(root, reflect.ValueOf(c).Elem(), "")
+	} else if len(d.errors) == 0 {
+		d.missing(reflect.TypeFor[Config](), nil, "")
+	}
+	c.positions = d.positions
+	wrong := d.errors
+	if len(wrong) == 0 {
+		// Relations are only looked at once every value is what it should be: one mistake, one error.
+		if err := c.complete(os.Hostname); err != nil {
+			wrong = append(wrong, c.positions.errorf("gateway.id", "read the host's name: %v; set it", err))
+		}
+		c.resolve(filepath.Dir(path))
+		wrong = append(wrong, c.Validate()...)
+	}
+	if len(wrong) == 0 {
+		return c, nil
+	}
+	slices.SortStableFunc(wrong, func(a, b *Error) int {
+		return cmp.Or(a.Position.Line-b.Position.Line, a.Position.Column-b.Position.Column)
+	})
+	return nil, wrong
+}
+
+// resolve makes relative paths start at the file's folder, wherever the gateway was started from.
+func (c *Config) resolve(folder string) {
+	absolute := func(path *string) {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(folder, *path)
+		}
+	}
+	for i := range c.Rules.Files {
+		absolute(&c.Rules.Files[i])
+	}
+	for i := range c.Sinks {
+		absolute(&c.Sinks[i].TokenFile)
+	}
+}
+
+// parse gives the file's one document, or nil if it is empty or not YAML.
+func (d *decoder) parse(text []byte) ast.Node {
+	// Duplicate keys are found by mapping, so that they stand among all other errors.
+	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		var syntax yaml.Error
+		if errors.As(err, &syntax) && syntax.GetToken() != nil {
+			position := syntax.GetToken().Position
+			d.errors = append(d.errors, d.positions.errorAt(place{position.Line, position.Column}, "",
+				"not YAML: "+syntax.GetMessage()))
+			return nil
+		}
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		d.errors = append(d.errors, d.positions.errorf("", "not YAML: %s", first))
+		return nil
+	}
+	var root ast.Node
+	for _, document := range file.Docs {
+		if document.Body == nil || document.Body.Type() == ast.NullType {
+			continue
+		}
+		if root != nil {
+			d.fail(document.Body, "", "a second document: a configuration is one")
+			return nil
+		}
+		root = document.Body
+	}
+	return root
+}
+
+// place is a line and a column, both from 1.
+type place struct{ line, column int }
+
+// positions know where in the file each key's value stands.
+type positions struct {
+	file  string
+	lines []string
+	at    map[string]place // by the key's path
+}
+
+// errorf is an error about a key. A key that is not in the file is shown at the section it belongs to.
+func (p *positions) errorf(key, format string, arguments ...any) *Error {
+	where, path := place{}, key
+	for path != "" {
+		var ok bool
+		if where, ok = p.at[path]; ok {
+			break
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return p.errorAt(where, key, fmt.Sprintf(format, arguments...))
+}
+
+func (p *positions) errorAt(where place, key, message string) *Error {
+	e := &Error{Position: Position{p.file, where.line, where.column}, Key: key, Message: message}
+	if where.line >= 1 && where.line <= len(p.lines) {
+		e.Source = strings.TrimRight(p.lines[where.line-1], "\r")
+	}
+	return e
+}

@@ -1,0 +1,313 @@
+package config
+
+import (
+	"fmt"
+	"math/bits"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+const (
+	// listenersMax is dataplane.ListenersMax: per-listener counters are arrays.
+	listenersMax = 64
+	// tenantsMax bounds the tenants as the contract says.
+	tenantsMax = 256
+	// interfaceNameMax is the kernel's IFNAMSIZ less the final zero.
+	interfaceNameMax = 15
+)
+
+// checker collects what Validate finds.
+type checker struct {
+	config *Config
+	errors []*Error
+}
+
+func (k *checker) failf(key, format string, arguments ...any) {
+	k.errors = append(k.errors, k.config.positions.errorf(key, format, arguments...))
+}
+
+// Validate checks the relations between values; that each value is one of its kind, Load has seen already.
+// The result is empty when the configuration is good.
+func (c *Config) Validate() []*Error {
+	k := &checker{config: c}
+	k.interfaces()
+	k.listeners()
+	k.tenants()
+	k.workers()
+	k.rules()
+	k.notifiers()
+	k.sinks()
+	if _, port, err := net.SplitHostPort(c.HTTP.Listen); err != nil || !isPort(port, 0) {
+		k.failf("http.listen", "%q is not an address and a port such as 127.0.0.1:9490", c.HTTP.Listen)
+	}
+	return k.errors
+}
+
+// isPort tells whether a text is a port number of at least a least one.
+func isPort(text string, least uint64) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n >= least
+}
+
+func isUnprintable(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
+
+// name checks one name of a list: a plain word, not used before.
+func (k *checker) name(key, name string, seen map[string]int, i int) {
+	switch first, twice := seen[name]; {
+	case name == "" || strings.ContainsFunc(name, isUnprintable):
+		k.failf(key, "%q is not a name: one or more letters, without spaces", name)
+	case twice:
+		k.failf(key, "%q is also the name of number %d", name, first+1)
+	default:
+		seen[name] = i
+	}
+}
+
+func (k *checker) interfaces() {
+	if len(k.config.Interfaces) == 0 {
+		k.failf("interfaces", "is empty: name at least one interface")
+	}
+	seen := map[string]int{}
+	for i := range k.config.Interfaces {
+		in := &k.config.Interfaces[i]
+		key := fmt.Sprintf("interfaces[%d].name", i)
+		k.name(key, in.Name, seen, i)
+		if len(in.Name) > interfaceNameMax || strings.ContainsAny(in.Name, "/:") {
+			k.failf(key, "%q is not an interface's name: at most %d characters, no / or :",
+				in.Name, interfaceNameMax)
+		}
+	}
+}
+
+func (k *checker) listeners() {
+	if n := len(k.config.Listeners); n > listenersMax {
+		k.failf("listeners", "%d listeners are more than %d", n, listenersMax)
+	}
+	names, ports := map[string]int{}, map[int]string{}
+	for i := range k.config.Listeners {
+		l := &k.config.Listeners[i]
+		key := fmt.Sprintf("listeners[%d]", i)
+		k.name(key+".name", l.Name, names, i)
+		if other, taken := ports[l.Port]; taken {
+			k.failf(key+".port", "port %d is listener %q's already", l.Port, other)
+		}
+		ports[l.Port] = l.Name
+		k.tags(key, l)
+	}
+}
+
+// tags checks what becomes part of every line. Line Protocol has no way to write a line feed or an empty text
+// in a tag.
+func (k *checker) tags(key string, l *Listener) {
+	unwritable := func(text string) bool {
+		return text == "" || strings.ContainsFunc(text, unicode.IsControl) || strings.HasSuffix(text, `\`)
+	}
+	for name, value := range l.Tags {
+		path := join(key+".tags", name)
+		if unwritable(name) || unwritable(value) {
+			k.failf(path, "a tag's name and value have at least one character, no control characters and no "+
+				`\ at the end`)
+		}
+		if name == l.SourceTag {
+			k.failf(key+".source_tag", "%q is among the listener's tags already", name)
+		}
+	}
+	if l.SourceTag != "" && unwritable(l.SourceTag) {
+		k.failf(key+".source_tag", "%q is not a tag's name", l.SourceTag)
+	}
+}
+
+func (k *checker) tenants() {
+	if n := len(k.config.Tenants); n > tenantsMax {
+		k.failf("tenants", "%d tenants are more than %d", n, tenantsMax)
+	}
+	var listeners, sinks []string
+	for _, l := range k.config.Listeners {
+		listeners = append(listeners, l.Name)
+	}
+	for _, s := range k.config.Sinks {
+		sinks = append(sinks, s.Name)
+	}
+	names, claims := map[string]int{}, map[claim]string{}
+	for i := range k.config.Tenants {
+		t := &k.config.Tenants[i]
+		key := fmt.Sprintf("tenants[%d]", i)
+		k.name(key+".name", t.Name, names, i)
+		for j, name := range t.Listeners {
+			if !slices.Contains(listeners, name) {
+				path := fmt.Sprintf("%s.listeners[%d]", key, j)
+				k.failf(path, "%s", noSuch("listener", name, listeners))
+			}
+		}
+		if !slices.Contains(sinks, t.Sink) {
+			k.failf(key+".sink", "%s", noSuch("sink", t.Sink, sinks))
+		}
+		on := t.Listeners
+		if len(on) == 0 {
+			on = listeners
+		}
+		k.claims(key, t, on, claims)
+	}
+}
+
+// claim is a prefix on a listener; the zero Prefix stands for whoever is in no other tenant's.
+type claim struct {
+	listener string
+	prefix   netip.Prefix
+}
+
+// claims checks that no other tenant has the same senders on the same listener.
+func (k *checker) claims(key string, t *Tenant, listeners []string, claims map[claim]string) {
+	sources := t.Sources
+	if len(sources) == 0 {
+		sources = []netip.Prefix{{}}
+	}
+	for j, prefix := range sources {
+		var other string
+		for _, listener := range listeners {
+			if tenant, taken := claims[claim{listener, prefix}]; taken {
+				other = tenant
+			}
+			claims[claim{listener, prefix}] = t.Name
+		}
+		switch {
+		case other == "":
+		case prefix.IsValid():
+			k.failf(fmt.Sprintf("%s.sources[%d]", key, j), "%s is tenant %q's already", prefix, other)
+		default:
+			k.failf(key+".sources", "is empty, as tenant %q's: only one may take everyone else", other)
+		}
+	}
+}
+
+func noSuch(kind, name string, known []string) string {
+	if near := nearest(name, known); near != "" {
+		return fmt.Sprintf("there is no %s %q: did you mean %q?", kind, name, near)
+	}
+	return fmt.Sprintf("there is no %s %q", kind, name)
+}
+
+func (k *checker) workers() {
+	w := &k.config.Workers
+	// The fill ring holds every frame, the RX ring half of them, and the kernel's rings are powers of two.
+	if bits.OnesCount(uint(w.Frames)) != 1 {
+		k.failf("workers.frames", "%d is not a power of two: the nearest below is %d", w.Frames,
+			1<<(bits.Len(uint(w.Frames))-1))
+	}
+	if w.Batch > w.Frames/2 {
+		k.failf("workers.batch", "%d is more than half of frames (%d)", w.Batch, w.Frames)
+	}
+}
+
+func (k *checker) rules() {
+	for i, pattern := range k.config.Rules.Files {
+		if _, err := filepath.Match(pattern, ""); err != nil || pattern == "" {
+			k.failf(fmt.Sprintf("rules.files[%d]", i), "%q is not a path, with or without wildcards", pattern)
+		}
+	}
+}
+
+func (k *checker) notifiers() {
+	names := map[string]int{}
+	for i := range k.config.Notifiers {
+		n := &k.config.Notifiers[i]
+		key := fmt.Sprintf("notifiers[%d]", i)
+		k.name(key+".name", n.Name, names, i)
+		if n.Type == "webhook" {
+			u, err := url.Parse(n.URL)
+			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+				k.failf(key+".url", "%q is not where a webhook can be posted to: http://host/path", n.URL)
+			}
+		} else if n.URL != "" {
+			k.failf(key+".url", "belongs to webhooks, and this is type %s", n.Type)
+		}
+		if n.Type == "udp" {
+			if host, port, err := net.SplitHostPort(n.Address); err != nil || host == "" || !isPort(port, 1) {
+				k.failf(key+".address", "%q is not an address and a port such as 10.0.0.9:7000", n.Address)
+			}
+		} else if n.Address != "" {
+			k.failf(key+".address", "belongs to type udp, and this is type %s", n.Type)
+		}
+	}
+}
+
+func (k *checker) sinks() {
+	switch n := len(k.config.Sinks); {
+	case n == 0:
+		k.failf("sinks", "is empty: name the database to write to")
+	case n > 1:
+		k.failf("sinks[1]", "a second sink is not supported by this version")
+	}
+	names := map[string]int{}
+	for i := range k.config.Sinks {
+		s := &k.config.Sinks[i]
+		key := fmt.Sprintf("sinks[%d]", i)
+		k.name(key+".name", s.Name, names, i)
+		k.urls(key, s)
+		k.target(key, s)
+		if s.Batch.Linger > s.Batch.Age {
+			k.failf(key+".batch.linger", "%s is more than age (%s)", shortDuration(s.Batch.Linger),
+				shortDuration(s.Batch.Age))
+		}
+		if s.Retry.First > s.Retry.Max {
+			k.failf(key+".retry.first", "%s is more than max (%s)", shortDuration(s.Retry.First),
+				shortDuration(s.Retry.Max))
+		}
+	}
+}
+
+func (k *checker) urls(key string, s *Sink) {
+	switch n := len(s.URLs); {
+	case n == 0:
+		k.failf(key+".urls", "is empty: name the database's address")
+	case n > 1:
+		k.failf(key+".urls[1]", "a second url is not supported by this version")
+	}
+	for i, text := range s.URLs {
+		path := fmt.Sprintf("%s.urls[%d]", key, i)
+		u, err := url.Parse(text)
+		switch {
+		case err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port(), 1):
+			k.failf(path, "%q is not a URL such as http://127.0.0.1:8086", text)
+		case u.Scheme == "https":
+			k.failf(path, "https is not supported by this version")
+		case u.Scheme != "http":
+			k.failf(path, "%q does not begin with http://", text)
+		case u.User != nil:
+			k.failf(path, "a password does not belong here: put \"user:password\" into token_file")
+		case u.RawQuery != "" || u.Fragment != "":
+			k.failf(path, "ends with a query: database, org and bucket have keys of their own")
+		}
+	}
+}
+
+// target checks that exactly one API's keys are there.
+func (k *checker) target(key string, s *Sink) {
+	need := func(name, value string) {
+		if value == "" {
+			k.failf(key+"."+name, "is missing: version %d of the API needs it", s.API())
+		}
+	}
+	refuse := func(name, value string) {
+		if value != "" {
+			k.failf(key+"."+name, "does not belong to version %d of the API: give database (1.x), or org, "+
+				"bucket and token_file (2.x), or database and version: 3", s.API())
+		}
+	}
+	if s.API() == 2 {
+		need("org", s.Org)
+		need("bucket", s.Bucket)
+		need("token_file", s.TokenFile)
+		refuse("database", s.Database)
+		return
+	}
+	need("database", s.Database)
+	refuse("org", s.Org)
+	refuse("bucket", s.Bucket)
+}
