@@ -67,8 +67,8 @@ func TestMetaLayout(t *testing.T) {
 			if same {
 				seen[name] = true
 				if int(field.Type().Size()) != size || field.Uint() != want {
-					t.Errorf("%s: %d bytes, read %#x, want %#x in %d bytes", name, field.Type().Size(), field.Uint(),
-						want, size)
+					t.Errorf("%s: %d bytes, read %#x, want %#x in %d bytes",
+						name, field.Type().Size(), field.Uint(), want, size)
 				}
 			} else if field.Uint() != 0 {
 				t.Errorf("member %s shows in field %s", member.Name, name)

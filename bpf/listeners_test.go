@@ -35,9 +35,12 @@ func TestBuildSetRefuses(t *testing.T) {
 func TestBuildSet(t *testing.T) {
 	set, err := buildSet([]Listener{
 		// The same address in two spellings, and twice, is one.
-		{ID: 1, Port: 0x1f99, Addresses: []netip.Addr{ourV4, ourV4, netip.AddrFrom16(ourV4.As16()), ourV6}},
+		{ID: 1, Port: 0x1f99, Addresses: []netip.Addr{
+			ourV4, ourV4, netip.AddrFrom16(ourV4.As16()), ourV6,
+		}},
 		{ID: 2, Port: 2, Addresses: []netip.Addr{ourV4}, Sources: []netip.Prefix{
-			netip.MustParsePrefix("10.1.2.3/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::/0"),
+			netip.MustParsePrefix("10.1.2.3/8"), netip.MustParsePrefix("10.0.0.0/8"),
+			netip.MustParsePrefix("::/0"),
 		}},
 		{ID: 3, Port: 3}, // no address yet: an interface that is still without
 	}, 9)

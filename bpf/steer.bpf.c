@@ -386,7 +386,7 @@ int culvert_steer(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* No map holds these, so that BTF would leave them out; the tests compare them with package abi. Never loaded. */
+/* No map holds these, so that BTF would leave them out; tests compare them with abi. Never loaded. */
 struct meta *abi_meta SEC("abi");
 enum verdict abi_verdict SEC("abi");
 

@@ -36,7 +36,9 @@ func BenchmarkSteer(b *testing.B) {
 	plain := []Listener{{ID: 7, Port: ourPort, Addresses: []netip.Addr{ourV4, ourV6}}}
 	ruled := []Listener{{ID: 7, Port: ourPort, Addresses: []netip.Addr{ourV4, ourV6},
 		Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
-		Tenants: []TenantPrefix{{netip.MustParsePrefix("10.2.0.0/16"), 1}, {netip.MustParsePrefix("10.3.0.0/16"), 2}},
+		Tenants: []TenantPrefix{
+			{netip.MustParsePrefix("10.2.0.0/16"), 1}, {netip.MustParsePrefix("10.3.0.0/16"), 2},
+		},
 	}}
 	for _, c := range []struct {
 		name      string
@@ -46,7 +48,8 @@ func BenchmarkSteer(b *testing.B) {
 	}{
 		{"steered/v4", plain, telemetry4(), abi.Redirected},
 		{"steered/v6", plain, telemetry6(), abi.Redirected},
-		{"steered/v4_vlan", plain, telemetry4().with(func(f *frame) { f.tags = []uint16{0x8100} }), abi.Redirected},
+		{"steered/v4_vlan", plain, telemetry4().with(func(f *frame) { f.tags = []uint16{0x8100} }),
+			abi.Redirected},
 		{"steered/v4_sources_tenants", ruled, telemetry4(), abi.Redirected},
 		{"passed/tcp", plain, telemetry4().with(func(f *frame) { f.protocol = 6 }), abi.NotUDP},
 		{"passed/arp", plain, telemetry4().with(func(f *frame) { f.etherType = 0x0806 }), abi.NotIP},

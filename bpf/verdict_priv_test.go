@@ -257,7 +257,8 @@ func TestPrivRandomPackets(t *testing.T) {
 			offset, length, yes := ours(out)
 			if !ok || !yes || int(meta.PayloadOffset) != offset || int(meta.PayloadLength) != length ||
 				int(meta.PacketLength) != len(out) || offset+length > len(out) {
-				t.Fatalf("redirected %x with %+v, want offset %d, length %d, ours %t", packet, meta, offset, length, yes)
+				t.Fatalf("redirected %x with %+v, want offset %d, length %d, ours %t",
+					packet, meta, offset, length, yes)
 			}
 		case xdpPass, xdpDrop:
 			if len(area) != 0 || string(out) != string(packet) {
@@ -269,7 +270,8 @@ func TestPrivRandomPackets(t *testing.T) {
 	}
 	for _, action := range []uint32{xdpRedirect, xdpPass, xdpDrop} {
 		if actions[action] < packets/100 {
-			t.Errorf("action %d came %d times of %d: the packets prove little", action, actions[action], packets)
+			t.Errorf("action %d came %d times of %d: the packets prove little",
+				action, actions[action], packets)
 		}
 	}
 }
