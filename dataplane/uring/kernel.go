@@ -72,7 +72,7 @@ type SQE struct {
 	address    uint64
 	length     uint32
 	opFlags    uint32
-	userData   uint64
+	token      uint64
 	buffer     uint16
 	personal   uint16
 	fileIndex  uint32
@@ -83,8 +83,8 @@ type SQE struct {
 // CQE mirrors struct io_uring_cqe: one operation's completion.
 type CQE struct {
 	_ structs.HostLayout
-	// UserData is what the operation was submitted with.
-	UserData uint64
+	// Token is what the operation was submitted with; the kernel calls it user_data.
+	Token uint64
 	// Result is a count of bytes, or a negative errno.
 	Result int32
 	// Flags has the bits More and Notification.

@@ -8,7 +8,9 @@ import (
 
 // newSubmission lays the submission ring over memory as the kernel's offsets say. rings holds the indices,
 // sqes the entries.
-func newSubmission(rings, sqes []byte, entries uint32, o *submissionOffsets, array bool) (*submission, error) {
+func newSubmission(
+	rings, sqes []byte, entries uint32, o *submissionOffsets, array bool,
+) (*submission, error) {
 	if entries == 0 || entries&(entries-1) != 0 {
 		return nil, fmt.Errorf("lay out submission ring: %d entries are no power of two", entries)
 	}
@@ -75,6 +77,6 @@ func within(memory []byte, offset, size uint32) error {
 	return nil
 }
 
-// addressOf is where bytes lie, for the kernel. The bytes must lie outside of the Go heap and stay mapped until
-// the operation has completed.
+// addressOf is where bytes lie, for the kernel. The bytes must lie outside of the Go heap and stay mapped
+// until the operation has completed.
 func addressOf(b []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) }

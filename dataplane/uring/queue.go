@@ -34,8 +34,9 @@ func (q *submission) reserve() *SQE {
 	return e
 }
 
-// publish shows the reserved entries to the kernel and returns how many it has not taken yet. The store of the
-// tail pairs with the acquiring load in io_sqring_entries (io_uring/io_uring.h): the entries are whole first.
+// publish shows the reserved entries to the kernel and returns how many it has not taken yet. The store of
+// the tail pairs with the acquiring load in io_sqring_entries (io_uring/io_uring.h): the entries are whole
+// first.
 func (q *submission) publish() uint32 {
 	if q.tail.Load() != q.next {
 		q.tail.Store(q.next)

@@ -37,7 +37,8 @@ func newFakeKernel(t *testing.T, start uint32) *fakeKernel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.completion, err = newCompletion(k.rings, fakeEntries, &completionOffsets{head: 12, tail: 16, cqes: fakeCQEs})
+	k.completion, err = newCompletion(k.rings, fakeEntries,
+		&completionOffsets{head: 12, tail: 16, cqes: fakeCQEs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,19 +59,19 @@ func (k *fakeKernel) consume(t *testing.T, n int) []uint64 {
 			t.Fatal("the submission ring is empty for the kernel")
 		}
 		slot := binary.NativeEndian.Uint32(k.rings[fakeArray+4*(head%fakeEntries):])
-		seen = append(seen, k.submission.entries[slot].userData)
+		seen = append(seen, k.submission.entries[slot].token)
 		k.submission.head.Store(head + 1)
 	}
 	return seen
 }
 
 // complete posts one completion, unless the ring is full.
-func (k *fakeKernel) complete(userData uint64) bool {
+func (k *fakeKernel) complete(token uint64) bool {
 	tail := k.completion.tail.Load()
 	if tail-k.completion.head.Load() == fakeEntries {
 		return false
 	}
-	k.completion.entries[tail%fakeEntries] = CQE{UserData: userData, Result: int32(userData)}
+	k.completion.entries[tail%fakeEntries] = CQE{Token: token, Result: int32(token)}
 	k.completion.tail.Store(tail + 1)
 	return true
 }
@@ -141,8 +142,8 @@ func TestCompletionsInOrderAndGivenBack(t *testing.T) {
 				t.Fatal("completions do not show")
 			}
 			for i := range uint64(fakeEntries) {
-				if !k.completion.take(&cqe) || cqe.UserData != 10*round+i {
-					t.Fatalf("start %d: took %d, want %d", start, cqe.UserData, 10*round+i)
+				if !k.completion.take(&cqe) || cqe.Token != 10*round+i {
+					t.Fatalf("start %d: took %d, want %d", start, cqe.Token, 10*round+i)
 				}
 			}
 			if k.completion.take(&cqe) {
@@ -210,7 +211,7 @@ func TestLayouts(t *testing.T) {
 	f("offset of SQE.offset", unsafe.Offsetof(SQE{}.offset), 8)
 	f("offset of SQE.address", unsafe.Offsetof(SQE{}.address), 16)
 	f("offset of SQE.opFlags", unsafe.Offsetof(SQE{}.opFlags), 28)
-	f("offset of SQE.userData", unsafe.Offsetof(SQE{}.userData), 32)
+	f("offset of SQE.token", unsafe.Offsetof(SQE{}.token), 32)
 	f("offset of SQE.buffer", unsafe.Offsetof(SQE{}.buffer), 40)
 	f("size of CQE", unsafe.Sizeof(CQE{}), 16)
 	f("size of params", unsafe.Sizeof(params{}), 120)

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrUnavailable tells that this process cannot have an io_uring: the kernel has none, kernel.io_uring_disabled
-// forbids it or a seccomp filter, as container runtimes set it, refuses it. The caller does without.
+// ErrUnavailable tells that this process cannot have an io_uring: the kernel has none,
+// kernel.io_uring_disabled forbids it or a seccomp filter, as container runtimes set it, refuses it. The
+// caller does without.
 var ErrUnavailable = errors.New("io_uring is not available")
 
 // bufferMax bounds one registered buffer; the kernel takes at most 1 GiB each (io_buffer_validate in
@@ -19,8 +20,8 @@ const bufferMax = 1 << 30
 type Config struct {
 	// Entries is how many operations can be queued between two calls of Enter, rounded up to a power of two.
 	Entries int
-	// CompletionEntries is how many completions wait without overflow; a SendZC takes two. Rounded up to a power
-	// of two; 0 means 4 × Entries.
+	// CompletionEntries is how many completions wait without overflow; a SendZC takes two. Rounded up to a
+	// power of two; 0 means 4 × Entries.
 	CompletionEntries int
 }
 
@@ -38,8 +39,8 @@ type Ring struct {
 	ranges     [][]byte
 }
 
-// New sets up a ring on the calling thread, which the caller has locked. Where io_uring is refused the error is
-// ErrUnavailable.
+// New sets up a ring on the calling thread, which the caller has locked. Where io_uring is refused the error
+// is ErrUnavailable.
 func New(config Config) (_ *Ring, err error) {
 	if config.Entries < 1 || config.CompletionEntries < 0 {
 		return nil, fmt.Errorf("set up io_uring: %d entries and %d completions", config.Entries,
@@ -126,8 +127,8 @@ func (r *Ring) probe() error {
 		}
 	}
 	r.zeroCopy = has(opSendZC)
-	// REPORT_USAGE came in 6.2 without a mark of its own, and an older kernel refuses the send that carries it.
-	// The version decides; a kernel that lies about it is found out by the first send.
+	// REPORT_USAGE came in 6.2 without a mark of its own, and an older kernel refuses the send that carries
+	// it. The version decides; a kernel that lies about it is found out by the first send.
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return fmt.Errorf("read the kernel's version: %w", err)
@@ -182,8 +183,8 @@ func (r *Ring) buffer(b []byte) (int, bool) {
 	return 0, false
 }
 
-// Room makes sure that n operations can be reserved, entering the kernel if the ring is full. It reports false
-// when the kernel takes nothing now.
+// Room makes sure that n operations can be reserved, entering the kernel if the ring is full. It reports
+// false when the kernel takes nothing now.
 func (r *Ring) Room(n int) bool {
 	if r.submission.room() >= n {
 		return true
@@ -192,14 +193,14 @@ func (r *Ring) Room(n int) bool {
 	return r.submission.room() >= n
 }
 
-// Reserve hands out the next operation to be filled in, or nil when there is no room. It belongs to the kernel
-// from the next Enter on.
+// Reserve hands out the next operation to be filled in, or nil when there is no room. It belongs to the
+// kernel from the next Enter on.
 func (r *Ring) Reserve() *SQE { return r.submission.reserve() }
 
 // SendZC fills in an operation that sends bytes from where they lie. Unless its completion lacks More, the
-// bytes must stay as they are until a second completion, with Notification, has come for the same userData.
-func (r *Ring) SendZC(e *SQE, fd int, bytes []byte, flags uint32, userData uint64) {
-	e.sendZC(fd, bytes, flags, userData)
+// bytes must stay as they are until a second completion, with Notification, has come for the same token.
+func (r *Ring) SendZC(e *SQE, fd int, bytes []byte, flags uint32, token uint64) {
+	e.sendZC(fd, bytes, flags, token)
 	if i, ok := r.buffer(bytes); ok {
 		e.ioprio |= sendFixedBuffer
 		e.buffer = uint16(i)
@@ -216,12 +217,12 @@ func (r *Ring) NeedsEnter() bool {
 		r.submission.flags.Load()&(sqTaskrun|sqOverflow) != 0
 }
 
-// Enter hands queued operations to the kernel and lets it complete what became ready. It never waits. After an
-// error everything is still queued; EINTR, EAGAIN and EBUSY are none: the next Enter goes on.
+// Enter hands queued operations to the kernel and lets it complete what became ready. It never waits. After
+// an error everything is still queued; EINTR, EAGAIN and EBUSY are none: the next Enter goes on.
 func (r *Ring) Enter() error { return r.entered(enter(r.fd, r.submit())) }
 
-// EnterWait is Enter that waits for a completion, at most nanoseconds long. It returns at once when one is there
-// to be taken. Whoever also waits for other things polls FD instead.
+// EnterWait is Enter that waits for a completion, at most nanoseconds long. It returns at once when one is
+// there to be taken. Whoever also waits for other things polls FD instead.
 func (r *Ring) EnterWait(nanoseconds int64) error {
 	if r.completion.waiting() || nanoseconds <= 0 {
 		return r.Enter()

@@ -89,7 +89,8 @@ func pair(t testing.TB) (int, net.Conn) {
 	return fd, peer
 }
 
-// Goal: more operations than the ring holds all complete. Method: Room enters the kernel when the ring is full.
+// Goal: more operations than the ring holds all complete. Method: Room enters the kernel when the ring is
+// full.
 func TestManyOperations(t *testing.T) {
 	r := newRing(t, 8)
 	const count = 1000
@@ -101,15 +102,15 @@ func TestManyOperations(t *testing.T) {
 		}
 		r.Reserve().Nop(i)
 		for r.Next(&cqe) {
-			if cqe.UserData != seen {
-				t.Fatalf("completion %d, want %d", cqe.UserData, seen)
+			if cqe.Token != seen {
+				t.Fatalf("completion %d, want %d", cqe.Token, seen)
 			}
 			seen++
 		}
 	}
 	for ; seen < count; seen++ {
-		if cqe := wait(t, r); cqe.UserData != seen {
-			t.Fatalf("completion %d, want %d", cqe.UserData, seen)
+		if cqe := wait(t, r); cqe.Token != seen {
+			t.Fatalf("completion %d, want %d", cqe.Token, seen)
 		}
 	}
 	if r.NeedsEnter() {
@@ -131,10 +132,10 @@ func TestCompletionOverflow(t *testing.T) {
 	seen := map[uint64]bool{}
 	for len(seen) < count {
 		cqe := wait(t, r)
-		if seen[cqe.UserData] {
-			t.Fatalf("completion %d came twice", cqe.UserData)
+		if seen[cqe.Token] {
+			t.Fatalf("completion %d came twice", cqe.Token)
 		}
-		seen[cqe.UserData] = true
+		seen[cqe.Token] = true
 	}
 }
 
@@ -152,10 +153,10 @@ func TestSendAndReceive(t *testing.T) {
 	e.Send(fd, head, unix.MSG_MORE|unix.MSG_WAITALL, 2)
 	e.Link()
 	r.Reserve().Send(fd, body, unix.MSG_WAITALL, 3)
-	if cqe := wait(t, r); cqe.UserData != 2 || cqe.Result != 10 {
+	if cqe := wait(t, r); cqe.Token != 2 || cqe.Result != 10 {
 		t.Fatalf("sending the head: %+v", cqe)
 	}
-	if cqe := wait(t, r); cqe.UserData != 3 || cqe.Result != int32(len(body)) {
+	if cqe := wait(t, r); cqe.Token != 3 || cqe.Result != int32(len(body)) {
 		t.Fatalf("sending the body: %+v", cqe)
 	}
 	got := make([]byte, len(head)+len(body))
@@ -168,7 +169,7 @@ func TestSendAndReceive(t *testing.T) {
 	if _, err := peer.Write([]byte("answer")); err != nil {
 		t.Fatal(err)
 	}
-	if cqe := wait(t, r); cqe.UserData != 1 || string(into[:cqe.Result]) != "answer" {
+	if cqe := wait(t, r); cqe.Token != 1 || string(into[:cqe.Result]) != "answer" {
 		t.Fatalf("receiving: %+v", cqe)
 	}
 }
@@ -192,11 +193,11 @@ func TestSendZC(t *testing.T) {
 	for user, body := range [][]byte{registered[4096:], other} {
 		r.SendZC(r.Reserve(), fd, body, unix.MSG_WAITALL, uint64(user))
 		cqe := wait(t, r)
-		if cqe.UserData != uint64(user) || cqe.Result != int32(len(body)) || cqe.Flags&More == 0 {
+		if cqe.Token != uint64(user) || cqe.Result != int32(len(body)) || cqe.Flags&More == 0 {
 			t.Fatalf("sending: %+v", cqe)
 		}
 		cqe = wait(t, r)
-		if cqe.UserData != uint64(user) || cqe.Flags&Notification == 0 || cqe.Errno() != 0 {
+		if cqe.Token != uint64(user) || cqe.Flags&Notification == 0 || cqe.Errno() != 0 {
 			t.Fatalf("notification: %+v", cqe)
 		}
 		if testenv.AtLeast(6, 2) && !cqe.Copied() {
@@ -217,7 +218,7 @@ func TestCancel(t *testing.T) {
 	results := map[uint64]int32{}
 	for range 2 {
 		cqe := wait(t, r)
-		results[cqe.UserData] = cqe.Result
+		results[cqe.Token] = cqe.Result
 	}
 	if results[1] != -int32(unix.ECANCELED) || results[2] != 1 {
 		t.Fatalf("results %v: want the receive cancelled and one found", results)

@@ -10,7 +10,7 @@ func BenchmarkNop(b *testing.B) {
 	for b.Loop() {
 		r.Reserve().Nop(7)
 		_ = r.Enter()
-		if !r.Next(&cqe) || cqe.UserData != 7 {
+		if !r.Next(&cqe) || cqe.Token != 7 {
 			b.Fatalf("completion %+v", cqe)
 		}
 	}

@@ -20,7 +20,8 @@ func setup(entries int, p *params) (int, error) {
 // enter submits and runs what became ready, without waiting. It is a raw system call: it never blocks, so the
 // scheduler need not be told, which would cost more than the call.
 func enter(fd int, submit uint32) unix.Errno {
-	_, _, errno := unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(fd), uintptr(submit), 0, enterGetEvents, 0, 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(fd), uintptr(submit), 0,
+		enterGetEvents, 0, 0)
 	return errno
 }
 
@@ -30,8 +31,8 @@ type waitArgument struct {
 	timeout timespec
 }
 
-// newWaitArgument takes a page of its own: the argument holds an address as a number, which would go stale on a
-// stack that moves.
+// newWaitArgument takes a page of its own: the argument holds an address as a number, which would go stale
+// on a stack that moves.
 func newWaitArgument() ([]byte, error) {
 	page, err := unix.Mmap(-1, 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
