@@ -48,7 +48,7 @@ func TestBuildSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(set.endpoints) != 2+1+2 {
-		t.Errorf("%d endpoints, want 3 and a mark for each of 2 addresses: %v", len(set.endpoints), set.endpoints)
+		t.Errorf("%d endpoints, want 3 and a mark for each of 2 addresses", len(set.endpoints))
 	}
 	key := steerEndpointKey{Address: ourV4.As16(), Port: 0x991f, Generation: 9, Family: 4}
 	if got := set.endpoints[key]; got.Listener != 1 || got.Flags != 0 {
