@@ -1,0 +1,243 @@
+package rulefile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"culvert/dataplane/rules"
+)
+
+// The keys of the file format. Those that come later belong to the language, but this version cannot do what
+// they ask, and so refuses them rather than pass them over.
+var (
+	fileKeys  = []string{"groups"}
+	groupKeys = []string{"name", "rules"}
+	ruleKeys  = []string{"alert", "on", "expr", "by", "labels", "annotations", "actions"}
+
+	groupKeysLater = []string{"affinity", "lateness_min"}
+	ruleKeysLater  = []string{
+		"absent", "clear", "drop", "every", "fields", "for", "keep", "keep_firing_for", "record", "stale",
+	}
+)
+
+// decoder turns the nodes of one file into groups and collects what is wrong.
+type decoder struct {
+	document *rules.Document
+	errs     []*rules.Error
+}
+
+func (d *decoder) fail(n ast.Node, hint, format string, args ...any) {
+	text := d.at(n)
+	d.errs = append(d.errs, rules.ErrorAt(&text, 0, fmt.Sprintf(format, args...), hint))
+}
+
+// at is an empty text at a node's place.
+func (d *decoder) at(n ast.Node) rules.Text {
+	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 {
+		// A mapping's own token is a colon or brace; where it begins is its first key.
+		n = m.Values[0].Key
+	}
+	at := rules.Position{File: d.document.Name, Line: 1, Column: 1}
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		at.Line, at.Column = t.Position.Line, max(t.Position.Column, 1)
+	}
+	return rules.Text{Position: at, Document: d.document}
+}
+
+// kindOf says in words what a node is.
+func kindOf(n ast.Node) string {
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "a mapping"
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.StringNode, *ast.LiteralNode:
+		return "a string"
+	case *ast.NullNode:
+		return "nothing"
+	case *ast.BoolNode:
+		return "a bool"
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return "a number"
+	case *ast.AnchorNode, *ast.AliasNode:
+		return "an anchor or alias"
+	case *ast.TagNode:
+		return "tagged"
+	}
+	return "something else"
+}
+
+// entry is one key of a mapping with its value.
+type entry struct {
+	key   string
+	node  ast.Node // of the key
+	value ast.Node
+}
+
+// entries are the keys and values of a mapping in their order; nil with an error if it is none.
+func (d *decoder) entries(n ast.Node, what string) []entry {
+	var values []*ast.MappingValueNode
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		values = n.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{n}
+	default:
+		d.fail(n, "", "%s is %s, want a mapping", what, kindOf(n))
+		return nil
+	}
+	out := []entry{}
+	for _, v := range values {
+		name, ok := v.Key.(*ast.StringNode)
+		if !ok {
+			d.fail(v.Key, "", "a key of %s is no plain name", what)
+			continue
+		}
+		out = append(out, entry{key: name.Value, node: v.Key, value: v.Value})
+	}
+	return out
+}
+
+// elements are the elements of a list; nil with an error if it is none. Nothing is an empty list.
+func (d *decoder) elements(n ast.Node, what string) []ast.Node {
+	switch n := n.(type) {
+	case *ast.SequenceNode:
+		return n.Values
+	case *ast.NullNode:
+		return nil
+	}
+	d.fail(n, "", "%s is %s, want a list", what, kindOf(n))
+	return nil
+}
+
+// unknown reports a key that is none of the known ones.
+func (d *decoder) unknown(e entry, known, later []string, what string) {
+	if slices.Contains(later, e.key) {
+		d.fail(e.node, "", "%q is not supported yet", e.key)
+		return
+	}
+	hint := rules.DidYouMean(e.key, append(slices.Clone(known), later...))
+	if hint == "" {
+		hint = "known are " + strings.Join(known, ", ")
+	}
+	d.fail(e.node, hint, "unknown key %q of %s", e.key, what)
+}
+
+// file reads the whole document.
+func (d *decoder) file(n ast.Node) []rules.Group {
+	var groups []rules.Group
+	for _, e := range d.entries(n, "the file") {
+		if e.key != "groups" {
+			d.unknown(e, fileKeys, nil, "the file")
+			continue
+		}
+		for _, g := range d.elements(e.value, "groups") {
+			groups = append(groups, d.group(g))
+		}
+	}
+	return groups
+}
+
+func (d *decoder) group(n ast.Node) rules.Group {
+	g := rules.Group{Name: d.at(n)}
+	before, named := len(d.errs), false
+	for _, e := range d.entries(n, "a group") {
+		switch e.key {
+		case "name":
+			g.Name, named = d.text(e.value, "name"), true
+			if g.Name.Source == "" && len(d.errs) == before {
+				d.fail(e.value, "", "group has no name")
+			}
+		case "rules":
+			for _, r := range d.elements(e.value, "rules") {
+				if rule, ok := d.rule(r); ok {
+					g.Rules = append(g.Rules, rule)
+				}
+			}
+		default:
+			d.unknown(e, groupKeys, groupKeysLater, "a group")
+		}
+	}
+	if !named && len(d.errs) == before {
+		d.fail(n, "", "group has no name")
+	}
+	return g
+}
+
+// rule reads one rule. It is false where something is missing or not supported: then there is no sense in
+// judging the rest.
+func (d *decoder) rule(n ast.Node) (rules.Rule, bool) {
+	before := len(d.errs)
+	r := rules.Rule{Alert: d.at(n), Expr: d.at(n)}
+	var seen []string
+	for _, e := range d.entries(n, "a rule") {
+		seen = append(seen, e.key)
+		switch e.key {
+		case "alert":
+			r.Alert = d.text(e.value, "alert")
+		case "expr":
+			r.Expr = d.text(e.value, "expr")
+		case "on":
+			r.On = d.names(e.value, "on")
+		case "by":
+			r.By, r.HasBy = d.names(e.value, "by"), true
+		case "labels":
+			r.Labels = d.pairs(e.value, "labels")
+		case "annotations":
+			r.Annotations = d.pairs(e.value, "annotations")
+		case "actions":
+			r.Actions = d.names(e.value, "actions")
+		default:
+			d.unknown(e, ruleKeys, ruleKeysLater, "a rule")
+		}
+	}
+	if len(d.errs) > before {
+		return r, false
+	}
+	for _, key := range []string{"alert", "on", "expr"} {
+		if !slices.Contains(seen, key) {
+			d.fail(n, "", "rule has no %s", key)
+		}
+	}
+	return r, len(d.errs) == before
+}
+
+// names reads one name or a list of names.
+func (d *decoder) names(n ast.Node, what string) []rules.Text {
+	if _, ok := n.(*ast.SequenceNode); !ok {
+		if _, ok := n.(*ast.StringNode); !ok {
+			d.fail(n, stringHint(n), "%s is %s, want a string or a list of strings", what, kindOf(n))
+			return nil
+		}
+		return []rules.Text{d.text(n, what)}
+	}
+	names := []rules.Text{}
+	for _, e := range d.elements(n, what) {
+		names = append(names, d.text(e, "one of "+what))
+	}
+	return names
+}
+
+// pairs reads a mapping of strings.
+func (d *decoder) pairs(n ast.Node, what string) []rules.Pair {
+	var pairs []rules.Pair
+	for _, e := range d.entries(n, what) {
+		name := d.at(e.node)
+		name.Source = e.key
+		pairs = append(pairs, rules.Pair{Name: name, Value: d.text(e.value, what+"."+e.key)})
+	}
+	return pairs
+}
+
+func stringHint(n ast.Node) string {
+	switch n.(type) {
+	case *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return "put it in quotes"
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		return "rule files take no anchors, aliases and YAML tags"
+	}
+	return ""
+}

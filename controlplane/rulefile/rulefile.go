@@ -1,0 +1,147 @@
+// Package rulefile reads rule files: YAML to the structs that dataplane/rules compiles, with the place of
+// every word, so that all that is wrong is shown where it stands. It knows the keys of the file format; what
+// they say is judged by dataplane/rules.
+package rulefile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"culvert/dataplane/rules"
+)
+
+// sizeMax bounds a rule file, in bytes: a thousand rules take some 200 KiB.
+const sizeMax = 8 << 20
+
+// Load reads all files that the patterns match, each once, in the order of the patterns and then of the
+// names. A plain name must exist; a pattern with *, ? or [ may match nothing. It returns all groups and all
+// errors.
+func Load(patterns []string) ([]rules.Group, []*rules.Error) {
+	var groups []rules.Group
+	var errs []*rules.Error
+	var seen []string
+	for _, pattern := range patterns {
+		files, err := match(pattern)
+		if err != nil {
+			errs = append(errs, &rules.Error{Position: rules.Position{File: pattern}, Message: err.Error()})
+		}
+		for _, file := range files {
+			if slices.Contains(seen, file) {
+				continue
+			}
+			seen = append(seen, file)
+			found, wrong := loadFile(file)
+			groups, errs = append(groups, found...), append(errs, wrong...)
+		}
+	}
+	return groups, append(errs, duplicates(groups)...)
+}
+
+func match(pattern string) ([]string, error) {
+	if !strings.ContainsAny(pattern, "*?[") {
+		return []string{filepath.Clean(pattern)}, nil
+	}
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("match pattern: %w", err)
+	}
+	return files, nil
+}
+
+func loadFile(file string) ([]rules.Group, []*rules.Error) {
+	content, err := read(file)
+	if err != nil {
+		return nil, []*rules.Error{{Position: rules.Position{File: file}, Message: err.Error()}}
+	}
+	return Parse(file, content)
+}
+
+func read(file string) ([]byte, error) {
+	about, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("read rules: %w", errors.Unwrap(err))
+	}
+	if about.Size() > sizeMax {
+		return nil, fmt.Errorf("read rules: file has %d bytes, more than %d", about.Size(), sizeMax)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read rules: %w", errors.Unwrap(err))
+	}
+	return content, nil
+}
+
+// duplicates finds groups whose name another group has, in whatever file.
+func duplicates(groups []rules.Group) []*rules.Error {
+	var errs []*rules.Error
+	first := map[string]rules.Position{}
+	for i := range groups {
+		name := &groups[i].Name
+		at, ok := first[name.Source]
+		if !ok {
+			first[name.Source] = name.Position
+			continue
+		}
+		errs = append(errs, rules.ErrorAt(name, 0, fmt.Sprintf("group %q is already at %s:%d:%d",
+			name.Source, at.File, at.Line, at.Column), ""))
+	}
+	return errs
+}
+
+// Parse reads the content of one file; name is what errors call it. Groups of one name are not its business.
+func Parse(name string, content []byte) ([]rules.Group, []*rules.Error) {
+	text := strings.ReplaceAll(string(content), "\r\n", "\n")
+	d := decoder{document: &rules.Document{Name: name, Lines: strings.Split(text, "\n")}}
+	file, err := parser.ParseBytes([]byte(text), 0)
+	if err != nil {
+		d.syntax(err)
+		return nil, d.errs
+	}
+	var body ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		if body != nil {
+			d.fail(doc.Body, "", "a rule file is one document, this is the second")
+			break
+		}
+		body = doc.Body
+	}
+	if body == nil {
+		return nil, d.errs
+	}
+	groups := d.file(body)
+	rules.SortErrors(d.errs)
+	return groups, d.errs
+}
+
+// syntax reports what the YAML parser found.
+func (d *decoder) syntax(err error) {
+	at := rules.Position{File: d.document.Name, Line: 1, Column: 1}
+	message := err.Error()
+	if e := yaml.Error(nil); errors.As(err, &e) {
+		message = e.GetMessage()
+		if t := e.GetToken(); t != nil && t.Position != nil {
+			at.Line, at.Column = t.Position.Line, max(t.Position.Column, 1)
+		}
+	}
+	hint := ""
+	if strings.Contains(message, "flow map") || strings.Contains(message, "reserved character") ||
+		strings.Contains(message, "mapping value is not allowed") {
+		hint = "a text that YAML would take for something else goes in quotes"
+	}
+	line := ""
+	if at.Line <= len(d.document.Lines) {
+		line = d.document.Lines[at.Line-1]
+	}
+	d.errs = append(d.errs, &rules.Error{Position: at, Message: "YAML: " + message, Hint: hint, Line: line})
+}
