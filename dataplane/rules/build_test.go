@@ -8,8 +8,8 @@ import (
 	"culvert/dataplane/point"
 )
 
-// pointOf builds a point from text like Line Protocol, without escapes: "m,tag=v f=1.5,i=2i,u=3u,b=t,s=\"x\" 99".
-// Strings hold no space and no comma.
+// pointOf builds a point from text like Line Protocol, without escapes: "m,tag=v f=1.5,i=2i,u=3u,b=t,s=\"x\"
+// 99". Strings hold no space and no comma.
 func pointOf(t testing.TB, line string) *point.Point {
 	t.Helper()
 	p := &point.Point{PayloadBytes: []byte(line)}

@@ -149,7 +149,8 @@ func (c *checker) compute(n *node) *node {
 	}
 	v := compute(n.op, n.args[0].value.value(), b)
 	if v.kind == point.Missing {
-		c.fail(n.start, "write one of the numbers as a float", "the result does not fit an integer of 64 bits")
+		c.fail(n.start, "write one of the numbers as a float",
+			"the result does not fit an integer of 64 bits")
 		return n
 	}
 	return n.folded(constant{kind: v.kind, number: v.bits})

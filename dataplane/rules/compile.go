@@ -61,7 +61,8 @@ func (c *compiler) failSyntax(text *Text, err *syntaxError) {
 func (c *compiler) limits(groups []Group) {
 	s := c.set
 	if len(s.rules) > rulesMax || len(s.slots) > slotsMax || len(s.shapes) > shapesMax {
-		c.fail(&groups[0].Name, 0, "", "%d rules with %d names and %d kinds of keys are more than %d, %d and %d",
+		c.fail(&groups[0].Name, 0, "",
+			"%d rules with %d names and %d kinds of keys are more than %d, %d and %d",
 			len(s.rules), len(s.slots), len(s.shapes), rulesMax, slotsMax, shapesMax)
 	}
 }
@@ -113,7 +114,8 @@ func textsOf(texts []Text) []string {
 // on checks the measurements of a rule.
 func (c *compiler) on(r *rule, in *Rule) {
 	if len(in.On) == 0 {
-		c.fail(&in.Alert, 0, `write on: and the name of a measurement`, "rule %q has no measurement", in.Alert.Source)
+		c.fail(&in.Alert, 0, "write on: and the name of a measurement",
+			"rule %q has no measurement", in.Alert.Source)
 	}
 	for i := range in.On {
 		on := &in.On[i]
@@ -177,7 +179,8 @@ func (c *compiler) templates(pairs []Pair, key *shape) []labelTemplate {
 	for i := range pairs {
 		p := &pairs[i]
 		if !labelName.MatchString(p.Name.Source) {
-			c.fail(&p.Name, 0, "letters, digits and _ are allowed, no digit first", "bad name %q", p.Name.Source)
+			c.fail(&p.Name, 0, "letters, digits and _ are allowed, no digit first",
+				"bad name %q", p.Name.Source)
 		}
 		if key != nil && p.Name.Source == "alertname" {
 			c.fail(&p.Name, 0, "", "label alertname is set by the alert itself")

@@ -1,8 +1,8 @@
 // Package rules is the rule language: it reads alert rules, compiles them, evaluates them on points while
 // those still lie in the receive memory, and keeps the state of every key.
 //
-//	text ─lex─▶ tokens ─parse─▶ tree ─check, fold─▶ typed tree ─emit─▶ instructions over slots      (Compile → Set)
-//	point ─measurement─▶ plan ─names─▶ slots ─run─▶ result ─key─▶ record ─▶ Handover, Transition   (Evaluator)
+//	Compile:    text ─lex─▶ tokens ─parse─▶ tree ─check, fold─▶ tree ─emit─▶ instructions   (→ Set)
+//	Evaluator:  point ─measurement─▶ plan ─names─▶ slots ─run─▶ result ─key─▶ record ─▶ Handover, Transition
 //
 // A Set is immutable and shared by all workers. An Evaluator belongs to one worker and to its thread; what
 // evaluators tell each other travels as Handover values through rings that the workers own. The package reads

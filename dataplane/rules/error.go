@@ -14,9 +14,12 @@ type Error struct {
 	Line     string // (optional) the file's line, quoted by Detail
 }
 
-// Error is one line: file:line:col: message.
+// Error is one line: file:line:col: message; without a place in the file, file: message.
 func (e *Error) Error() string {
 	text := fmt.Sprintf("%s:%d:%d: %s", e.Position.File, e.Position.Line, e.Position.Column, e.Message)
+	if e.Position.Line == 0 {
+		text = e.Position.File + ": " + e.Message
+	}
 	if e.Hint != "" {
 		text += " (" + e.Hint + ")"
 	}

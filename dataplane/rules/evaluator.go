@@ -93,8 +93,8 @@ func NewEvaluator(set *Set, config Config) *Evaluator {
 		set: set, config: config, seeds: newSeeds(config.Seed), lastPlan: -1,
 		records: newRecords(len(set.rules)), keys: make([]key, len(set.shapes)),
 		planCache: make([][4]cachedPlan, planCacheSets), stats: make([]RuleStats, len(set.rules)),
-		// Keys are dealt out by their hash. Others' keys are at most as many as all owners hold, and twice that
-		// leaves room for what is on its way.
+		// Keys are dealt out by their hash. Others' keys are at most as many as all owners hold, and twice
+		// that leaves room for what is on its way.
 		ownMax: (config.KeysMax + config.Owners - 1) / config.Owners, foreign: 2 * config.KeysMax,
 		outboxes: make([]queue[Handover], config.Workers), transitions: newQueue[Transition](transitionsMax),
 	}

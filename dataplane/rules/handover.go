@@ -10,13 +10,14 @@ package rules
 //	          state:  (key, arrival, firing?)            every change, to all others
 //
 // An evaluator sends a result when it differs from the owner's state as known here and is not older; a key it
-// knows nothing of is not firing. So points that change nothing cost no message. What was sent counts as known,
-// since rings keep their order. The owner answers a result that lost against a later one with its state.
+// knows nothing of is not firing. So points that change nothing cost no message. What was sent counts as
+// known, since rings keep their order. The owner answers a result that lost against a later one with its
+// state.
 //
-// A state may arrive that is older than what was evaluated here in the meantime, and opposite: then the result
-// is sent at once. For this a record keeps the latest local result, and recents the time of the last point of
-// keys without a record, whose result was false. The owner asks recents as well before it believes that a key
-// without a record is firing.
+// A state may arrive that is older than what was evaluated here in the meantime, and opposite: then the
+// result is sent at once. For this a record keeps the latest local result, and recents the time of the last
+// point of keys without a record, whose result was false. The owner asks recents as well before it believes
+// that a key without a record is firing.
 //
 // What finds a queue full marks its record dirty and is worked out anew when there is room, so the queues are
 // bounded and the last word is never lost.
@@ -242,8 +243,8 @@ func (e *Evaluator) hearState(h *Handover) {
 	rec.state = h.firing && h.kind == handoverState
 	rec.forgotten = h.kind == handoverForget
 	if rec.forgotten {
-		// Told again only with a point a second from now: many keys that push each other out must not do so in
-		// a circle.
+		// Told again only with a point a second from now: many keys that push each other out must not do so
+		// in a circle.
 		rec.sent = max(rec.sent, rec.localArrival)
 	} else if rec.local != rec.state && rec.localArrival > rec.stateArrival && !e.send(rec) {
 		e.records.enqueue(at, dirtyResult)
@@ -317,15 +318,16 @@ func (e *Evaluator) evict(at int32) bool {
 	return true
 }
 
-// Tick is called once a turn, with the time as CLOCK_MONOTONIC nanoseconds. It says what found no room before;
-// what time alone brings (`for`, `absent`) will hang on it too.
+// Tick is called once a turn, with the time as CLOCK_MONOTONIC nanoseconds. It says what found no room
+// before; what time alone brings (`for`, `absent`) will hang on it too.
 func (e *Evaluator) Tick(int64) {
 	for range min(e.records.queueLength, dirtyPerTurn) {
 		at := e.records.dequeue()
 		rec := e.records.at(at)
 		what := rec.dirty
 		rec.dirty = 0
-		if what&dirtyResult != 0 && rec.local != rec.state && rec.localArrival >= rec.stateArrival && !e.send(rec) {
+		differs := rec.local != rec.state && rec.localArrival >= rec.stateArrival
+		if what&dirtyResult != 0 && differs && !e.send(rec) {
 			e.records.enqueue(at, dirtyResult)
 		}
 		if what&dirtyState != 0 {

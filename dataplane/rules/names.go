@@ -1,8 +1,6 @@
 package rules
 
-import (
-	"slices"
-)
+import "slices"
 
 // function is what the parser knows of a function: how many arguments it takes and what becomes of it.
 type function struct {
@@ -51,7 +49,11 @@ func functionNames() []string {
 // named reads what starts with a name: a literal, a call, a tag, a field.
 func (p *parser) named(t token) (*node, *syntaxError) {
 	n := &node{kind: nodeName, start: t.start, end: t.end, name: name{kind: nameField, text: t.text}}
-	if p.peek().isSymbol("(") {
+	next := p.peek()
+	if (t.text == "not" || t.text == "NOT") && (next.kind == tokenName || next.isSymbol("(")) {
+		return nil, wrong(t.start, `did you mean "!"?`, "unexpected %q where a value is expected", t.text)
+	}
+	if next.isSymbol("(") {
 		return p.call(t)
 	}
 	switch t.text {

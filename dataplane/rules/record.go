@@ -165,7 +165,8 @@ func (r *records) remove(i int32) {
 	for r.cells[at].at != i {
 		at = (at + 1) & mask
 	}
-	// Cells behind the gap move up if the gap lies between their home and them, so that no search stops early.
+	// Cells behind the gap move up if the gap lies between their home and them, so that no search stops
+	// early.
 	for next := (at + 1) & mask; r.cells[next].at != none; next = (next + 1) & mask {
 		if home := r.cells[next].hash & mask; (next-home)&mask >= (next-at)&mask {
 			r.cells[at] = r.cells[next]

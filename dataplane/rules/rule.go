@@ -39,7 +39,7 @@ func (t *Text) At(offset int) Position {
 	i := sort.Search(len(t.Marks), func(i int) bool { return t.Marks[i].Offset > offset })
 	if i > 0 {
 		mark := t.Marks[i-1]
-		at.Line, at.Column, from = mark.Line, mark.Column, mark.Offset
+		at.Line, at.Column, from = mark.Line, mark.Column, min(mark.Offset, offset)
 	}
 	at.Column += utf8.RuneCountInString(t.Source[from:offset])
 	return at
@@ -64,8 +64,8 @@ type Group struct {
 	Rules []Rule
 }
 
-// Rule is one alert as it is written. HasBy tells `by: []`, one state for all points, from no `by` at all, one
-// state per series.
+// Rule is one alert as it is written. HasBy tells `by: []`, one state for all points, from no `by` at all,
+// one state per series.
 type Rule struct {
 	Alert       Text
 	On          []Text

@@ -108,7 +108,8 @@ func (s *Set) Rules() []RuleSummary {
 	for i := range s.rules {
 		r := &s.rules[i]
 		out[i] = RuleSummary{
-			Group: r.group, Name: r.name, On: slices.Clone(r.on), Expr: r.expr, Actions: slices.Clone(r.actions),
+			Group: r.group, Name: r.name, On: slices.Clone(r.on), Expr: r.expr,
+			Actions: slices.Clone(r.actions),
 		}
 		if shape := &s.shapes[r.shape]; !shape.series {
 			out[i].By = append([]string{}, shape.tags...)
@@ -224,8 +225,8 @@ func (s *Set) newPlan(members []uint32) plan {
 }
 
 // matchGlob tells whether a measurement matches a pattern, in which * stands for any characters and ? for one
-// byte. It never looks at a byte of the pattern's last * twice over, so its cost is at most the product of the
-// lengths.
+// byte. It never looks at a byte of the pattern's last * twice over, so its cost is at most the product of
+// the lengths.
 func matchGlob(pattern string, text []byte) bool {
 	p, t, star, back := 0, 0, -1, 0
 	for t < len(text) {

@@ -64,12 +64,14 @@ func TestRenderedAlert(t *testing.T) {
 	e.Taken(1)
 	e.Eval(pointOf(t, "motor,machine=a,line=x temperature=1.5,rpm=7i 12"), 5)
 	second := set.Render(&e.Transitions()[0])
-	if first.Labels["alertname"] != "Overload" || first.Labels["team"] != "t-a" || first.Labels["machine"] != "a" ||
-		len(first.Labels) != 3 || first.Annotations["summary"] != "a on x: 96.5 °C" ||
+	if first.Labels["alertname"] != "Overload" || first.Labels["team"] != "t-a" ||
+		first.Labels["machine"] != "a" || len(first.Labels) != 3 ||
+		first.Annotations["summary"] != "a on x: 96.5 °C" ||
 		first.Actions[0] != "ops" || first.Time != 10 || first.Arrival != 1 || first.State != StateFiring {
 		t.Errorf("first alert is %+v", first)
 	}
-	if first.Values["temperature"] != 96.5 || first.Values["rpm"] != int64(7) || first.Values["tags.line"] != "x" {
+	if first.Values["temperature"] != 96.5 || first.Values["rpm"] != int64(7) ||
+		first.Values["tags.line"] != "x" {
 		t.Errorf("values are %v", first.Values)
 	}
 	if second.State != StateOK || second.Annotations["summary"] != "a on x: 1.5 °C" || second.Since != 10 ||

@@ -37,7 +37,8 @@ func parseTemplate(source string) (template, *syntaxError) {
 			return nil, err
 		}
 		if n.kind != nodeName {
-			return nil, wrong(at+2+n.start, "", "a template holds one name, such as {{ tags.x }} or {{ field }}")
+			return nil, wrong(at+2+n.start, "",
+				"a template holds one name, such as {{ tags.x }} or {{ field }}")
 		}
 		t = append(t, templatePart{name: n.name, isName: true})
 		at += length + 2

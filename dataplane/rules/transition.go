@@ -83,8 +83,8 @@ type Alert struct {
 	Group, Rule string
 	State       string // StateFiring or StateOK
 	Reason      string // why it ended, where no point ended it: "evicted"
-	// Labels tell this alert from all others, and are the same when it begins and when it ends: alertname, the
-	// rule's labels, the tags of its key, and the measurement where the rule has several.
+	// Labels tell this alert from all others, and are the same when it begins and when it ends: alertname,
+	// the rule's labels, the tags of its key, and the measurement where the rule has several.
 	Labels      map[string]string
 	Annotations map[string]string
 	Actions     []string
