@@ -233,10 +233,10 @@ func sections(w *strings.Builder, comments map[string]string) {
 			fmt.Fprint(w, tableHead)
 			rows(w, "", top.Field(i), comments)
 		case field.Type.Kind() == reflect.Slice && field.Type.Elem().Kind() == reflect.Struct:
-			fmt.Fprint(w, " A list; each element has", tableHead)
+			fmt.Fprint(w, "\nA list; each element has", tableHead)
 			rows(w, "", prototype(field.Type.Elem()), comments)
 		default:
-			fmt.Fprintf(w, " Default `%s`.%s\n", textOf(top.Field(i)), notYet(field.Tag))
+			fmt.Fprintf(w, "\nDefault `%s`.%s\n", textOf(top.Field(i)), notYet(field.Tag))
 		}
 	}
 	fmt.Fprintln(w)
