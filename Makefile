@@ -17,6 +17,8 @@ KERNELS ?= 6.1 6.12 6.18
 QUEUES ?= 2
 
 export CGO_ENABLED := 0
+# The version is given above. Asking git again makes Go fail where root builds another user's checkout.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
 .DEFAULT_GOAL := help
 

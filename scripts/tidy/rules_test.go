@@ -246,7 +246,8 @@ func TestComments(t *testing.T) {
 // reads.
 func TestDependencies(t *testing.T) {
 	mod := "module culvert\n\nrequire (\n\tgithub.com/a/lib/v2 v2.1.0\n" +
-		"\tgithub.com/b/along v1.0.0 // indirect\n\tgithub.com/c/tool v1.0.0 // indirect\n)\n\ntool github.com/c/tool/cmd/x\n"
+		"\tgithub.com/b/along v1.0.0 // indirect\n" +
+		"\tgithub.com/c/tool v1.0.0 // indirect\n)\n\ntool github.com/c/tool/cmd/x\n"
 	check := func(document string) string {
 		t.Helper()
 		tree := treeOf(t, "go.mod", mod, "numa/a.go", importing("numa", "github.com/a/lib/v2/sub", "fmt"))
