@@ -1,0 +1,281 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"time"
+
+	"culvert/dataplane/influx"
+	"culvert/dataplane/rules"
+)
+
+// Do runs f on the worker's thread between two turns and waits for it. It is for rare changes: every call
+// takes a lock and allocates.
+func (w *Worker) Do(f func() error) error {
+	done := make(chan error, 1)
+	w.post(func() { done <- f() })
+	select {
+	case err := <-done:
+		return err
+	case <-w.ended:
+		return fmt.Errorf("command worker %q: %w", w.config.Name, os.ErrClosed)
+	}
+}
+
+// post leaves a command for the worker and wakes it.
+func (w *Worker) post(command func()) {
+	w.mutex.Lock()
+	w.commands = append(w.commands, command)
+	w.pending.Store(true)
+	w.mutex.Unlock()
+	w.waker.Wake()
+}
+
+// obey runs the commands that were left, and returns how many.
+func (w *Worker) obey() int {
+	w.mutex.Lock()
+	commands := w.commands
+	w.commands = nil
+	w.pending.Store(false)
+	w.mutex.Unlock()
+	for _, command := range commands {
+		command()
+	}
+	return len(commands)
+}
+
+// AddQueue opens a receive queue on this worker. Its frames are taken from the moment the control plane puts
+// the socket into the XSKMAP.
+func (w *Worker) AddQueue(config QueueConfig) (*Queue, error) {
+	var queue *Queue
+	err := w.Do(func() (err error) {
+		if queue, err = w.openQueue(config); err != nil {
+			return err
+		}
+		w.queues = append(w.queues, queue)
+		w.beat(w.clock.Now())
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open queue %d of %q: %w", config.Queue, config.Interface, err)
+	}
+	return queue, nil
+}
+
+// RemoveQueue eats what the queue still holds, closes its socket and gives its memory back. The control plane
+// has turned the redirect off, or the interface is gone.
+func (w *Worker) RemoveQueue(queue *Queue) error {
+	return w.Do(func() error {
+		for i, q := range w.queues {
+			if q == queue {
+				for w.takeFrames(q, w.clock.Now()) > 0 {
+				}
+				w.queues = append(w.queues[:i], w.queues[i+1:]...)
+				q.close()
+				return nil
+			}
+		}
+		return fmt.Errorf("remove queue %d of %q: %w", queue.config.Queue, queue.config.Interface, os.ErrNotExist)
+	})
+}
+
+// AddDoor gives the worker a kernel socket to read; the worker closes it when it ends.
+func (w *Worker) AddDoor(door *Door) error {
+	return w.Do(func() error {
+		w.sockets = append(w.sockets, door)
+		if n := door.socket.BatchSize(); n > len(w.datagrams) {
+			w.datagrams = make(datagramBatch, n)
+		}
+		return nil
+	})
+}
+
+// RemoveDoor reads what the socket still holds and closes it.
+func (w *Worker) RemoveDoor(door *Door) error {
+	return w.Do(func() error {
+		for i, d := range w.sockets {
+			if d == door {
+				for w.takeDatagrams(d, w.clock.Now()) > 0 {
+				}
+				w.sockets = append(w.sockets[:i], w.sockets[i+1:]...)
+				return d.socket.Close()
+			}
+		}
+		return fmt.Errorf("remove the socket on port %d: %w", door.port, os.ErrNotExist)
+	})
+}
+
+// Retarget gives the writer the sink's address after its name was resolved anew.
+func (w *Worker) Retarget(address netip.AddrPort) error {
+	return w.Do(func() error {
+		w.out.writer.Retarget(address)
+		return nil
+	})
+}
+
+// Drain lets the worker empty its sources, seal what is open and wait for the answers, until everything is
+// settled or the limit is over; what is left then is dropped as undelivered. The control plane
+// has turned the redirect off. Drain returns when it is done; the worker then idles until Close.
+func (w *Worker) Drain(limit time.Duration) error {
+	err := w.Do(func() error {
+		w.draining, w.drainUntil = true, w.clock.Now()+int64(limit)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-w.drained:
+	case <-w.ended:
+	}
+	return nil
+}
+
+// drain is Drain's part of a turn: work is what the turn did.
+func (w *Worker) drain(now int64, work int) {
+	w.seal(now)
+	over := now >= w.drainUntil
+	if !over && (work > 0 || w.out.pool.Held() > 0 || w.handingOver()) {
+		return
+	}
+	if over {
+		w.abandon(now)
+	}
+	w.draining = false
+	close(w.drained)
+}
+
+func (w *Worker) handingOver() bool {
+	if w.rules == nil {
+		return false
+	}
+	for peer := range w.links.rings {
+		if peer != w.config.Index && len(w.rules.Outbox(peer)) > 0 {
+			return true
+		}
+	}
+	return len(w.rules.Transitions()) > 0
+}
+
+// abandon gives up on what the sink did not take in time.
+func (w *Worker) abandon(now int64) {
+	w.out.writer.Close(now, now+closeTime)
+	for {
+		outcome, ok := w.out.writer.Outcome()
+		if !ok {
+			break
+		}
+		w.settle(&outcome, now)
+	}
+	w.counters.PointsInFlight = uint64(w.out.pool.Held())
+	w.block.publish(&w.counters)
+}
+
+// Close ends the loop, closes the sockets and gives all memory back. It waits for the thread's end and is
+// idempotent.
+func (w *Worker) Close() error {
+	err := w.Do(func() error {
+		w.exit = true
+		return nil
+	})
+	<-w.ended
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// closeAll gives back everything that open and the control plane's commands took, on the worker's thread, in
+// an order that leaves no memory in the kernel's hands.
+func (w *Worker) closeAll() {
+	for _, q := range w.queues {
+		q.close()
+	}
+	for _, d := range w.sockets {
+		d.socket.Close()
+	}
+	if w.out.writer != nil {
+		w.abandon(w.clock.Now())
+	}
+	if w.ring != nil {
+		w.ring.Close()
+	}
+	for _, memory := range w.memory {
+		memory.Close()
+	}
+	w.heartbeat.Store(math.MaxInt64)
+}
+
+// Name is the worker's name in metrics and status.
+func (w *Worker) Name() string { return w.config.Name }
+
+// CPU is the CPU that the worker is pinned to, or −1.
+func (w *Worker) CPU() int { return w.config.CPU }
+
+// Node is the NUMA node of the worker's memory, or −1.
+func (w *Worker) Node() int { return w.config.Node }
+
+// Counters are the worker's counters as of one turn's end.
+func (w *Worker) Counters() Counters { return w.block.Read() }
+
+// Stages are the worker's histograms, to be read while it writes them.
+func (w *Worker) Stages() *Stages { return w.stages }
+
+// Heartbeat is the start of the worker's latest turn, CLOCK_MONOTONIC nanoseconds.
+func (w *Worker) Heartbeat() int64 { return w.heartbeat.Load() }
+
+// SinkState is what the writer shows of itself.
+type SinkState struct {
+	Up        bool
+	LastError string
+	Stats     influx.Stats
+	Transport string
+}
+
+// askTime bounds a question to a worker: one that is stuck must not hold up whoever asks.
+const askTime = time.Second
+
+// ask runs a question on the worker's thread and returns its answer, or an error when the worker does not
+// answer in time.
+func ask[T any](w *Worker, question func() T) (T, error) {
+	answer := make(chan T, 1)
+	w.post(func() { answer <- question() })
+	select {
+	case a := <-answer:
+		return a, nil
+	case <-w.ended:
+	case <-time.After(askTime):
+	}
+	var none T
+	return none, fmt.Errorf("ask worker %q: %w", w.config.Name, os.ErrDeadlineExceeded)
+}
+
+// SinkState asks the worker's writer.
+func (w *Worker) SinkState() (SinkState, error) {
+	return ask(w, func() SinkState {
+		s := SinkState{Up: w.out.writer.Up(), LastError: w.out.writer.LastError(), Stats: w.out.writer.Stats()}
+		s.Transport = "io_uring"
+		if w.ring == nil {
+			s.Transport = "sockets"
+		}
+		return s
+	})
+}
+
+// RuleStats asks the worker's rules: one entry a rule.
+func (w *Worker) RuleStats() ([]rules.RuleStats, error) {
+	return ask(w, func() []rules.RuleStats {
+		if w.rules == nil {
+			return nil
+		}
+		stats := make([]rules.RuleStats, len(w.config.Rules.Rules()))
+		w.rules.Stats(stats)
+		return stats
+	})
+}
+
+// ClockSteps is how often the worker saw wall time step.
+func (w *Worker) ClockSteps() (uint64, error) { return ask(w, w.clock.Steps) }

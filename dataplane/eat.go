@@ -1,0 +1,135 @@
+package dataplane
+
+import (
+	"net/netip"
+
+	"culvert/dataplane/lineproto"
+	"culvert/dataplane/point"
+)
+
+// listenerText is what a listener adds to its points, laid out as it stands at the start of every turn's
+// scratch arena.
+type listenerText struct {
+	*Listener
+	text []byte
+	tags []point.Tag // spans into text
+	// sourceName is the span of SourceTag in text; the sender's address follows behind text, once a payload.
+	sourceName point.Span
+}
+
+func newListenerText(l *Listener) listenerText {
+	t := listenerText{Listener: l}
+	add := func(s string) point.Span {
+		t.text = append(t.text, s...)
+		return point.MakeSpan(point.Scratch, len(t.text)-len(s), len(s))
+	}
+	for _, tag := range l.Tags {
+		t.tags = append(t.tags, point.Tag{Name: add(tag.Name), Value: add(tag.Value)})
+	}
+	if l.SourceTag != "" {
+		t.sourceName = add(l.SourceTag)
+	}
+	return t
+}
+
+// eat takes a payload apart: each line becomes a point, meets the rules and goes into the open batch. With
+// timed set the shares of decoding and rules are measured, at three clock readings a point: once a turn.
+func (w *Worker) eat(payload *Payload, timed bool) {
+	l := &w.listeners[payload.Listener]
+	p := &w.point
+	p.ScratchBytes = append(p.ScratchBytes[:0], l.text...)
+	source := w.sourceTag(l, payload)
+	w.counters.FramesDecoded++
+	w.counters.BytesReceived += uint64(len(payload.Bytes))
+	var decoding, ruling, mark int64
+	if timed {
+		mark = w.clock.Now()
+	}
+	w.decoder.Start(payload.Bytes, l.Precision, p)
+	for {
+		outcome := w.decoder.Next(p)
+		if timed {
+			now := w.clock.Now()
+			decoding, mark = decoding+now-mark, now
+		}
+		if outcome == lineproto.End {
+			break
+		}
+		w.counters.PointsReceived[payload.Listener]++
+		if outcome == lineproto.Rejected {
+			w.rejectLine(payload)
+			continue
+		}
+		w.stamp(p, payload.Arrival, l.MaxAhead)
+		w.addTags(p, l, source)
+		if w.rules != nil {
+			w.rules.Eval(p, payload.Arrival)
+			if len(w.rules.Transitions()) > 0 {
+				w.forward()
+			}
+		}
+		if timed {
+			now := w.clock.Now()
+			ruling, mark = ruling+now-mark, now
+		}
+		w.store(p, payload.Arrival)
+		if timed {
+			mark = w.clock.Now()
+		}
+	}
+	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
+	if timed {
+		w.stages.Decode.Record(decoding)
+		w.stages.Rules.Record(ruling)
+	}
+}
+
+// stamp gives a point without a timestamp its arrival time, strictly increasing per worker so that no two
+// points of a series become one, and counts points from the future.
+func (w *Worker) stamp(p *point.Point, arrival, maxAhead int64) {
+	if !p.HasTime {
+		w.lastStamp = max(w.clock.Wall(arrival), w.lastStamp+1)
+		p.Time, p.HasTime = w.lastStamp, true
+		return
+	}
+	if p.Time > w.wallNow+maxAhead {
+		w.counters.PointsFuture++
+	}
+}
+
+// sourceTag appends the sender's address to the scratch arena and returns its span, if the listener wants it.
+func (w *Worker) sourceTag(l *listenerText, payload *Payload) point.Span {
+	if l.sourceName == 0 {
+		return 0
+	}
+	p := &w.point
+	start := len(p.ScratchBytes)
+	p.ScratchBytes = netip.AddrFrom16(payload.Source).Unmap().AppendTo(p.ScratchBytes)
+	return point.MakeSpan(point.Scratch, start, len(p.ScratchBytes)-start)
+}
+
+// addTags adds the listener's tags, and the sender's address, to a point that lacks them.
+func (w *Worker) addTags(p *point.Point, l *listenerText, source point.Span) {
+	for _, tag := range l.tags {
+		addTag(p, tag)
+	}
+	if source != 0 {
+		addTag(p, point.Tag{Name: l.sourceName, Value: source})
+	}
+}
+
+func addTag(p *point.Point, tag point.Tag) {
+	name := p.Bytes(tag.Name)
+	for i := range p.Tags {
+		if string(p.Bytes(p.Tags[i].Name)) == string(name) {
+			return
+		}
+	}
+	p.Tags = append(p.Tags, tag)
+}
+
+func (w *Worker) rejectLine(payload *Payload) {
+	reason := w.decoder.Reason()
+	w.counters.PointsRejected[reason]++
+	w.sampleLine(reason, payload)
+}

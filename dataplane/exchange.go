@@ -1,0 +1,100 @@
+package dataplane
+
+import (
+	"culvert/dataplane/rules"
+	"culvert/dataplane/spsc"
+)
+
+// handoverSlots is the size of the ring between two workers: what one worker hands over within a turn of the
+// other, at some hundred bytes a slot.
+const handoverSlots = 1024
+
+// Exchange is how workers hand rule states to each other: one ring for each ordered pair of them, and a waker
+// for each. It is made before the workers start and closed after they ended.
+type Exchange struct {
+	rings  [][]*spsc.Ring[rules.Handover] // [from][to]; nil on the diagonal
+	wakers []*Waker
+}
+
+// NewExchange makes the rings and wakers for this many workers.
+func NewExchange(workers int) (*Exchange, error) {
+	x := &Exchange{rings: make([][]*spsc.Ring[rules.Handover], workers)}
+	for from := range workers {
+		waker, err := NewWaker()
+		if err != nil {
+			x.Close()
+			return nil, err
+		}
+		x.wakers = append(x.wakers, waker)
+		x.rings[from] = make([]*spsc.Ring[rules.Handover], workers)
+		for to := range workers {
+			if from != to {
+				x.rings[from][to] = spsc.New[rules.Handover](handoverSlots)
+			}
+		}
+	}
+	return x, nil
+}
+
+// Close closes the wakers.
+func (x *Exchange) Close() {
+	for _, waker := range x.wakers {
+		waker.Close()
+	}
+}
+
+// handoversMax bounds what a worker takes from each peer in one turn.
+const handoversMax = 256
+
+// exchange takes what the other workers handed over, gives them what is theirs, and sends this worker's own
+// state changes on their way. It returns how much it did.
+func (w *Worker) exchange(now int64) int {
+	me, work := w.config.Index, 0
+	for peer := range w.links.rings {
+		if peer == me {
+			continue
+		}
+		ring := w.links.rings[peer][me]
+		for range handoversMax {
+			h := ring.Peek()
+			if h == nil {
+				break
+			}
+			w.rules.Receive(h)
+			ring.Release()
+			work++
+		}
+	}
+	w.rules.Tick(now)
+	for peer := range w.links.rings {
+		if peer == me {
+			continue
+		}
+		out := w.rules.Outbox(peer)
+		if len(out) == 0 {
+			continue
+		}
+		pushed := w.links.rings[me][peer].PushAll(out)
+		w.rules.Sent(peer, pushed)
+		w.counters.HandoverRetries += uint64(len(out) - pushed)
+		w.links.wakers[peer].Wake()
+		work += pushed
+	}
+	return work + w.forward()
+}
+
+// forward gives state changes to the control plane's notifiers. What finds the ring full stays with the rules
+// and is offered again next turn.
+func (w *Worker) forward() int {
+	transitions := w.rules.Transitions()
+	if len(transitions) == 0 {
+		return 0
+	}
+	pushed := w.config.Alerts.Ring.PushAll(transitions)
+	w.rules.Taken(pushed)
+	w.counters.AlertsHeld += uint64(len(transitions) - pushed)
+	if pushed > 0 {
+		w.config.Alerts.signal()
+	}
+	return pushed
+}

@@ -1,0 +1,168 @@
+package dataplane
+
+import (
+	"runtime"
+	"sync/atomic"
+
+	"culvert/dataplane/hist"
+	"culvert/dataplane/lineproto"
+)
+
+// FrameReject is why a frame gave no payload. Values are indices of counters and, by String, label values.
+type FrameReject uint8
+
+// The reasons for rejecting a frame.
+const (
+	FrameNoMetadata     FrameReject = iota // the metadata area is missing or stale
+	FrameLength                            // metadata and descriptor disagree about the packet's length
+	FrameHeaderChecksum                    // the IPv4 header's checksum is wrong
+	FrameChecksum                          // the UDP checksum is wrong
+	FrameNoChecksum                        // no checksum over IPv6, where one is required
+	FrameSource                            // the sender is not among the listener's sources (slow path)
+	FrameDestination                       // not sent to an address of the listener (slow path)
+	FrameTruncated                         // longer than the receive memory (slow path)
+	FrameRejects                           // how many reasons there are
+)
+
+var frameRejectNames = [FrameRejects]string{
+	"no_metadata", "length", "header_checksum", "checksum", "no_checksum", "source", "destination", "truncated",
+}
+
+func (r FrameReject) String() string { return frameRejectNames[r] }
+
+// Drop is why a point that was fine is not in the database.
+type Drop uint8
+
+// The reasons for dropping a point.
+const (
+	DropUndelivered Drop = iota // the retry budget is spent
+	DropOverload                // no free batch
+	DropOversize                // one line longer than a whole batch
+	Drops
+)
+
+var dropNames = [Drops]string{"undelivered", "overload", "oversize"}
+
+func (d Drop) String() string { return dropNames[d] }
+
+// SinkReject is why a sink, or the encoder on its behalf, refused a point.
+type SinkReject uint8
+
+// The reasons for rejecting a point on its way to the sink.
+const (
+	SinkPartial   SinkReject = iota // the server stored the rest of the batch and refused this one
+	SinkRefused                     // the server refused the whole request for good
+	SinkUintRange                   // an unsigned value beyond what `uint: int` can say
+	SinkKeyLength                   // the key is too long with the listener's tags
+	SinkRejects
+)
+
+var sinkRejectNames = [SinkRejects]string{"partial_write", "refused", "uint_range", "key_length"}
+
+func (r SinkReject) String() string { return sinkRejectNames[r] }
+
+// ListenersMax bounds the listeners of a gateway, so that per-listener counters are arrays.
+const ListenersMax = 64
+
+// Counters is what one worker counted since it started. All are totals and only grow, except PointsInFlight.
+type Counters struct {
+	FramesReceived     uint64 // taken from AF_XDP sockets and kernel sockets
+	FramesDecoded      uint64
+	FramesRejected     [FrameRejects]uint64
+	ChecksumPartial    uint64 // accepted with a local sender's not yet final sum
+	ChecksumAbsent     uint64 // accepted with no sum over IPv4
+	BytesReceived      uint64 // of payloads
+	PointsReceived     [ListenersMax]uint64
+	PointsRejected     [lineproto.Reasons]uint64 // stage decode
+	PointsSinkRejected [SinkRejects]uint64       // stage sink
+	PointsFiltered     uint64
+	PointsDropped      [Drops]uint64
+	PointsWritten      uint64
+	PointsInFlight     uint64 // in open, sealed or sent batches: a gauge
+	PointsFuture       uint64 // beyond max_ahead
+	FieldsDropped      uint64 // NaN and infinities, and fields given twice
+	BatchesSealed      uint64
+	Turns              uint64 // loop turns that found work
+	Sleeps             uint64 // waits in the kernel
+	AlertsHeld         uint64 // state changes that found the way to the notifiers full and were offered again
+	HandoverRetries    uint64 // hand-overs of rule state that found a ring full and were kept
+}
+
+// PointsIn is what came in: every line whose end was found.
+func (c *Counters) PointsIn() uint64 { return total(c.PointsReceived[:]) }
+
+// PointsOut is where points can be: written, refused, filtered, dropped or still held. It equals PointsIn at
+// every turn's end, or there is a bug.
+func (c *Counters) PointsOut() uint64 {
+	return c.PointsWritten + total(c.PointsRejected[:]) + total(c.PointsSinkRejected[:]) +
+		c.PointsFiltered + total(c.PointsDropped[:]) + c.PointsInFlight
+}
+
+func total(counts []uint64) uint64 {
+	var sum uint64
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
+}
+
+// Add adds another worker's counters to these.
+func (c *Counters) Add(other *Counters) {
+	into, from := c.words(), other.words()
+	for i := range into {
+		into[i] += from[i]
+	}
+}
+
+// Block is one worker's counters as others see them. The worker alone writes it, once a turn; a reader gets
+// one turn's state whole, never a mixture of two.
+type Block struct {
+	_         [128]byte
+	published Counters      // what words hold, read by the worker alone
+	sequence  atomic.Uint64 // odd while the worker writes
+	words     [counterWords]atomic.Uint64
+	_         [128]byte
+}
+
+// publish shows counters to others. Only words that changed are stored: each store is a full barrier.
+func (b *Block) publish(c *Counters) {
+	now, before := c.words(), b.published.words()
+	b.sequence.Add(1)
+	for i := range now {
+		if now[i] != before[i] {
+			b.words[i].Store(now[i])
+			before[i] = now[i]
+		}
+	}
+	b.sequence.Add(1)
+}
+
+// Read returns the counters as of the end of one turn. Any goroutine may call it; it repeats while the worker
+// writes, which takes less than a microsecond.
+func (b *Block) Read() Counters {
+	var c Counters
+	into := c.words()
+	for {
+		before := b.sequence.Load()
+		if before&1 == 1 {
+			runtime.Gosched()
+			continue
+		}
+		for i := range into {
+			into[i] = b.words[i].Load()
+		}
+		if b.sequence.Load() == before {
+			return c
+		}
+	}
+}
+
+// Stages are the latency histograms of one worker, in nanoseconds, written by it alone.
+type Stages struct {
+	SteerToWorker hist.Histogram // XDP stamp → the turn that takes the frame
+	Decode        hist.Histogram // per frame, its share of the turn
+	Rules         hist.Histogram // per frame, its share of the turn
+	BatchWait     hist.Histogram // first point in the batch → sealed
+	Write         hist.Histogram // sealed → acknowledged
+	EndToEnd      hist.Histogram // XDP stamp → acknowledged, one record a point
+}

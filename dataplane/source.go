@@ -1,0 +1,179 @@
+package dataplane
+
+import (
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"culvert/bpf/abi"
+	"culvert/dataplane/udp"
+	"culvert/dataplane/xsk"
+	"culvert/numa"
+)
+
+// QueueConfig says which receive queue of which interface a worker shall take, and with what memory.
+type QueueConfig struct {
+	Interface string // for counters
+	Index     int    // ifindex
+	Queue     int
+	Mode      xsk.Mode
+	Frames    int
+	FrameSize int
+	HugePages numa.HugePages
+	Checksum  ChecksumPolicy
+	Heartbeat *atomic.Uint64 // the XDP program's cell for this queue
+}
+
+// Queue is one AF_XDP socket and its memory. Its worker's thread owns it; Received, ZeroCopy, FD and
+// Statistics may be called by the control plane until it takes the queue away.
+type Queue struct {
+	config    QueueConfig
+	socket    *xsk.Socket
+	memory    *numa.Memory
+	heartbeat *atomic.Uint64
+	descs     []xsk.Desc
+	broken    bool // the interface is gone: the socket will never be readable again
+	received  atomic.Uint64
+}
+
+// openQueue takes the queue's memory on this worker's node and binds the socket, on the worker's thread.
+func (w *Worker) openQueue(config QueueConfig) (*Queue, error) {
+	memory, err := numa.Alloc(config.Frames*config.FrameSize, w.config.Node, config.HugePages)
+	if err != nil {
+		return nil, fmt.Errorf("allocate UMEM: %w", err)
+	}
+	// Every frame is in the fill ring, in the RX ring or in the turn's batch, so a fill ring of all frames
+	// never refuses one.
+	ring := config.Frames
+	socket, err := xsk.Open(xsk.Config{
+		Interface: config.Index, Queue: config.Queue, Mode: config.Mode, UMEM: memory.Bytes(),
+		FrameSize: config.FrameSize, FillSize: ring, CompletionSize: xskUnusedRing, RXSize: ring / 2,
+	})
+	if err != nil {
+		memory.Close()
+		return nil, err
+	}
+	return &Queue{
+		config: config, socket: socket, memory: memory, heartbeat: config.Heartbeat,
+		descs: make([]xsk.Desc, w.config.Batch),
+	}, nil
+}
+
+// xskUnusedRing is the size of a ring that the kernel demands but that nothing goes through.
+const xskUnusedRing = 64
+
+// Received is the number of frames taken so far.
+func (q *Queue) Received() uint64 { return q.received.Load() }
+
+// ZeroCopy tells how the kernel bound the socket.
+func (q *Queue) ZeroCopy() bool { return q.socket.ZeroCopy() }
+
+// FD is the socket's descriptor, for the XSKMAP.
+func (q *Queue) FD() int { return q.socket.FD() }
+
+// Statistics are the kernel's counters of the socket.
+func (q *Queue) Statistics() (xsk.Statistics, error) { return q.socket.Statistics() }
+
+// HugePages says which pages the queue's frames lie on.
+func (q *Queue) HugePages() string { return q.memory.Huge() }
+
+func (q *Queue) pollFD() int32 {
+	if q.broken {
+		return -1
+	}
+	return int32(q.socket.FD())
+}
+
+// noteEvents keeps a socket whose interface is gone from being polled: its error would end every wait at once.
+func (q *Queue) noteEvents(events int16) {
+	if events&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
+		q.broken = true
+	}
+}
+
+func (q *Queue) close() {
+	q.socket.Close()
+	q.memory.Close()
+}
+
+// takeFrames eats one batch of a queue's frames in place and gives them back to the kernel.
+func (w *Worker) takeFrames(q *Queue, now int64) int {
+	n := q.socket.Receive(q.descs)
+	if n == 0 {
+		// The kernel may have asked for a wake-up only after the last batch was given back; without it a driver
+		// whose fill ring ran dry would never look again.
+		_ = q.socket.Wakeup()
+		return 0
+	}
+	var payload Payload
+	for i := range n {
+		d := q.descs[i]
+		metadata := q.socket.Headroom(d, abi.MetaSize)
+		reject := openFrame(&payload, q.socket.Packet(d), metadata, q.config.Checksum, &w.counters)
+		if reject != FrameRejects {
+			w.rejectFrame(reject, &payload)
+			continue
+		}
+		w.stages.SteerToWorker.Record(now - payload.Arrival)
+		w.eat(&payload, i == 0)
+	}
+	q.socket.Free(q.descs[:n])
+	// A failed wake-up is tried again with the next batch: the kernel keeps the flag set.
+	_ = q.socket.Wakeup()
+	w.counters.FramesReceived += uint64(n)
+	q.received.Store(q.received.Load() + uint64(n))
+	return n
+}
+
+// Door is one of the kernel's own sockets on a port: the slow path, or `mode: socket`.
+type Door struct {
+	port   uint16
+	socket *udp.Socket
+}
+
+// NewDoor hands an open socket to a worker, which closes it.
+func NewDoor(port uint16, socket *udp.Socket) *Door { return &Door{port: port, socket: socket} }
+
+// Join makes the socket a member of a multicast group on an interface. The control plane may call it.
+func (d *Door) Join(group netip.Addr, index int) error { return d.socket.Join(group, index, "") }
+
+// KernelDrops is how many datagrams the kernel dropped because the socket was full.
+func (d *Door) KernelDrops() uint64 { return d.socket.KernelDrops() }
+
+// datagramBatch is what one turn takes from a kernel socket.
+type datagramBatch []udp.Datagram
+
+// takeDatagrams eats one batch of a kernel socket's datagrams. The kernel has checked their sums.
+func (w *Worker) takeDatagrams(d *Door, now int64) int {
+	n, err := d.socket.Receive(w.datagrams)
+	if err != nil || n == 0 {
+		return 0
+	}
+	addresses := *w.config.Addresses.Load()
+	var payload Payload
+	for i := range n {
+		datagram := &w.datagrams[i]
+		payload.Source, payload.SourcePort = datagram.Source, datagram.SourcePort
+		listener, tenant, reject := admit(w.config.Listeners, addresses, d.port,
+			netip.AddrFrom16(datagram.Source).Unmap(), netip.AddrFrom16(datagram.Destination).Unmap())
+		if reject == FrameRejects && datagram.Truncated {
+			reject = FrameTruncated
+		}
+		if reject != FrameRejects {
+			w.rejectFrame(reject, &payload)
+			continue
+		}
+		payload.Bytes, payload.Arrival = datagram.Payload, now
+		payload.Listener, payload.Tenant = uint16(listener), tenant
+		w.eat(&payload, i == 0)
+	}
+	w.counters.FramesReceived += uint64(n)
+	return n
+}
+
+func (w *Worker) rejectFrame(reject FrameReject, payload *Payload) {
+	w.counters.FramesRejected[reject]++
+	w.sampleFrame(reject, payload)
+}
