@@ -11,39 +11,38 @@ import (
 type opcode uint8
 
 const (
-	codeResult       opcode = iota // ends with the result a != 0
-	codeJump                       // to `to`
-	codeTestFloat                  // slot a against the float imm
-	codeTestInt                    // slot a against the integer imm
-	codeTestText                   // slot a against the string imm
-	codeTestTruth                  // slot a is a bool and true
-	codeTestHas                    // slot a is there
-	codeTest                       // register a against register b
-	codeTestRegister               // register a is a bool and true
-	codeTestList                   // register a is one of list imm
-	codeTestMatch                  // register a matches pattern imm
-	codeTestStart                  // register a starts with register b
-	codeTestEnd                    // register a ends with register b
-	codeTestContains               // register a contains register b
-	codeSlot                       // register to = slot a
-	codeConstant                   // register to = imm, of kind a
-	codeCompute                    // register to = operation imm on registers a and b
+	codeResult        opcode = iota // ends with the result a != 0
+	codeJump                        // to `to`
+	codeTestFloat                   // slot a against the float imm
+	codeTestInt                     // slot a against the integer imm
+	codeTestText                    // slot a is the string imm, or another
+	codeTestTextOrder               // slot a against the string imm
+	codeTestTruth                   // slot a is a bool and true
+	codeTestHas                     // slot a is there
+	codeTest                        // register a against register b
+	codeTestSame                    // register a is the same as register b, or another
+	codeTestRegister                // register a is a bool and true
+	codeTestList                    // register a is one of list imm
+	codeTestMatch                   // register a matches pattern imm
+	codeTestStart                   // register a starts with register b
+	codeTestEnd                     // register a ends with register b
+	codeTestContains                // register a contains register b
+	codeSlot                        // register to = slot a
+	codeConstant                    // register to = imm, of kind a
+	codeCompute                     // register to = operation imm on registers a and b
 )
 
-// instruction is one step of a rule's program, 16 bytes. mask holds the relations that make a comparison true
-// and, in jumpWhen, for which outcome a test jumps.
+// instruction is one step of a rule's program, 16 bytes. jumps are the relations for which a test jumps;
+// tests that are no comparisons come to equal when they hold, to unordered when they do not.
 type instruction struct {
 	code     opcode
-	mask     relation
+	jumps    relation
 	a, b, to uint16
 	imm      uint64
 }
 
-// jumpWhen in a mask: the test jumps when it holds; else it jumps when it does not.
-const jumpWhen relation = 0x80
-
 const (
-	// registersMax bounds what an expression can hold at once: nestingMax levels take one or two each.
+	// registersMax bounds what an expression can hold at once: nestingMax levels take about one each.
 	registersMax = 256
 	// programMax bounds a program, since jumps are 16 bits wide.
 	programMax = 1<<16 - 1
@@ -83,9 +82,13 @@ func (e *emitter) land(jumps []int) {
 }
 
 // jump adds a test that jumps for one outcome, to a place still open.
-func (e *emitter) jump(i instruction, when bool) []int {
-	if when {
-		i.mask |= jumpWhen
+func (e *emitter) jump(i instruction, when bool) []int { return e.jumpFor(i, equal, when) }
+
+// jumpFor adds a comparison that holds for a set of relations and jumps for one outcome.
+func (e *emitter) jumpFor(i instruction, holds relation, when bool) []int {
+	i.jumps = holds
+	if !when {
+		i.jumps = holds ^ (less | equal | greater | unordered)
 	}
 	return []int{e.add(i)}
 }
@@ -149,23 +152,33 @@ func (e *emitter) compare(n *node, when bool, free int) []int {
 		a, b, mask = b, a, mask.mirrored()
 	}
 	if a.kind == nodeName && b.kind == nodeConstant {
-		i := instruction{mask: mask, a: e.set.slot(a.name), imm: b.value.number}
+		i := instruction{a: e.set.slot(a.name), imm: b.value.number}
 		switch b.value.kind {
 		case point.Float:
 			i.code = codeTestFloat
-			return e.jump(i, when)
+			return e.jumpFor(i, mask, when)
 		case point.Int:
 			i.code = codeTestInt
-			return e.jump(i, when)
+			return e.jumpFor(i, mask, when)
 		case point.String:
 			i.code, i.imm = codeTestText, uint64(e.set.text(b.value.text))
-			return e.jump(i, when)
+			if !mask.isSameness() {
+				i.code = codeTestTextOrder
+			}
+			return e.jumpFor(i, mask, when)
 		}
 	}
 	e.value(a, free)
 	e.value(b, free+1)
-	return e.jump(instruction{code: codeTest, mask: mask, a: uint16(free), b: uint16(free + 1)}, when)
+	i := instruction{code: codeTest, a: uint16(free), b: uint16(free + 1)}
+	if mask.isSameness() {
+		i.code = codeTestSame
+	}
+	return e.jumpFor(i, mask, when)
 }
+
+// isSameness tells == and != from comparisons of order.
+func (r relation) isSameness() bool { return r == equal || r == less|greater }
 
 // mirrored is the relations of b to a for those of a to b.
 func (r relation) mirrored() relation { return r&equal | r&less<<2 | r&greater>>2 }

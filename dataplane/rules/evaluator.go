@@ -28,6 +28,10 @@ const (
 	// refreshAfter is how long the owner of a key goes without word from a worker where it is firing, in
 	// nanoseconds.
 	refreshAfter = int64(1e9)
+	// remindEvery is how often an owner says again that a key is firing, in nanoseconds; remindPerTurn bounds
+	// how many records it looks at in one turn, so that the outboxes keep room for news.
+	remindEvery   = int64(10e9)
+	remindPerTurn = 128
 	// planCacheSets of four names each remember which rules a measurement matches by patterns.
 	planCacheSets = 1024
 	// patternPlansMax bounds the plans of measurements that match by patterns only.
@@ -67,6 +71,10 @@ type Evaluator struct {
 	texts   arena
 	ownMax  int // records per rule
 	foreign int
+
+	reminded   int64 // when records were last reminded of
+	remindDue  int64 // records to look at, times remindEvery
+	remindNext int32
 
 	outboxes    []queue[Handover] // by worker
 	transitions queue[Transition]
@@ -137,7 +145,7 @@ func (e *Evaluator) Eval(p *point.Point, arrival int64) {
 	}
 	plan := e.plans[e.lastPlan]
 	m := &e.machine
-	m.epoch++
+	m.mark += markStep
 	m.point, m.guess = p, e.guesses[e.lastPlan]
 	e.arrival = arrival
 	for _, r := range plan.always {

@@ -21,6 +21,10 @@ package rules
 //
 // What finds a queue full marks its record dirty and is worked out anew when there is room, so the queues are
 // bounded and the last word is never lost.
+//
+// Memory is bounded too: when more keys are firing than there is room for, an evaluator may forget that one
+// of them is, and would not report its end. So the owner says again what is firing, each key every ten
+// seconds: whoever forgot learns it anew, and answers if it saw a later point that says no.
 
 // handoverKind is what a Handover says.
 type handoverKind uint8
@@ -265,7 +269,8 @@ func (e *Evaluator) settle(at int32) {
 		if e.config.Workers > 1 {
 			e.recents.note(rec.hash, rec.stateArrival)
 		}
-	} else if rec.local {
+	} else if rec.local && (rec.forgotten || rec.localArrival > rec.stateArrival) {
+		// What was seen here is still to count; once the owner's state is later, it no longer does.
 		return
 	}
 	e.drop(at)
@@ -318,9 +323,10 @@ func (e *Evaluator) evict(at int32) bool {
 	return true
 }
 
-// Tick is called once a turn, with the time as CLOCK_MONOTONIC nanoseconds. It says what found no room
-// before; what time alone brings (`for`, `absent`) will hang on it too.
-func (e *Evaluator) Tick(int64) {
+// Tick is called once a turn, with the time as CLOCK_MONOTONIC nanoseconds. It says what found no room before
+// and what is to be said again; what time alone brings (for, absent) will hang on it too.
+func (e *Evaluator) Tick(now int64) {
+	e.remind(now)
 	for range min(e.records.queueLength, dirtyPerTurn) {
 		at := e.records.dequeue()
 		rec := e.records.at(at)
@@ -341,6 +347,28 @@ func (e *Evaluator) Tick(int64) {
 			e.announce(at)
 		}
 		e.settle(at)
+	}
+}
+
+// remind says again which owned keys are firing. A turn looks at as many records as the time since the last
+// one is worth, so that all have their turn once in remindEvery.
+func (e *Evaluator) remind(now int64) {
+	passed := now - e.reminded
+	e.reminded = now
+	if e.config.Workers == 1 || e.records.used == 0 || passed <= 0 {
+		return
+	}
+	cut := int64(e.records.cut)
+	e.remindDue = min(e.remindDue+min(passed, remindEvery)*cut, remindPerTurn*remindEvery)
+	for range min(e.remindDue/remindEvery, cut) {
+		if !e.roomForAll() {
+			return
+		}
+		e.remindDue -= remindEvery
+		e.remindNext = (e.remindNext + 1) % e.records.cut
+		if rec := e.records.at(e.remindNext); rec.used && rec.owned && rec.state {
+			e.broadcast(e.remindNext)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ const (
 
 // key is what identifies the state of a point, for one shape.
 type key struct {
-	epoch       uint64 // the point for which the rest was worked out
+	mark        uint64 // of the point for which the rest was worked out
 	hash, check uint64
 	owner       int32
 	tooLong     bool
@@ -28,7 +28,7 @@ type key struct {
 // key works out the point's key for a shape, once per point.
 func (e *Evaluator) key(shape uint16) *key {
 	k := &e.keys[shape]
-	if k.epoch == e.machine.epoch {
+	if k.mark == e.machine.mark {
 		return k
 	}
 	sh := &e.set.shapes[shape]
@@ -50,7 +50,7 @@ func (e *Evaluator) key(shape uint16) *key {
 	}
 	hash, check = e.seeds.chain(hash, check, uint64(shape), uint64(length))
 	*k = key{
-		epoch: e.machine.epoch, hash: hash, check: check,
+		mark: e.machine.mark, hash: hash, check: check,
 		owner: e.ownerOf(hash), tooLong: length > KeyMax,
 	}
 	if e.config.Workers > 1 {

@@ -15,8 +15,8 @@ type machine struct {
 	point     *point.Point
 	slots     []slot
 	guess     []uint8 // of the point's plan: where each slot's name was found last
-	epoch     uint64  // counts points; a slot of another epoch is not filled yet
-	matched   uint64  // the epoch in which all names of the point were matched to slots
+	mark      uint64  // counts points, by 256; a slot with another mark is not filled yet
+	matched   uint64  // the mark for which all names of the point were matched to slots
 	registers [registersMax]value
 }
 
@@ -34,35 +34,39 @@ func (m *machine) text(span uint64) []byte {
 
 // run evaluates a rule's program on the point at hand.
 func (m *machine) run(code []instruction) bool {
-	for at := 0; ; {
+	slots, mark := m.slots, m.mark
+	for at := 0; at < len(code); {
 		i := &code[at]
-		var holds bool
+		at++
+		outcome := unordered
 		switch i.code {
 		case codeTestFloat:
-			v := m.slot(i.a)
-			if v.kind == point.Float {
-				holds = relateFloats(math.Float64frombits(v.bits), math.Float64frombits(i.imm))&i.mask != 0
-				break
+			if s := &slots[i.a]; s.stamp == mark|uint64(point.Float) {
+				outcome = relateFloats(math.Float64frombits(s.bits), math.Float64frombits(i.imm))
+			} else {
+				outcome = relateNumbers(m.slot(i.a), value{bits: i.imm, kind: point.Float})
 			}
-			f, ok := v.float()
-			holds = ok && relateFloats(f, math.Float64frombits(i.imm))&i.mask != 0
 		case codeTestInt:
-			v := m.slot(i.a)
-			switch v.kind {
-			case point.Int:
-				holds = relateInts(int64(v.bits), int64(i.imm))&i.mask != 0
-			case point.Float:
-				holds = relateFloats(math.Float64frombits(v.bits), float64(int64(i.imm)))&i.mask != 0
+			switch s := &slots[i.a]; s.stamp {
+			case mark | uint64(point.Int):
+				outcome = relateInts(int64(s.bits), int64(i.imm))
+			case mark | uint64(point.Float):
+				outcome = relateFloats(math.Float64frombits(s.bits), float64(int64(i.imm)))
 			default:
-				holds = relateNumbers(v, value{bits: i.imm, kind: point.Int})&i.mask != 0
+				outcome = relateNumbers(m.slot(i.a), value{bits: i.imm, kind: point.Int})
 			}
 		case codeTestText:
-			holds = m.testText(m.slot(i.a), i)
+			if v := m.slot(i.a); v.kind == point.String {
+				outcome = sameness(string(m.text(v.bits)) == string(m.text(i.imm)))
+			}
 		case codeTestTruth:
-			v := m.slot(i.a)
-			holds = v.kind == point.Bool && v.bits != 0
+			if v := m.slot(i.a); v.kind == point.Bool && v.bits != 0 {
+				outcome = equal
+			}
 		case codeTestHas:
-			holds = m.slot(i.a).kind != point.Missing
+			if m.slot(i.a).kind != point.Missing {
+				outcome = equal
+			}
 		case codeResult:
 			return i.a != 0
 		case codeJump:
@@ -70,32 +74,23 @@ func (m *machine) run(code []instruction) bool {
 			continue
 		case codeSlot, codeConstant, codeCompute:
 			m.load(i)
-			at++
 			continue
 		default:
-			holds = m.test(i)
+			outcome = m.test(i)
 		}
-		if holds == (i.mask&jumpWhen != 0) {
+		if outcome&i.jumps != 0 {
 			at = int(i.to)
-			continue
 		}
-		at++
 	}
+	return false
 }
 
-// testText compares a slot with a string of the Set.
-func (m *machine) testText(v value, i *instruction) bool {
-	if v.kind != point.String {
-		return false
+// sameness is the relation of two values that are only asked whether they are the same.
+func sameness(same bool) relation {
+	if same {
+		return equal
 	}
-	a, b := m.text(v.bits), m.text(i.imm)
-	switch i.mask &^ jumpWhen {
-	case equal:
-		return string(a) == string(b)
-	case less | greater:
-		return string(a) != string(b)
-	}
-	return relateInts(int64(bytes.Compare(a, b)), 0)&i.mask != 0
+	return less
 }
 
 // load carries out what leaves a value in a register.
@@ -111,28 +106,39 @@ func (m *machine) load(i *instruction) {
 	}
 }
 
-// test carries out the tests of registers.
-func (m *machine) test(i *instruction) bool {
-	v := m.registers[i.a&(registersMax-1)]
+// test carries out the tests of registers, and the rarer ones of slots.
+func (m *machine) test(i *instruction) relation {
+	if i.code == codeTestTextOrder {
+		return m.order(m.slot(i.a), value{bits: i.imm, kind: point.String})
+	}
+	v, w := m.registers[i.a&(registersMax-1)], m.registers[i.b&(registersMax-1)]
+	holds := false
 	switch i.code {
 	case codeTest:
-		return m.compare(v, m.registers[i.b&(registersMax-1)], i.mask&^jumpWhen)
-	case codeTestRegister:
-		return v.kind == point.Bool && v.bits != 0
-	case codeTestList:
-		return m.inList(v, &m.set.lists[i.imm])
-	case codeTestMatch:
-		if v.kind != point.String {
-			return false
+		return m.order(v, w)
+	case codeTestSame:
+		if v.kind == point.Bool && w.kind == point.Bool {
+			return sameness(v.bits == w.bits)
 		}
-		return m.set.patterns[i.imm].match(m.text(v.bits)) == (i.b == 0)
+		return m.order(v, w)
+	case codeTestRegister:
+		holds = v.kind == point.Bool && v.bits != 0
+	case codeTestList:
+		holds = m.inList(v, &m.set.lists[i.imm])
+	case codeTestMatch:
+		holds = v.kind == point.String && m.set.patterns[i.imm].match(m.text(v.bits)) == (i.b == 0)
+	default:
+		holds = v.kind == point.String && w.kind == point.String &&
+			testTexts(i.code, m.text(v.bits), m.text(w.bits))
 	}
-	w := m.registers[i.b&(registersMax-1)]
-	if v.kind != point.String || w.kind != point.String {
-		return false
+	if holds {
+		return equal
 	}
-	a, b := m.text(v.bits), m.text(w.bits)
-	switch i.code {
+	return unordered
+}
+
+func testTexts(code opcode, a, b []byte) bool {
+	switch code {
 	case codeTestStart:
 		return bytes.HasPrefix(a, b)
 	case codeTestEnd:
@@ -141,14 +147,12 @@ func (m *machine) test(i *instruction) bool {
 	return bytes.Contains(a, b)
 }
 
-func (m *machine) compare(a, b value, mask relation) bool {
-	switch {
-	case a.kind == point.String && b.kind == point.String:
-		return relateInts(int64(bytes.Compare(m.text(a.bits), m.text(b.bits))), 0)&mask != 0
-	case a.kind == point.Bool && b.kind == point.Bool:
-		return relateBools(a.bits, b.bits, mask)&mask != 0
+// order compares two values. Bools have none.
+func (m *machine) order(a, b value) relation {
+	if a.kind == point.String && b.kind == point.String {
+		return relateInts(int64(bytes.Compare(m.text(a.bits), m.text(b.bits))), 0)
 	}
-	return relateNumbers(a, b)&mask != 0
+	return relateNumbers(a, b)
 }
 
 // match tells whether a text matches.

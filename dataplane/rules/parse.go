@@ -5,8 +5,9 @@ import (
 )
 
 const (
-	// nestingMax bounds parentheses in parentheses, and with them the parser's stack.
-	nestingMax = 100
+	// nestingMax bounds operands in operands, and with them the parser's stack: a parenthesis to the right of
+	// an operator counts for two.
+	nestingMax = 200
 	// expressionMax bounds an expression's source: a thousand terms take some 20 KiB.
 	expressionMax = 128 << 10
 )

@@ -22,6 +22,7 @@ type record struct {
 	next, prev int32 // in the rule's list of records, the longest idle last; next also links free records
 	queued     int32 // the next in the queue of dirty records
 
+	used      bool // not in the list of free records
 	owned     bool
 	state     bool
 	local     bool
@@ -125,7 +126,7 @@ func (r *records) add(rule uint32, hash, check uint64, owned bool) int32 {
 		r.cut++
 	}
 	*r.at(i) = record{
-		rule: rule, hash: hash, check: check, owned: owned,
+		rule: rule, hash: hash, check: check, used: true, owned: owned,
 		stateArrival: never, localArrival: never, sent: never, queued: none,
 	}
 	r.used++
@@ -174,6 +175,7 @@ func (r *records) remove(i int32) {
 		}
 	}
 	r.cells[at].at = none
+	rec.used = false
 	rec.next = r.free
 	r.free = i
 	r.used--

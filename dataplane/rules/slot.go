@@ -14,7 +14,7 @@ import (
 // pass. So a point costs at most one look-up per name, however many slots there are.
 type slot struct {
 	bits  uint64
-	stamp uint64 // epoch<<8 | kind
+	stamp uint64 // mark | kind
 }
 
 // Slots that every Set has.
@@ -27,19 +27,22 @@ const (
 // slotsMax bounds the names of a Set, since instructions name slots by 16 bits.
 const slotsMax = 1<<16 - 1
 
+// markStep is what a point adds to the mark: kinds lie in the bits below.
+const markStep = 256
+
 // noGuess stands for a name that was never found, or too far behind to be remembered.
 const noGuess = 255
 
 func (m *machine) slot(i uint16) value {
 	s := &m.slots[i]
-	if s.stamp>>8 != m.epoch {
+	if s.stamp^m.mark >= markStep {
 		m.fill(i)
 	}
 	return value{bits: s.bits, kind: point.Kind(s.stamp)}
 }
 
 func (m *machine) put(i uint16, bits uint64, kind point.Kind) {
-	m.slots[i] = slot{bits: bits, stamp: m.epoch<<8 | uint64(kind)}
+	m.slots[i] = slot{bits: bits, stamp: m.mark | uint64(kind)}
 }
 
 // fill finds the value of one slot in the point at hand.
@@ -68,7 +71,7 @@ func (m *machine) fill(i uint16) {
 		}
 		m.matchOnce()
 	}
-	if m.slots[i].stamp>>8 != m.epoch {
+	if m.slots[i].stamp^m.mark >= markStep {
 		m.put(i, 0, point.Missing)
 	}
 }
@@ -83,10 +86,10 @@ func (m *machine) setField(i uint16, f *point.Field) {
 
 // matchOnce fills all slots that the point at hand has a name for, the first time it is called for a point.
 func (m *machine) matchOnce() {
-	if m.matched == m.epoch {
+	if m.matched == m.mark {
 		return
 	}
-	m.matched = m.epoch
+	m.matched = m.mark
 	p := m.point
 	for at := range p.Tags {
 		if i := m.set.tagSlots.find(p.Bytes(p.Tags[at].Name)); i >= 0 {

@@ -52,14 +52,15 @@ func (v value) float() (f float64, ok bool) {
 
 func (v value) isInteger() bool { return v.kind == point.Int || v.kind == point.Uint }
 
-// relation is how two values compare, as one bit; none of them when they do not compare at all: one is
-// missing, is NaN, or is of another type. A comparison accepts a set of these bits.
+// relation is how two values compare, as one bit, or a set of such bits. A comparison holds for a set of the
+// first three; unordered are values of which one is missing or NaN, or which are of different types.
 type relation uint8
 
 const (
-	less    relation = 1
-	equal   relation = 2
-	greater relation = 4
+	less      relation = 1
+	equal     relation = 2
+	greater   relation = 4
+	unordered relation = 8
 )
 
 func relateFloats(a, b float64) relation {
@@ -71,7 +72,7 @@ func relateFloats(a, b float64) relation {
 	case a == b:
 		return equal
 	}
-	return 0
+	return unordered
 }
 
 func relateInts(a, b int64) relation {
@@ -94,9 +95,7 @@ func relateUints(a, b uint64) relation {
 	return equal
 }
 
-// relateNumbers compares two values that are not both strings. Bools are only ever equal or not: the
-// relations less and greater both stand for "not equal", and the checker admits no other comparison where it
-// sees the types; where it does not, an order of bools must not hold, hence the mask in relateBools.
+// relateNumbers compares two values that are not both strings or both bools.
 func relateNumbers(a, b value) relation {
 	if a.kind == point.Int && b.kind == point.Int {
 		return relateInts(int64(a.bits), int64(b.bits))
@@ -106,11 +105,11 @@ func relateNumbers(a, b value) relation {
 	}
 	x, ok := a.float()
 	if !ok {
-		return 0
+		return unordered
 	}
 	y, ok := b.float()
 	if !ok {
-		return 0
+		return unordered
 	}
 	return relateFloats(x, y)
 }
@@ -126,14 +125,6 @@ func relateIntegers(a, b value) relation {
 	}
 	// Of two numbers with the same sign, two's complement keeps the order.
 	return relateUints(a.bits, b.bits)
-}
-
-// relateBools compares two bools under the mask of the comparison that asks: order among bools never holds.
-func relateBools(a, b uint64, mask relation) relation {
-	if mask != equal && mask != less|greater {
-		return 0
-	}
-	return relateUints(a, b)
 }
 
 // operation is one of the operators and functions that give a number.

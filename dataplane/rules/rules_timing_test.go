@@ -1,0 +1,128 @@
+package rules
+
+import (
+	"fmt"
+	"testing"
+
+	"culvert/dataplane/point"
+)
+
+// BenchmarkThreshold is a rule of three terms on points with ten fields.
+func BenchmarkThreshold(b *testing.B) {
+	const line = "motor,line=a,machine=m17 rpm=1500i,vibration=0.25,current=12.5,voltage=400,torque=88.5," +
+		"temperature=96.5,humidity=40,pressure=1.5,load=0.75,state=t 1700000000000000000"
+	rule := ruleOf("Overload", "motor", `temperature > 95.0 && rpm > 500 && vibration > 3.5`, "machine")
+	firing := ruleOf("Overload", "motor", `temperature > 95.0 && rpm > 500 && vibration > 0.1`, "machine")
+	byTag := ruleOf("Overload", "motor", `temperature > 95.0 && rpm > 500 && tags.line == "b"`, "machine")
+	f := func(name string, rule Rule, config Config, want bool) {
+		b.Run(name, func(b *testing.B) {
+			e := NewEvaluator(compileOf(b, rule), config)
+			p := pointOf(b, line)
+			b.ReportAllocs()
+			arrival := int64(0)
+			for b.Loop() {
+				arrival++
+				e.Eval(p, arrival)
+			}
+			if got := e.records.used == 1; got != want {
+				b.Fatalf("firing is %t, want %t", got, want)
+			}
+		})
+	}
+	f("one_worker", rule, Config{Workers: 1, Owners: 1}, false)
+	f("one_worker_firing", firing, Config{Workers: 1, Owners: 1}, true)
+	f("of_three_workers", rule, Config{Workers: 3, Owners: 1}, false)
+	f("of_three_workers_firing", firing, Config{Workers: 3, Owners: 1}, true)
+
+	f("one_worker_by_tag", byTag, Config{Workers: 1, Owners: 1}, false)
+	b.Run("program", func(b *testing.B) {
+		e := alone(compileOf(b, rule))
+		p := pointOf(b, line)
+		e.Eval(p, 1)
+		code := e.set.rules[0].code
+		holds := 0
+		for b.Loop() {
+			if e.machine.run(code) {
+				holds++
+			}
+		}
+		if holds != 0 {
+			b.Fatal("the rule holds")
+		}
+	})
+	series := rule
+	series.By, series.HasBy = nil, false
+	f("of_three_workers_by_series", series, Config{Workers: 3, Owners: 1}, false)
+}
+
+// BenchmarkThousandTagRules is a thousand rules on one measurement, each for one machine.
+func BenchmarkThousandTagRules(b *testing.B) {
+	var rules []Rule
+	for i := range 1000 {
+		expr := fmt.Sprintf(`tags.machine == "m%d" && temperature > %d`, i, 95+i%10)
+		rules = append(rules, ruleOf(fmt.Sprintf("Overload%d", i), "motor", expr, "machine"))
+	}
+	var points []*point.Point
+	for i := range 1024 {
+		points = append(points, pointOf(b, fmt.Sprintf("motor,line=a,machine=m%d temperature=90,rpm=7i", i)))
+	}
+	for _, workers := range []int{1, 3} {
+		b.Run(fmt.Sprintf("workers_%d", workers), func(b *testing.B) {
+			e := NewEvaluator(compileOf(b, rules...), Config{Workers: workers, Owners: 1})
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				e.Eval(points[i&1023], int64(i))
+				i++
+			}
+			if e.records.used != 0 {
+				b.Fatal("a rule fires")
+			}
+		})
+	}
+}
+
+// BenchmarkTenRules is eight rules found by a tag and two thresholds, over 512 machines and three workers.
+func BenchmarkTenRules(b *testing.B) {
+	rules := []Rule{
+		ruleOf("Hot", "motor", "temperature > 95", "machine"),
+		ruleOf("Shaking", "motor", "vibration > 3.5 && rpm > 500", "machine"),
+	}
+	for i := range 8 {
+		expr := fmt.Sprintf(`tags.machine == "m%d" && temperature > 90`, i)
+		rules = append(rules, ruleOf(fmt.Sprintf("Machine%d", i), "motor", expr, "machine"))
+	}
+	var points []*point.Point
+	for i := range 512 {
+		line := fmt.Sprintf("motor,line=a,machine=m%d temperature=80.5,vibration=0.5,rpm=1500i 1700", i)
+		points = append(points, pointOf(b, line))
+	}
+	e := NewEvaluator(compileOf(b, rules...), Config{Workers: 3, Owners: 2})
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		e.Eval(points[i&511], int64(i))
+		i++
+	}
+	if e.records.used != 0 {
+		b.Fatal("a rule fires")
+	}
+}
+
+// BenchmarkTransition is a key that starts and stops firing with every point, taken and rendered by nobody.
+func BenchmarkTransition(b *testing.B) {
+	e := alone(compileOf(b, ruleOf("Hot", "motor", "temperature > 95", "machine")))
+	points := []*point.Point{
+		pointOf(b, "motor,machine=a temperature=96"), pointOf(b, "motor,machine=a temperature=94"),
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		e.Eval(points[i&1], int64(i))
+		e.Taken(len(e.Transitions()))
+		i++
+	}
+	if e.stats[0].Transitions != uint64(i) {
+		b.Fatalf("%d transitions for %d points", e.stats[0].Transitions, i)
+	}
+}
