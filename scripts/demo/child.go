@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// stopLimit is how long a program may take to end by itself; the gateway drains for at most ten seconds.
+const stopLimit = 15 * time.Second
+
+// Child is a program that the demo started in a namespace.
+type Child struct {
+	name    string
+	command *exec.Cmd
+	log     string
+	done    chan struct{}
+	err     error // valid once done is closed
+}
+
+// StartChild starts a program in a namespace, with its output in a file. Signals from the terminal do not
+// reach it: the demo ends its children in order.
+func StartChild(n Namespace, log, program string, arguments ...string) (*Child, error) {
+	out, err := os.Create(log)
+	if err != nil {
+		return nil, fmt.Errorf("make log of %q: %w", program, err)
+	}
+	defer out.Close()
+	// nsenter becomes the program, so that the process id is the program's.
+	command := exec.Command("nsenter", append([]string{"--net=" + n.path(), program}, arguments...)...)
+	command.Stdout, command.Stderr = out, out
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := command.Start(); err != nil {
+		return nil, fmt.Errorf("start %q: %w", program, err)
+	}
+	child := &Child{name: program, command: command, log: log, done: make(chan struct{})}
+	go func() {
+		child.err = command.Wait()
+		close(child.done)
+	}()
+	return child, nil
+}
+
+// Exited tells whether the program has ended.
+func (c *Child) Exited() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Signal sends a signal to the program; one that has ended already gets none.
+func (c *Child) Signal(s os.Signal) error {
+	if err := c.command.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("signal %s: %w", c.name, err)
+	}
+	return nil
+}
+
+// Stop ends the program by SIGTERM and, if it does not end, by SIGKILL.
+func (c *Child) Stop() error {
+	if c.Exited() {
+		return nil
+	}
+	if err := c.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-time.After(stopLimit):
+	}
+	if err := c.Signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-c.done
+	return fmt.Errorf("stop %s: it did not end within %s of SIGTERM", c.name, stopLimit)
+}
+
+// LastWords are the last lines that the program wrote.
+func (c *Child) LastWords() string {
+	text, err := os.ReadFile(c.log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(lines[max(0, len(lines)-10):], "\n")
+}
