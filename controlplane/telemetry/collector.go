@@ -1,0 +1,177 @@
+package telemetry
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"culvert/dataplane"
+	"culvert/dataplane/lineproto"
+)
+
+// Collector shows a snapshot, taken anew at each scrape, as Prometheus metrics. Prometheus may call it from
+// several goroutines.
+type Collector struct {
+	snapshot func() *Snapshot
+	families *families
+}
+
+// NewCollector makes a collector of what snapshot returns.
+func NewCollector(snapshot func() *Snapshot) *Collector {
+	return &Collector{snapshot: snapshot, families: newFamilies()}
+}
+
+// Describe is prometheus.Collector's.
+func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range c.families.all {
+		descs <- desc
+	}
+}
+
+// Collect is prometheus.Collector's.
+func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
+	s := c.snapshot()
+	counters := s.total()
+	w := &writer{metrics: metrics, families: c.families, snapshot: s}
+	w.gauge(w.families.version, 1, s.Version)
+	w.gauge(w.families.ready, truth(s.Ready))
+	w.counter(w.families.clockSteps, s.ClockSteps)
+	w.ledger(&counters)
+	w.interfaces()
+	w.rules(&counters)
+	w.sinks()
+	w.workers()
+	for stage, h := range s.Stages {
+		w.histogram(w.families.stages, h, stage)
+	}
+	if s.AlertLatency != nil {
+		w.histogram(w.families.alertLatency, s.AlertLatency)
+	}
+}
+
+// writer turns one snapshot into metrics.
+type writer struct {
+	metrics  chan<- prometheus.Metric
+	families *families
+	snapshot *Snapshot
+}
+
+func (w *writer) counter(desc *prometheus.Desc, n uint64, labels ...string) {
+	w.metrics <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+}
+
+func (w *writer) gauge(desc *prometheus.Desc, v float64, labels ...string) {
+	w.metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// ledger writes where points are. Every reason is there from the start, so that its first increase is seen.
+func (w *writer) ledger(c *dataplane.Counters) {
+	f, sink := w.families, ""
+	if len(w.snapshot.Sinks) > 0 {
+		// One sink is all there can be, so the workers' counters are its own.
+		sink = w.snapshot.Sinks[0].Name
+	}
+	for i, n := range c.FramesRejected {
+		w.counter(f.framesRejected, n, dataplane.FrameReject(i).String())
+	}
+	w.counter(f.checksums, c.ChecksumPartial, "partial")
+	w.counter(f.checksums, c.ChecksumAbsent, "absent")
+	for i, l := range w.snapshot.Listeners {
+		w.counter(f.pointsReceived, c.PointsReceived[i], l.Name)
+		w.counter(f.kernelDrops, l.KernelDrops, l.Name)
+	}
+	for i, n := range c.PointsRejected {
+		w.counter(f.pointsRejected, n, "decode", lineproto.Reason(i).String())
+	}
+	for i, n := range c.PointsSinkRejected {
+		w.counter(f.pointsRejected, n, "sink", dataplane.SinkReject(i).String())
+	}
+	for i, n := range c.PointsDropped {
+		w.counter(f.pointsDropped, n, sink, dataplane.Drop(i).String())
+	}
+	ledger := newLedger(c)
+	w.counter(f.pointsDerived, ledger.Derived)
+	w.counter(f.pointsFiltered, c.PointsFiltered)
+	w.counter(f.pointsWritten, c.PointsWritten, sink)
+	w.gauge(f.pointsInFlight, float64(c.PointsInFlight), sink)
+	w.counter(f.pointsFuture, c.PointsFuture)
+	w.counter(f.fieldsDropped, c.FieldsDropped)
+	w.gauge(f.residue, float64(ledger.Residue))
+}
+
+func (w *writer) interfaces() {
+	f := w.families
+	for _, in := range w.snapshot.Interfaces {
+		w.gauge(f.received, 1, in.Name, in.Driver, in.Mode, strconv.FormatBool(in.ZeroCopy),
+			strconv.FormatBool(in.NeedWakeup), strconv.FormatBool(in.BusyPoll))
+		for _, v := range in.Verdicts {
+			w.counter(f.verdicts, v.Count, in.Name, v.Name)
+		}
+		for _, q := range in.Queues {
+			queue := strconv.Itoa(q.Queue)
+			w.counter(f.framesReceived, q.FramesReceived, in.Name, queue)
+			for name, n := range q.Raw {
+				w.counter(f.xskStatistics, n, in.Name, queue, name)
+			}
+			for reason, n := range q.Drops {
+				w.counter(f.xskDrops, n, in.Name, queue, reason)
+			}
+		}
+	}
+	w.counter(f.framesReceived, kernelFrames(w.snapshot), kernelWorker, "0")
+}
+
+func (w *writer) rules(c *dataplane.Counters) {
+	f := w.families
+	w.counter(f.handoverRetries, c.HandoverRetries)
+	w.counter(f.alertsHeld, c.AlertsHeld)
+	for _, r := range w.snapshot.Rules {
+		w.counter(f.evicted, r.Evicted, r.Name)
+		w.gauge(f.firing, float64(r.Firing), r.Name)
+	}
+	for _, n := range w.snapshot.Notifiers {
+		for rule, count := range n.ByRule {
+			w.counter(f.alerts, count, rule, n.Name)
+		}
+		w.counter(f.notificationsFailed, n.Failed, n.Name)
+		w.gauge(f.notificationsQueued, float64(n.Queued), n.Name)
+	}
+}
+
+func (w *writer) sinks() {
+	f := w.families
+	type totals struct{ sent, copied uint64 }
+	zeroCopy := map[string]totals{} // by sink, all URLs together
+	for _, s := range w.snapshot.Sinks {
+		w.gauge(f.sinkUp, truth(s.Up), s.Name, s.URL)
+		w.gauge(f.sinkConnections, float64(s.Connections), s.Name, s.URL)
+		for code, n := range s.Requests {
+			w.counter(f.sinkRequests, n, s.Name, s.URL, code)
+		}
+		sum := zeroCopy[s.Name]
+		zeroCopy[s.Name] = totals{sum.sent + s.ZeroCopySent, sum.copied + s.ZeroCopyCopied}
+	}
+	for name, sum := range zeroCopy {
+		w.counter(f.sinkZeroCopy, sum.sent, name, "sent")
+		w.counter(f.sinkZeroCopy, sum.copied, name, "copied")
+	}
+}
+
+func (w *writer) workers() {
+	f := w.families
+	for i := range w.snapshot.Workers {
+		one := &w.snapshot.Workers[i]
+		w.gauge(f.place, 1, one.Name, strconv.Itoa(one.CPU), strconv.Itoa(one.Node), one.Transport)
+		w.gauge(f.workerHeartbeat, one.Heartbeat.Seconds(), one.Name)
+		w.counter(f.workerBatches, one.Counters.BatchesSealed, one.Name)
+		w.counter(f.workerTurns, one.Counters.Turns, one.Name)
+		w.counter(f.workerSleeps, one.Counters.Sleeps, one.Name)
+	}
+}

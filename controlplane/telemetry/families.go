@@ -1,0 +1,135 @@
+package telemetry
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// families are the metrics' names, labels and help. The help says what a number means and what to do about
+// it.
+type families struct {
+	all []*prometheus.Desc
+
+	version, ready, clockSteps                                       *prometheus.Desc
+	framesReceived, framesRejected, checksums                        *prometheus.Desc
+	pointsReceived, pointsDerived, pointsRejected, pointsFiltered    *prometheus.Desc
+	pointsDropped, pointsWritten, pointsInFlight, pointsFuture       *prometheus.Desc
+	fieldsDropped, residue                                           *prometheus.Desc
+	verdicts, xskStatistics, xskDrops, kernelDrops, received         *prometheus.Desc
+	evicted, handoverRetries, alertsHeld, firing, alerts             *prometheus.Desc
+	notificationsFailed, notificationsQueued                         *prometheus.Desc
+	stages, alertLatency                                             *prometheus.Desc
+	sinkUp, sinkRequests, sinkZeroCopy, sinkConnections              *prometheus.Desc
+	workerHeartbeat, workerBatches, workerTurns, workerSleeps, place *prometheus.Desc
+}
+
+func (f *families) add(name, help string, labels ...string) *prometheus.Desc {
+	desc := prometheus.NewDesc("culvert_"+name, help, labels, nil)
+	f.all = append(f.all, desc)
+	return desc
+}
+
+func newFamilies() *families {
+	f := &families{}
+	f.ledger()
+	f.kernel()
+	f.rules()
+	f.delivery()
+	f.version = f.add("build_info", "Always 1; the label is the running version.", "version")
+	f.ready = f.add("ready", "1 when points can come in and go out, else 0: GET /health/ready says why not.")
+	f.clockSteps = f.add("clock_steps_total",
+		"Times wall time moved against the monotonic clock by more than 1 ms: mend the host's time "+
+			"service.")
+	f.stages = f.add("stage_seconds",
+		"Time that packets and batches spent in a stage; end_to_end is from the XDP program's stamp "+
+			"to the database's answer. The stage that grows is the one to look at.", "stage")
+	f.alertLatency = f.add("alert_latency_seconds",
+		"Time from the XDP program's stamp of a packet to the alert's handing to the wire.")
+	f.workerHeartbeat = f.add("worker_heartbeat_age_seconds",
+		"Time since a worker's last sign of life. More than a second: it is stuck, or something else "+
+			"has its CPU.", "worker")
+	f.workerBatches = f.add("worker_batches_total", "Batches that a worker sealed.", "worker")
+	f.workerTurns = f.add("worker_turns_total", "Turns of a worker's loop that found work.", "worker")
+	f.workerSleeps = f.add("worker_sleeps_total",
+		"Times a worker waited in the kernel for work. None at full load: the CPU is the bound.", "worker")
+	f.place = f.add("worker_info",
+		"Always 1; the labels say where a worker runs, -1 where it is not pinned.",
+		"worker", "cpu", "node", "transport")
+	return f
+}
+
+func (f *families) ledger() {
+	f.framesReceived = f.add("frames_received_total",
+		"Packets that workers took from AF_XDP sockets and, as interface \"kernel\", from the "+
+			"kernel's sockets.", "interface", "queue")
+	f.framesRejected = f.add("frames_rejected_total",
+		"Packets that gave no payload, by reason. Look at the sender and at the log's samples.", "reason")
+	f.checksums = f.add("frames_unverified_total",
+		"Packets taken without a checked UDP checksum: partial is a local sender's not yet final sum, "+
+			"absent is none over IPv4.", "kind")
+	f.pointsReceived = f.add("points_received_total", "Lines whose end was found, valid or not.", "listener")
+	f.pointsDerived = f.add("points_derived_total", "Points made by the gateway itself.")
+	f.pointsRejected = f.add("points_rejected_total",
+		"Points refused by the decoder (stage decode) or on the sink's behalf (stage sink). The "+
+			"sender has to change what it sends; the log has samples.", "stage", "reason")
+	f.pointsFiltered = f.add("points_filtered_total", "Points left out because a rule says so.")
+	f.pointsDropped = f.add("points_dropped_total",
+		"Good points that are not in the database. undelivered: the sink was away too long. overload: "+
+			"it is too slow. oversize: a line exceeds batch.bytes.", "sink", "reason")
+	f.pointsWritten = f.add("points_written_total", "Points that the database acknowledged.", "sink")
+	f.pointsInFlight = f.add("points_in_flight",
+		"Points in open, waiting or sent batches. One that only grows: the sink does not keep up.", "sink")
+	f.pointsFuture = f.add("points_future_total",
+		"Points further ahead of the clock than the listener's max_ahead: mend the sender's clock or "+
+			"the listener's precision.")
+	f.fieldsDropped = f.add("fields_dropped_total",
+		"Fields left out of points: NaN, infinite, or given twice.")
+	f.residue = f.add("ledger_residue_points",
+		"Points that came in less points that are accounted for. Other than 0 is a bug: report it "+
+			"with GET /api/v1/status.")
+}
+
+func (f *families) kernel() {
+	f.verdicts = f.add("xdp_verdicts_total",
+		"Packets by what the XDP program did with them. unserved and stalled went to the kernel "+
+			"although meant for us: see the queues and workers.", "interface", "verdict")
+	f.xskStatistics = f.add("xsk_statistics_total",
+		"The kernel's own counters of an AF_XDP socket. They overlap: never add them up, use "+
+			"culvert_xsk_drops_total.", "interface", "queue", "counter")
+	f.xskDrops = f.add("xsk_drops_total",
+		"Packets lost between the XDP program and the worker: give the queue more frames, or the "+
+			"worker a CPU of its own.", "interface", "queue", "reason")
+	f.kernelDrops = f.add("listener_kernel_drops_total",
+		"Datagrams that the kernel dropped because a listener's own socket was full. Many: packets "+
+			"take the slow path, see culvert_xdp_verdicts_total.", "listener")
+	f.received = f.add("interface_info",
+		"Always 1; the labels say how an interface is received.",
+		"interface", "driver", "mode", "zerocopy", "need_wakeup", "busy_poll")
+}
+
+func (f *families) rules() {
+	f.evicted = f.add("rule_evicted_total",
+		"Keys whose state was given up for room: raise rules.max_keys, or use fewer tags in by.", "rule")
+	f.handoverRetries = f.add("rule_handover_retries_total",
+		"Hand-overs of rule state that found a ring full and were kept for the next turn. Many: a "+
+			"worker does not keep up.")
+	f.alertsHeld = f.add("alerts_held_total",
+		"State changes that found the way to the notifiers full and were offered again.")
+	f.firing = f.add("alerts_firing", "Keys of a rule that are firing now.", "rule")
+	f.alerts = f.add("alerts_total",
+		"Alerts delivered, by rule and by the notifier that its actions name.", "rule", "action")
+	f.notificationsFailed = f.add("notifications_failed_total",
+		"Alerts that a notifier did not deliver: refused, tried in vain, over the limit, or for want "+
+			"of room. The log says which.", "notifier")
+	f.notificationsQueued = f.add("notifications_queued",
+		"Alerts that wait in a notifier. One that only grows: its receiver does not answer.", "notifier")
+}
+
+func (f *families) delivery() {
+	f.sinkUp = f.add("sink_up",
+		"1 while the sink takes points, else 0: GET /api/v1/status has the last error.", "sink", "url")
+	f.sinkConnections = f.add("sink_connections",
+		"Connections to the sink that are established.", "sink", "url")
+	f.sinkRequests = f.add("sink_requests_total",
+		"Write requests by the answer's status code, or error where there was none.", "sink", "url", "code")
+	f.sinkZeroCopy = f.add("sink_zerocopy_total",
+		"Zero-copy sends by what the kernel did: sent from our memory, or copied after all (as on "+
+			"loopback).", "sink", "result")
+}

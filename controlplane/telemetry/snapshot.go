@@ -1,0 +1,113 @@
+// Package telemetry shows the workers' counters to Prometheus and to people: it turns one consistent snapshot
+// into metrics and into the document of /api/v1/status. It measures nothing itself.
+package telemetry
+
+import (
+	"time"
+
+	"culvert/dataplane"
+	"culvert/dataplane/hist"
+)
+
+// Snapshot is everything the gateway shows of itself at one moment. The gateway fills it; nobody writes to it
+// afterwards.
+type Snapshot struct {
+	Version string
+	Gateway string // gateway.id
+	Taken   time.Time
+	Started time.Time
+
+	// Ready tells whether points can come in and go out; Reasons says in plain words why not.
+	Ready   bool
+	Reasons []string
+
+	Listeners  []Listener
+	Interfaces []Interface
+	Workers    []Worker
+	Sinks      []Sink
+	Rules      []Rule
+	Notifiers  []Notifier
+
+	// Stages are all workers' histograms together, in nanoseconds, keyed by the stage's name; AlertLatency is
+	// XDP stamp → alert handed to the wire.
+	Stages       map[string]*hist.Snapshot
+	AlertLatency *hist.Snapshot
+
+	// ClockSteps is how often wall time moved against the monotonic clock by more than 1 ms.
+	ClockSteps uint64
+}
+
+// Listener is one configured UDP listener; its position is the index into Counters.PointsReceived.
+type Listener struct {
+	Name string
+	Port uint16
+	// KernelDrops is what the kernel dropped because the listener's own sockets were full.
+	KernelDrops uint64
+}
+
+// Interface is one configured interface as it runs now.
+type Interface struct {
+	Name       string
+	Driver     string
+	Mode       string // zerocopy | native | generic | socket; empty while it is down or gone
+	ZeroCopy   bool
+	NeedWakeup bool
+	BusyPoll   bool
+	Adopted    bool // the link was pinned by culvert attach
+	State      string
+	Queues     []Queue
+	Verdicts   []Verdict
+}
+
+// Queue is one receive queue and the socket on it.
+type Queue struct {
+	Queue, CPU, Node int
+	Worker           string
+	FramesReceived   uint64
+	// Raw are the kernel's own counters by name; Drops are the packet balance's terms by reason. Raw ones
+	// overlap and are never added up.
+	Raw, Drops map[string]uint64
+}
+
+// Verdict is how many packets the XDP program gave one verdict.
+type Verdict struct {
+	Name  string
+	Count uint64
+}
+
+// Worker is one worker's counters as of one of its turns.
+type Worker struct {
+	Name      string // "0", "1", …, or "kernel" for the slow path
+	CPU, Node int    // -1 for the slow path, which is not pinned
+	Heartbeat time.Duration
+	Counters  dataplane.Counters
+	// Rings says how batches leave: "io_uring" or "sockets".
+	Transport string
+}
+
+// Sink is one URL of one sink.
+type Sink struct {
+	Name, URL   string
+	Up          bool
+	Connections int
+	LastError   string            // the last failure in plain words; empty once it works
+	Requests    map[string]uint64 // by HTTP status code, or "error" where there was no answer
+	// ZeroCopySent and ZeroCopyCopied count SEND_ZC notifications by what the kernel did.
+	ZeroCopySent, ZeroCopyCopied uint64
+}
+
+// Rule is one alert rule.
+type Rule struct {
+	Name        string
+	Firing      int
+	Transitions uint64
+	Evicted     uint64
+}
+
+// Notifier is one way out for alerts.
+type Notifier struct {
+	Name, Type                string
+	Delivered, Failed, Queued uint64
+	// ByRule counts delivered notifications by rule.
+	ByRule map[string]uint64
+}

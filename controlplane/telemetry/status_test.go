@@ -1,0 +1,219 @@
+package telemetry
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"culvert/bpf/abi"
+	"culvert/dataplane"
+	"culvert/dataplane/hist"
+	"culvert/dataplane/lineproto"
+)
+
+// recorded is a snapshot of a histogram of these nanoseconds.
+func recorded(values ...int64) *hist.Snapshot {
+	var h hist.Histogram
+	for _, v := range values {
+		h.Record(v)
+	}
+	s := new(hist.Snapshot)
+	h.AddTo(s)
+	return s
+}
+
+// full is a snapshot in which everything there is to show is there, and balances.
+func full() *Snapshot {
+	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var pinned, kernel dataplane.Counters
+	pinned.FramesReceived, pinned.FramesDecoded = 1000, 990
+	pinned.FramesRejected[dataplane.FrameChecksum] = 10
+	pinned.PointsReceived[0], pinned.PointsReceived[1] = 9000, 1000
+	pinned.PointsRejected[lineproto.BadNumber] = 7
+	pinned.PointsSinkRejected[dataplane.SinkPartial] = 3
+	pinned.PointsDropped[dataplane.DropOverload] = 90
+	pinned.PointsWritten, pinned.PointsInFlight = 9800, 100
+	pinned.BatchesSealed, pinned.Turns, pinned.Sleeps = 12, 34, 5
+	kernel.FramesReceived, kernel.FramesDecoded = 5, 5
+	kernel.PointsReceived[0], kernel.PointsWritten = 5, 5
+	return &Snapshot{
+		Version: "v1.2.3", Gateway: "gw-7", Started: started, Taken: started.Add(90 * time.Minute),
+		Ready: false, Reasons: []string{"sink main: http://127.0.0.1:8086 does not take points: refused"},
+		Listeners: []Listener{{Name: "plant", Port: 8089, KernelDrops: 2}, {Name: "office", Port: 8090}},
+		Interfaces: []Interface{{
+			Name: "eth1", Driver: "ice", Mode: "zerocopy", ZeroCopy: true, NeedWakeup: true, State: "up",
+			Queues: []Queue{{Queue: 3, CPU: 2, Node: 1, Worker: "0", FramesReceived: 1000,
+				Raw: map[string]uint64{"rx_ring_full": 4}, Drops: map[string]uint64{"ring_full": 4}}},
+			Verdicts: []Verdict{{Name: abi.Redirected.String(), Count: 1004},
+				{Name: abi.NotOurs.String(), Count: 77}},
+		}},
+		Workers: []Worker{
+			{Name: "0", CPU: 2, Node: 1, Heartbeat: 30 * time.Microsecond, Counters: pinned,
+				Transport: "io_uring"},
+			{Name: "kernel", CPU: -1, Node: -1, Heartbeat: time.Millisecond, Counters: kernel,
+				Transport: "sockets"},
+		},
+		Sinks: []Sink{{Name: "main", URL: "http://127.0.0.1:8086", Connections: 2, LastError: "refused",
+			Requests: map[string]uint64{"204": 11, "error": 1}, ZeroCopySent: 8, ZeroCopyCopied: 3}},
+		Rules: []Rule{{Name: "Hot", Firing: 2, Transitions: 6, Evicted: 1}},
+		Notifiers: []Notifier{{Name: "ops", Type: "webhook", Delivered: 6,
+			ByRule: map[string]uint64{"Hot": 6}}},
+		Stages: map[string]*hist.Snapshot{
+			"decode": recorded(0, 300, 1500, 1500, 40_000), "end_to_end": recorded(1_200_000, 3_000_000_000),
+		},
+		AlertLatency: recorded(25_000),
+		ClockSteps:   1,
+	}
+}
+
+func TestStatusBalances(t *testing.T) {
+	s := NewStatus(full())
+	l := s.Ledger
+	if l.Received != 10_005 || l.Written != 9805 || l.InFlight != 100 || l.Residue != 0 {
+		t.Errorf("ledger %+v", l)
+	}
+	want := map[string]uint64{"decode/bad_number": 7, "sink/partial_write": 3}
+	if !reflect.DeepEqual(l.Rejected, want) {
+		t.Errorf("rejected %v, want %v", l.Rejected, want)
+	}
+	if want := map[string]uint64{"overload": 90}; !reflect.DeepEqual(l.Dropped, want) {
+		t.Errorf("dropped %v, want %v", l.Dropped, want)
+	}
+	p := s.Packets
+	if p.Redirected != 1004 || p.Received != 1005 || p.Kernel != 5 || p.Decoded != 995 ||
+		p.KernelDrops != 2 || p.ResidueRedirect != 0 || p.ResidueDecode != 0 ||
+		p.Drops["ring_full"] != 4 || p.Rejected["checksum"] != 10 {
+		t.Errorf("packets %+v", p)
+	}
+	if s.UptimeSeconds != 5400 || s.Ready || len(s.Reasons) != 1 || s.Workers[0].PointsReceived != 10_000 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestStatusShowsAResidue(t *testing.T) {
+	snapshot := full()
+	snapshot.Workers[0].Counters.PointsWritten -= 2
+	snapshot.Workers[0].Counters.FramesDecoded++
+	snapshot.Interfaces[0].Queues[0].FramesReceived -= 3
+	s := NewStatus(snapshot)
+	if s.Ledger.Residue != 2 || s.Packets.ResidueDecode != -1 || s.Packets.ResidueRedirect != 3 {
+		t.Errorf("residues %d, %d, %d", s.Ledger.Residue, s.Packets.ResidueDecode, s.Packets.ResidueRedirect)
+	}
+	var text bytes.Buffer
+	if err := Render(&text, s); err != nil || !strings.Contains(text.String(), "NOT BALANCED") {
+		t.Errorf("%v\n%s", err, &text)
+	}
+}
+
+func TestStatusIsTheSameAfterJSON(t *testing.T) {
+	for _, snapshot := range []*Snapshot{full(), {}} {
+		s := NewStatus(snapshot)
+		text, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "null") {
+			t.Errorf("a list or map is null: %s", text)
+		}
+		var back Status
+		if err := json.Unmarshal(text, &back); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(&back, s) {
+			t.Errorf("%+v became %+v", s, back)
+		}
+	}
+}
+
+// Goal: the names in the document are kept. Method: they are all listed here.
+func TestStatusNames(t *testing.T) {
+	text, err := json.Marshal(NewStatus(full()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.MustCompile(`"([a-z0-9_/]+)":`)
+	seen := map[string]bool{}
+	for _, m := range name.FindAllSubmatch(text, -1) {
+		seen[string(m[1])] = true
+	}
+	want := strings.Fields(`
+		gateway version taken uptime_seconds ready reasons ledger received derived restored written
+		rejected decode/bad_number sink/partial_write filtered dropped overload spool_pending in_flight
+		residue packets redirected kernel decoded checksum drops ring_full kernel_drops residue_redirect
+		residue_decode interfaces name driver mode zerocopy need_wakeup busy_poll adopted state queues
+		queue cpu node worker statistics rx_ring_full verdicts not_ours workers transport
+		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
+		turns sleeps listeners port sinks url up connections last_error requests 204 error zerocopy_sent
+		zerocopy_copied rules firing transitions evicted notifiers type delivered failed queued latency
+		count mean p50 p99 p999 max end_to_end alert decode clock_steps`)
+	for _, w := range want {
+		if !seen[w] {
+			t.Errorf("%q is not in the document", w)
+		}
+		delete(seen, w)
+	}
+	if len(seen) > 0 {
+		t.Errorf("not listed here: %v", seen)
+	}
+}
+
+func TestLatencyFigures(t *testing.T) {
+	l := newLatency(recorded(1000, 1000, 1000, 2_000_000))
+	near := func(got, want float64) bool { return math.Abs(got-want) <= 0.01*want }
+	if l.Count != 4 || !near(l.P50, 1e-6) || !near(l.P99, 2e-3) || !near(l.Max, 2e-3) ||
+		!near(l.Mean, 500.75e-6) {
+		t.Errorf("%+v", l)
+	}
+	if empty := newLatency(new(hist.Snapshot)); empty != (Latency{}) {
+		t.Errorf("an empty one: %+v", empty)
+	}
+}
+
+const pageHead = `culvert v1.2.3, gateway gw-7, up 1h30m0s
+not ready:
+  sink main: http://127.0.0.1:8086 does not take points: refused
+the clock jumped, times: 1
+
+POINTS
+`
+
+func TestRender(t *testing.T) {
+	var text bytes.Buffer
+	if err := Render(&text, NewStatus(full())); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("\n%s", &text)
+	if !strings.HasPrefix(text.String(), pageHead) {
+		t.Errorf("it begins otherwise")
+	}
+	for line := range strings.SplitSeq(text.String(), "\n") {
+		if n := len([]rune(line)); n > 100 {
+			t.Errorf("%d columns: %q", n, line)
+		}
+		if strings.HasSuffix(line, " ") {
+			t.Errorf("trailing spaces: %q", line)
+		}
+	}
+	for _, want := range []string{"received 10 005", "decode/bad_number 7", "residue 0 balanced", "SINK main",
+		"DOWN, connections: 2", "last error: refused", "0 2 1 1 000 10 000 9 800 io_uring 30 µs ago",
+		"kernel - - 5 5 5 sockets 1 ms ago", "alert 1 25 µs", "Hot 2 6", "ops webhook 6 0 0",
+		"other verdicts: not_ours 77", "INTERFACE eth1 zerocopy, ice, up", "3 0 2 1 1 000 ring_full 4"} {
+		found := false
+		for line := range strings.SplitSeq(text.String(), "\n") {
+			found = found || strings.Contains(strings.Join(strings.Fields(line), " "), want)
+		}
+		if !found {
+			t.Errorf("%q is not there", want)
+		}
+	}
+	text.Reset()
+	err := Render(&text, NewStatus(&Snapshot{Ready: true}))
+	if err != nil || !strings.Contains(text.String(), "\nready\n") {
+		t.Errorf("an empty one: %v\n%s", err, &text)
+	}
+}
