@@ -1,0 +1,206 @@
+// Package api is the gateway's HTTP interface: metrics, health, status and profiles, all to be read only.
+//
+// It holds nothing of its own. Each request asks for a snapshot and shows it; no two snapshots are taken at
+// once, so that a flood of requests cannot take the workers' time.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"culvert/controlplane/telemetry"
+)
+
+const (
+	headerTime = 5 * time.Second
+	readTime   = 10 * time.Second
+	// writeTime leaves room for a CPU profile of a minute.
+	writeTime = 2 * time.Minute
+	idleTime  = time.Minute
+	// headerBytesMax is far more than any client of this interface sends.
+	headerBytesMax = 16 << 10
+)
+
+// Config says where to listen and what to show.
+type Config struct {
+	Listen string // host:port
+	// Snapshot is called for each request that shows the gateway, never twice at once.
+	Snapshot func() *telemetry.Snapshot
+	// Live (optional) says why the gateway is stuck; nil while it is not. It may be called at any time.
+	Live func() error
+	// Registry (optional) has metrics beside the gateway's; the server adds its own to it.
+	Registry *prometheus.Registry
+	Log      *slog.Logger
+}
+
+// Server serves from New until Shutdown.
+type Server struct {
+	config   Config
+	listener net.Listener
+	server   *http.Server
+	served   chan struct{} // closed when the serving goroutine has ended
+	routes   map[string]http.Handler
+
+	mutex sync.Mutex // one snapshot at a time
+}
+
+// New takes the port and starts to serve. A port that is taken is an error that says so.
+func New(config Config) (*Server, error) {
+	s := &Server{config: config, served: make(chan struct{})}
+	metrics, err := s.metrics()
+	if err != nil {
+		return nil, err
+	}
+	s.routes = map[string]http.Handler{
+		"/":                    http.HandlerFunc(s.page),
+		"/metrics":             metrics,
+		"/health/live":         http.HandlerFunc(s.live),
+		"/health/ready":        http.HandlerFunc(s.ready),
+		"/api/v1/status":       http.HandlerFunc(s.status),
+		"/debug/pprof/":        http.HandlerFunc(pprof.Index),
+		"/debug/pprof/cmdline": http.HandlerFunc(pprof.Cmdline),
+		"/debug/pprof/profile": http.HandlerFunc(pprof.Profile),
+		"/debug/pprof/symbol":  http.HandlerFunc(pprof.Symbol),
+		"/debug/pprof/trace":   http.HandlerFunc(pprof.Trace),
+	}
+	if s.listener, err = net.Listen("tcp", config.Listen); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("listen on http.listen %q: %w: another gateway runs, or another program "+
+				"has the port", config.Listen, syscall.EADDRINUSE)
+		}
+		return nil, fmt.Errorf("listen on http.listen %q: %w", config.Listen, err)
+	}
+	s.server = &http.Server{
+		Handler:           http.HandlerFunc(s.dispatch),
+		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: headerBytesMax,
+	}
+	go func() {
+		defer close(s.served)
+		if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			config.Log.Error("the HTTP interface ended", "listen", config.Listen, "error", err)
+		}
+	}()
+	return s, nil
+}
+
+// Address is where the server listens, with the port that was chosen where 0 was asked for.
+func (s *Server) Address() net.Addr { return s.listener.Addr() }
+
+// Shutdown takes no more requests and waits for those that are under way until the context ends; then it cuts
+// them off. It may be called twice.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.server.Shutdown(ctx)
+	if err != nil {
+		// What is left is a profile, or a client that does not read.
+		err = fmt.Errorf("finish HTTP requests: %w", errors.Join(err, s.server.Close()))
+	}
+	<-s.served
+	return err
+}
+
+// metrics gathers the gateway's metrics, the process's and the Go runtime's.
+func (s *Server) metrics() (http.Handler, error) {
+	registry := s.config.Registry
+	if registry == nil {
+		registry = prometheus.NewRegistry()
+	}
+	for _, c := range []prometheus.Collector{
+		telemetry.NewCollector(s.snapshot),
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(
+			collectors.MetricsGC, collectors.MetricsScheduler)),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(s.config.Log.Handler(), slog.LevelWarn),
+	}), nil
+}
+
+func (s *Server) snapshot() *telemetry.Snapshot {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.config.Snapshot()
+}
+
+// dispatch finds what a request asks for. Nothing here changes anything, so GET and HEAD are all there is.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	handler, found := s.routes[r.URL.Path]
+	if !found && strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
+		handler, found = s.routes["/debug/pprof/"]
+	}
+	switch {
+	case !found:
+		s.fail(w, http.StatusNotFound, fmt.Sprintf("there is nothing at %s", r.URL.Path))
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		s.fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s takes GET, not %s", r.URL.Path, r.Method))
+	default:
+		handler.ServeHTTP(w, r)
+	}
+}
+
+// answer writes a JSON document.
+func (s *Server) answer(w http.ResponseWriter, code int, document any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	// The only error there can be is a client that has gone, and nobody is left to be told.
+	encoder.Encode(document)
+}
+
+func (s *Server) fail(w http.ResponseWriter, code int, message string) {
+	s.answer(w, code, map[string]string{"error": message})
+}
+
+func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
+	if s.config.Live != nil {
+		if err := s.config.Live(); err != nil {
+			reasons := []string{err.Error()}
+			s.answer(w, http.StatusServiceUnavailable, map[string]any{"live": false, "reasons": reasons})
+			return
+		}
+	}
+	s.answer(w, http.StatusOK, map[string]any{"live": true, "reasons": []string{}})
+}
+
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	status := telemetry.NewStatus(s.snapshot())
+	code := http.StatusOK
+	if !status.Ready {
+		code = http.StatusServiceUnavailable
+	}
+	s.answer(w, code, map[string]any{"ready": status.Ready, "reasons": status.Reasons})
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	s.answer(w, http.StatusOK, telemetry.NewStatus(s.snapshot()))
+}
+
+// page is the status for people.
+func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	// As in answer: an error means that the client has gone.
+	telemetry.Render(w, telemetry.NewStatus(s.snapshot()))
+}
