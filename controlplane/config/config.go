@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// DefaultPath is where commands look for the file unless told otherwise.
+const DefaultPath = "/etc/culvert/culvert.yaml"
+
 // The struct tags are the schema:
 //
 //	yaml     the key
