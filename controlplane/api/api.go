@@ -47,20 +47,19 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Server serves from New until Shutdown.
+// Server has its port from New on and answers from Serve until Shutdown.
 type Server struct {
 	config   Config
 	listener net.Listener
 	server   *http.Server
-	served   chan struct{} // closed when the serving goroutine has ended
 	routes   map[string]http.Handler
 
 	mutex sync.Mutex // one snapshot at a time
 }
 
-// New takes the port and starts to serve. A port that is taken is an error that says so.
+// New takes the port. A port that is taken is an error that says so.
 func New(config Config) (*Server, error) {
-	s := &Server{config: config, served: make(chan struct{})}
+	s := &Server{config: config}
 	metrics, err := s.metrics()
 	if err != nil {
 		return nil, err
@@ -90,27 +89,29 @@ func New(config Config) (*Server, error) {
 		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: headerBytesMax,
 	}
-	go func() {
-		defer close(s.served)
-		if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-			config.Log.Error("the HTTP interface ended", "listen", config.Listen, "error", err)
-		}
-	}()
 	return s, nil
 }
 
-// Address is where the server listens, with the port that was chosen where 0 was asked for.
-func (s *Server) Address() net.Addr { return s.listener.Addr() }
+// Serve answers requests until Shutdown, and then returns nil.
+func (s *Server) Serve() error {
+	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Addr is where the server listens, with the port that was chosen where 0 was asked for.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Shutdown takes no more requests and waits for those that are under way until the context ends; then it cuts
-// them off. It may be called twice.
+// them off. The port is free afterwards, also where Serve never ran. It may be called twice.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.server.Shutdown(ctx)
 	if err != nil {
 		// What is left is a profile, or a client that does not read.
 		err = fmt.Errorf("finish HTTP requests: %w", errors.Join(err, s.server.Close()))
 	}
-	<-s.served
+	s.listener.Close() // Closed already, unless Serve never ran.
 	return err
 }
 

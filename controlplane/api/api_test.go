@@ -36,7 +36,15 @@ func start(t *testing.T, c Config) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Shutdown(context.Background()) })
+	served := make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		if err := errors.Join(s.Shutdown(ctx), <-served); err != nil {
+			t.Error(err)
+		}
+	})
 	return s
 }
 
@@ -44,7 +52,7 @@ func start(t *testing.T, c Config) *Server {
 func ask(t *testing.T, s *Server, method, path string) (code int, body string, header http.Header) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: limit}
-	request, err := http.NewRequest(method, "http://"+s.Address().String()+path, nil)
+	request, err := http.NewRequest(method, "http://"+s.Addr().String()+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,11 +204,24 @@ func TestShutdownFinishesRequests(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if _, err := net.Dial("tcp", s.Address().String()); err == nil {
+	if _, err := net.Dial("tcp", s.Addr().String()); err == nil {
 		t.Error("the port is still open")
 	}
 	if err := s.Shutdown(context.Background()); err != nil {
 		t.Errorf("a second Shutdown: %v", err)
+	}
+}
+
+func TestShutdownWithoutServeFreesThePort(t *testing.T) {
+	s, err := New(Config{Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("tcp", s.Addr().String()); err == nil {
+		t.Error("the port is still open")
 	}
 }
 
@@ -212,7 +233,7 @@ func TestShutdownIsBounded(t *testing.T) {
 		return &telemetry.Snapshot{}
 	}})
 	t.Cleanup(func() { close(release) })
-	conn, err := net.Dial("tcp", s.Address().String())
+	conn, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
