@@ -66,9 +66,10 @@ func TestCheckDatagram(t *testing.T) {
 		}
 		partial := plainSum(pseudo)
 		f(segment, addresses, correct, checksumCorrect)
-		if partial != correct {
-			f(segment, addresses, partial, checksumPartial)
+		if partial == correct {
+			continue // One payload in 65536 makes the two look alike.
 		}
+		f(segment, addresses, partial, checksumPartial)
 		if len(addresses) == 8 {
 			f(segment, addresses, 0, checksumAbsent)
 		} else {

@@ -133,13 +133,17 @@ func (w *Worker) seal(now int64) {
 	o.open = nil
 }
 
-// timer is when the open batch must be sealed, CLOCK_MONOTONIC nanoseconds, or the end of time.
+// timer is when the open batch must be sealed, CLOCK_MONOTONIC nanoseconds, or the end of time. While batches
+// wait for a connection, sealing another gains nothing and costs a batch of the pool: it grows until it is full,
+// and a slow sink gets large batches (docs/decisions/0001).
 func (o *lane) timer() int64 {
-	if o.open == nil || o.open.Points() == 0 {
+	switch {
+	case o.open == nil || o.open.Points() == 0:
 		return math.MaxInt64
-	}
-	if o.writer.Idle() {
+	case o.writer.Idle():
 		return o.open.Opened() + o.linger
+	case o.writer.Backlog() > 0:
+		return math.MaxInt64
 	}
 	return o.open.Opened() + o.age
 }

@@ -28,6 +28,7 @@ type Decoder struct {
 
 	// Of the line that is read:
 	start int // its first byte
+	del   int // the first DEL in a name that has no span in the payload, or -1
 
 	// Of the line that was rejected last:
 	reason Reason
@@ -68,7 +69,7 @@ func (d *Decoder) Next(p *point.Point) Outcome {
 		return End
 	}
 	p.Verbatim = true
-	d.kept = d.dropped
+	d.kept, d.del = d.dropped, -1
 	keyStart := i
 	i, rare := d.key(p, i)
 	if i < 0 {
@@ -160,7 +161,7 @@ func (d *Decoder) reject(p *point.Point) Outcome {
 }
 
 // wellFormed checks a line that holds more than plain ASCII: valid UTF-8 from its key to the end of its fields,
-// and no DEL in names. Escaped names were looked at for DEL when their escapes were taken out.
+// and no DEL in names. Both are looked for at the line's end, where it is known how far the line goes.
 func (d *Decoder) wellFormed(p *point.Point, from, to, resume int) bool {
 	text := d.payload[from:to]
 	if !utf8.Valid(text) {
@@ -178,6 +179,10 @@ func (d *Decoder) wellFormed(p *point.Point, from, to, resume int) bool {
 	if bytes.IndexByte(text, del) < 0 {
 		return true
 	}
+	if d.del >= 0 {
+		d.fail(ControlCharacter, d.del, resume)
+		return false
+	}
 	ok := d.withoutDEL(p.Measurement, resume)
 	for i := range p.Tags {
 		ok = ok && d.withoutDEL(p.Tags[i].Name, resume) && d.withoutDEL(p.Tags[i].Value, resume)
@@ -190,6 +195,13 @@ func (d *Decoder) wellFormed(p *point.Point, from, to, resume int) bool {
 
 // del is the one control character that is not below the space.
 const del = 0x7f
+
+// noteDEL looks for DEL in a name that wellFormed can't find in the payload by the point's spans.
+func (d *Decoder) noteDEL(from, to int) {
+	if at := bytes.IndexByte(d.payload[from:to], del); at >= 0 && d.del < 0 {
+		d.del = from + at
+	}
+}
 
 func (d *Decoder) withoutDEL(name point.Span, resume int) bool {
 	if name.Arena() != point.Payload {

@@ -19,9 +19,10 @@ func (d *Decoder) fields(p *point.Point, i int) (end int, rare uint64) {
 		rare |= more
 		name := point.MakeSpan(point.Payload, start, i-start)
 		if i < len(b) && b[i] == '\\' {
-			if name, i = d.escaped(p, start, false); i < 0 {
+			if name, i, more = d.escaped(p, start, false); i < 0 {
 				return -1, 0
 			}
+			rare |= more
 		}
 		if i == start {
 			return d.nameFails(i, MissingFieldKey, MissingFieldKey), 0
@@ -29,6 +30,7 @@ func (d *Decoder) fields(p *point.Point, i int) (end int, rare uint64) {
 		if i == len(b) || b[i] != '=' {
 			return d.nameFails(i, MissingFieldValue, MissingFieldValue), 0
 		}
+		stop := i
 		nameMax = max(nameMax, i-start)
 		field := point.Field{Name: name}
 		if i, more = d.value(p, i+1, &field); i < 0 {
@@ -38,6 +40,7 @@ func (d *Decoder) fields(p *point.Point, i int) (end int, rare uint64) {
 		bit := nameBit(p.Bytes(name))
 		switch {
 		case field.Kind == point.Missing:
+			d.noteDEL(start, stop)
 			d.dropped++
 			p.Verbatim = false
 		case seen&bit != 0 && d.replaceField(p, &field):

@@ -1,10 +1,6 @@
 package lineproto
 
-import (
-	"bytes"
-
-	"culvert/dataplane/point"
-)
+import "culvert/dataplane/point"
 
 // key reads measurement and tags from i on. It returns the position of the space behind them, or -1, and the
 // bits of nameEnd.
@@ -19,7 +15,7 @@ func (d *Decoder) key(p *point.Point, i int) (end int, rare uint64) {
 	}
 	p.Measurement = point.MakeSpan(point.Payload, i, end-i)
 	if end < len(b) && b[end] == '\\' {
-		if p.Measurement, end = d.escaped(p, i, true); end < 0 {
+		if p.Measurement, end, rare = d.escaped(p, i, true); end < 0 {
 			return -1, 0
 		}
 	}
@@ -54,9 +50,10 @@ func (d *Decoder) tags(p *point.Point, i int) (end int, rare uint64) {
 		rare |= more
 		name := point.MakeSpan(point.Payload, i, end-i)
 		if end < len(b) && b[end] == '\\' {
-			if name, end = d.escaped(p, i, false); end < 0 {
+			if name, end, more = d.escaped(p, i, false); end < 0 {
 				return -1, 0
 			}
+			rare |= more
 		}
 		if end == i {
 			return d.nameFails(end, MissingTagKey, MissingTagKey), 0
@@ -75,9 +72,10 @@ func (d *Decoder) tags(p *point.Point, i int) (end int, rare uint64) {
 		rare |= more
 		value := point.MakeSpan(point.Payload, i, end-i)
 		if end < len(b) && b[end] == '\\' {
-			if value, end = d.escaped(p, i, false); end < 0 {
+			if value, end, more = d.escaped(p, i, false); end < 0 {
 				return -1, 0
 			}
+			rare |= more
 		}
 		if end == i {
 			return d.nameFails(end, MissingTagValue, BadTag), 0
@@ -108,11 +106,10 @@ func (d *Decoder) nameFails(i int, missing, otherwise Reason) int {
 }
 
 // escaped reads a name or a tag's value that holds a backslash, from its start on, and returns it without its
-// escapes and where it ends, or -1. A backslash that is not before a character that needs one is an ordinary
+// escapes, where it ends, or -1, and the bits of nameEnd. A backslash that is not before a character that needs one is an ordinary
 // character.
-func (d *Decoder) escaped(p *point.Point, start int, measurement bool) (name point.Span, end int) {
+func (d *Decoder) escaped(p *point.Point, start int, measurement bool) (name point.Span, end int, rare uint64) {
 	b, from, copied, i := d.payload, len(p.ScratchBytes), start, start
-	var rare uint64
 	for {
 		at, more := nameEnd(b, i)
 		rare |= more
@@ -128,7 +125,7 @@ func (d *Decoder) escaped(p *point.Point, start int, measurement bool) (name poi
 			break
 		}
 		if lineEnds(b, i+1) {
-			return 0, d.fail(TrailingBackslash, i, i)
+			return 0, d.fail(TrailingBackslash, i, i), 0
 		}
 		if c := b[i+1]; c == ',' || c == ' ' || c == '=' && !measurement {
 			p.ScratchBytes = append(p.ScratchBytes, b[copied:i]...)
@@ -137,12 +134,12 @@ func (d *Decoder) escaped(p *point.Point, start int, measurement bool) (name poi
 		}
 		i++
 	}
-	if at := bytes.IndexByte(b[start:i], del); rare&highs != 0 && at >= 0 {
-		return 0, d.fail(ControlCharacter, start+at, i)
+	if rare&highs != 0 {
+		d.noteDEL(start, i)
 	}
 	if copied == start {
-		return point.MakeSpan(point.Payload, start, i-start), i
+		return point.MakeSpan(point.Payload, start, i-start), i, rare
 	}
 	p.ScratchBytes = append(p.ScratchBytes, b[copied:i]...)
-	return point.MakeSpan(point.Scratch, from, len(p.ScratchBytes)-from), i
+	return point.MakeSpan(point.Scratch, from, len(p.ScratchBytes)-from), i, rare
 }

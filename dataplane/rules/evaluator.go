@@ -202,7 +202,7 @@ func (e *Evaluator) judge(r uint32, result bool) {
 	if at == none && (!result || k.late) {
 		return
 	}
-	if int(k.owner) == e.config.Worker {
+	if e.ownerOf(k.hash) == e.config.Worker {
 		e.own(r, at, k, result)
 	} else {
 		e.report(r, at, k, result)

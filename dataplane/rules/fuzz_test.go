@@ -27,7 +27,8 @@ var fuzzSeeds = []string{
 	`f > 95.0 && tags.line == "a"`, `!(missing > 1) || t`, `i / z > 0 && u % 3 == 1.5`, `tags["x"] =~ "^a+$"`,
 	`fields["odd name"] in [1, 2.5, -3] || s in ["a"]`, `clamp(min(f, i, 3), -1, 1e3) >= round(f)`,
 
-	`(t && missing) == (time > 250ms)`, `starts_with(tags.machine, "m") != false`, "s =~ `\\d`", `"\"" == 'a'`,
+	`(t && missing) == (time > 250ms)`, `starts_with(tags.machine, "m") != false`, "s =~ `\\d`",
+	`"\"" == 'a'`,
 	`-(-(-9223372036854775807 - 1)) > u`, `{{`, `tags.`, `5kg`, `avg(x[10s])`, `((((`,
 }
 

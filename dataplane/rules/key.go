@@ -20,7 +20,6 @@ const (
 type key struct {
 	mark        uint64 // of the point for which the rest was worked out
 	hash, check uint64
-	owner       int32
 	tooLong     bool
 	late        bool // a later point of this key was seen here
 }
@@ -49,17 +48,17 @@ func (e *Evaluator) key(shape uint16) *key {
 		}
 	}
 	hash, check = e.seeds.chain(hash, check, uint64(shape), uint64(length))
-	*k = key{
-		mark: e.machine.mark, hash: hash, check: check,
-		owner: e.ownerOf(hash), tooLong: length > KeyMax,
-	}
+	k.mark, k.hash, k.check = e.machine.mark, hash, check
+	k.tooLong, k.late = length > KeyMax, false
 	if e.config.Workers > 1 {
 		k.late = e.recents.note(hash, e.arrival) > e.arrival
 	}
 	return k
 }
 
-func (e *Evaluator) ownerOf(hash uint64) int32 { return int32(hash % uint64(e.config.Owners)) }
+// ownerOf deals the keys out by the upper half of their hash, by multiplication where a remainder would
+// divide.
+func (e *Evaluator) ownerOf(hash uint64) int { return int(hash >> 32 * uint64(e.config.Owners) >> 32) }
 
 // seriesHash adds all tags to the measurement's hash. Their order in the packet does not count: the tags'
 // hashes are summed up.

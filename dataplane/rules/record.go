@@ -266,7 +266,7 @@ func (r *records) dequeue() int32 {
 // just be learning from another evaluator that the key is firing, by an older point. It is a cache of sets of
 // four; the oldest of a set makes room. So it covers the last recentsSize/4 keys at the very least.
 type recents struct {
-	sets [][recentWays]recent
+	sets *[recentsMask + 1][recentWays]recent
 }
 
 type recent struct {
@@ -279,13 +279,14 @@ const (
 	// recentsSize is how many keys are remembered: 1 MiB. At five million points a second of different keys
 	// that is 13 ms, a hundred times what a hand-over takes.
 	recentsSize = 1 << 16
+	recentsMask = recentsSize/recentWays - 1
 )
 
-func newRecents() recents { return recents{sets: make([][recentWays]recent, recentsSize/recentWays)} }
+func newRecents() recents { return recents{sets: new([recentsMask + 1][recentWays]recent)} }
 
 // note remembers a point. It returns the arrival remembered before, or never.
 func (r *recents) note(hash uint64, arrival int64) int64 {
-	set := &r.sets[hash>>32%uint64(len(r.sets))]
+	set := &r.sets[hash>>16&recentsMask]
 	oldest := 0
 	for i := range set {
 		if set[i].hash == hash {
@@ -303,7 +304,7 @@ func (r *recents) note(hash uint64, arrival int64) int64 {
 
 // last returns the remembered arrival of a key's last point, or never.
 func (r *recents) last(hash uint64) int64 {
-	set := &r.sets[hash>>32%uint64(len(r.sets))]
+	set := &r.sets[hash>>16&recentsMask]
 	for i := range set {
 		if set[i].hash == hash {
 			return set[i].arrival

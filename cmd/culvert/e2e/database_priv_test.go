@@ -1,0 +1,231 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"culvert/scripts/testenv"
+)
+
+// database is a private InfluxDB 1.x in the gateway's namespace.
+type database struct {
+	t       *testing.T
+	g       *gateway
+	url     string
+	command *exec.Cmd
+	dir     string
+	lab     *testenv.Lab
+}
+
+// newDatabase makes one that is not running yet.
+func newDatabase(t *testing.T, lab *testenv.Lab) *database {
+	t.Helper()
+	if _, err := exec.LookPath("influxd"); err != nil {
+		testenv.Skip(t, "influxd is not installed")
+	}
+	d := &database{t: t, lab: lab, dir: t.TempDir(), url: "http://127.0.0.1:8086"}
+	write(t, d.dir, "influxd.conf", fmt.Sprintf(`reporting-disabled = true
+bind-address = "127.0.0.1:8088"
+[meta]
+  dir = "%[1]s/meta"
+[data]
+  dir = "%[1]s/data"
+  wal-dir = "%[1]s/wal"
+  query-log-enabled = false
+[http]
+  bind-address = "127.0.0.1:8086"
+  log-enabled = false
+`, d.dir))
+	return d
+}
+
+// start runs the server; the database "telemetry" exists when it returns.
+func (d *database) start() {
+	d.t.Helper()
+	d.command = exec.Command("influxd", "-config", filepath.Join(d.dir, "influxd.conf"))
+	log, err := os.Create(filepath.Join(d.dir, "log"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.command.Stdout, d.command.Stderr = log, log
+	if err := d.lab.Gateway.Do(d.command.Start); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(d.stop)
+	eventually(d.t, "influxd answers", func() error {
+		_, err := d.query("CREATE DATABASE telemetry")
+		return err
+	})
+}
+
+func (d *database) stop() {
+	if d.command.ProcessState == nil {
+		d.command.Process.Kill()
+		d.command.Wait()
+	}
+}
+
+// row is one row of an answer, by column.
+type row map[string]any
+
+// query asks the server, with numbers kept as they stand.
+func (d *database) query(text string) ([]row, error) {
+	ask := url.Values{"db": {"telemetry"}, "epoch": {"ns"}, "q": {text}}
+	response, err := namespaceClient(d.lab).PostForm(d.url+"/query", ask)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%q: %s %s %v", text, response.Status, body, err)
+	}
+	var answer struct {
+		Results []struct {
+			Error  string
+			Series []struct {
+				Columns []string
+				Values  [][]any
+			}
+		}
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(body)))
+	decoder.UseNumber()
+	if err := decoder.Decode(&answer); err != nil {
+		return nil, fmt.Errorf("%q: %w in %s", text, err, body)
+	}
+	var rows []row
+	for _, result := range answer.Results {
+		if result.Error != "" {
+			return nil, fmt.Errorf("%q: %s", text, result.Error)
+		}
+		for _, series := range result.Series {
+			for _, values := range series.Values {
+				r := row{}
+				for i, column := range series.Columns {
+					r[column] = values[i]
+				}
+				rows = append(rows, r)
+			}
+		}
+	}
+	return rows, nil
+}
+
+// foreignSender is a program that knows nothing of Culvert: one datagram for each of its arguments.
+const foreignSender = `
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for line in sys.argv[2:]:
+    s.sendto(line.encode(), (sys.argv[1], 8089))
+`
+
+// Goal: every kind of value reaches InfluxDB through the gateway and is queried back equal. Method: Python sends,
+// InfluxDB 1.x answers.
+func TestPrivEveryKindOfValueReachesInfluxDB(t *testing.T) {
+	need(t)
+	if _, err := exec.LookPath("python3"); err != nil {
+		testenv.Skip(t, "python3 is not installed")
+	}
+	lab := testenv.NewLab(t, 2)
+	d := newDatabase(t, lab)
+	d.start()
+	path := write(t, t.TempDir(), "culvert.yaml", fmt.Sprintf(`interfaces: [{name: gw0, mode: native}]
+listeners: [{name: plant, port: 8089, tags: {site: "ber lin"}, source_tag: sender}]
+workers: {frames: 1024}
+sinks: [{name: main, urls: [%s], database: telemetry, uint: int}]
+`, d.url))
+	g := start(t, lab, "run", "-c", path)
+	g.ready()
+	lines := []string{
+		`a\,b\ c,tag\ x=v\=1\,2,ü=é f=1.5,neg=-2.25e-3,i=-42i,big=9223372036854775807i,u=42u,t=true,F=False 1000`,
+		"text,k=1 s=\"with \\\"quotes\\\", commas, = and \\\\ back\",multi=\"two\nlines\",utf=\"日本語 ✓\",empty=\"\" 2000",
+		`m v=1 3000` + "\n# a comment\n\n" + `m v=2 4000` + "\r\n" + `m v=3`,
+		`nan f=NaN,ok=1 5000`,
+	}
+	err := lab.Sender.Do(func() error {
+		arguments := append([]string{"-c", foreignSender, lab.GatewayIPv4.String()}, lines...)
+		out, err := exec.Command("python3", arguments...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := g.settled(6)
+	if s.Ledger.Written != 6 {
+		t.Fatalf("%+v", s.Ledger)
+	}
+	f := func(query, column string, want any) {
+		t.Helper()
+		rows, err := d.query(query)
+		if err != nil || len(rows) != 1 {
+			t.Fatalf("%s: %d rows, %v", query, len(rows), err)
+		}
+		if got := rows[0][column]; fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("%s: %s = %v, want %v", query, column, got, want)
+		}
+	}
+	first := `SELECT * FROM "a,b c"`
+	f(first, "time", 1000)
+	f(first, "tag x", "v=1,2")
+	f(first, "ü", "é")
+	f(first, "f", 1.5)
+	f(first, "neg", -0.00225)
+	f(first, "i", -42)
+	f(first, "big", int64(9223372036854775807))
+	f(first, "u", 42)
+	f(first, "t", true)
+	f(first, "F", false)
+	f(first, "site", "ber lin")
+	f(first, "sender", lab.SenderIPv4)
+	text := `SELECT * FROM "text"`
+	f(text, "s", `with "quotes", commas, = and \ back`)
+	f(text, "multi", "two\nlines")
+	f(text, "utf", "日本語 ✓")
+	f(text, "empty", "")
+	f(`SELECT count(v) FROM m`, "count", 3)
+	f(`SELECT v FROM m WHERE time > 1600000000000000000`, "v", 3)
+	f(`SELECT * FROM "nan"`, "ok", 1)
+}
+
+// Goal: a gateway whose InfluxDB is absent starts, says that it is not ready, and recovers without loss of what
+// came after. Method: start the gateway first, the server later.
+func TestPrivInfluxDBComesLater(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 1)
+	d := newDatabase(t, lab)
+	g := start(t, lab, "run", "-c", configure(t, lab, d.url, ""))
+	eventually(t, "not ready", func() error {
+		code, body, err := g.get("/health/ready")
+		if err != nil || code != http.StatusServiceUnavailable || !strings.Contains(body, "8086") {
+			return fmt.Errorf("%d %s %v", code, body, err)
+		}
+		return nil
+	})
+	if code, body, err := g.get("/health/live"); err != nil || code != http.StatusOK {
+		t.Fatalf("not live: %d %s %v", code, body, err)
+	}
+	conn := udpSender(t, lab, lab.GatewayIPv4)
+	fmt.Fprintf(conn, "early v=1 1")
+	d.start()
+	g.ready()
+	fmt.Fprintf(conn, "late v=1 1")
+	s := g.settled(2)
+	if s.Ledger.Written == 0 || s.Ledger.Written+s.Ledger.Dropped["undelivered"] != 2 {
+		t.Fatalf("%+v", s.Ledger)
+	}
+	if rows, err := d.query("SELECT * FROM late"); err != nil || len(rows) != 1 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+}

@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"culvert/controlplane/notify"
+	"culvert/dataplane"
+	"culvert/dataplane/hist"
+	"culvert/dataplane/rules"
+)
+
+// notifyTime bounds how long a stop waits for notifications that are on their way.
+const notifyTime = 5 * time.Second
+
+// alertLatency is the time from a packet's stamp to the alert on the wire, over all notifiers.
+type alertLatency struct {
+	mutex sync.Mutex // several notifiers deliver; a histogram has one writer
+	hist  hist.Histogram
+}
+
+func (l *alertLatency) record(nanoseconds int64) {
+	l.mutex.Lock()
+	l.hist.Record(nanoseconds)
+	l.mutex.Unlock()
+}
+
+// openNotifiers makes the ways out that the configuration names.
+func (g *Gateway) openNotifiers() (*notify.Notifiers, error) {
+	var configs []notify.Config
+	for _, n := range g.options.Config.Notifiers {
+		configs = append(configs, notify.Config{
+			Name: n.Name, Type: n.Type, URL: n.URL, Address: n.Address, Limit: n.Limit,
+		})
+	}
+	return notify.New(configs, g.log, func(a *notify.Alert, at int64) { g.latency.record(at - a.Arrival) })
+}
+
+// carryAlerts takes one worker's state changes to the notifiers until the ring is closed and empty. It is a
+// goroutine of its own per worker, so that a change leaves the moment it was made.
+func (g *Gateway) carryAlerts(alerts *dataplane.Alerts) {
+	for open := true; open; {
+		open = alerts.Wait() == nil
+		for t := alerts.Ring.Peek(); t != nil; t = alerts.Ring.Peek() {
+			alert := g.options.Rules.Render(t)
+			alerts.Ring.Release()
+			g.notifiers.Send(toNotify(&alert))
+		}
+	}
+}
+
+func toNotify(a *rules.Alert) notify.Alert {
+	return notify.Alert{
+		Rule: a.Rule, Firing: a.State == rules.StateFiring, Labels: a.Labels, Annotations: a.Annotations,
+		Actions: a.Actions, Time: time.Unix(0, a.Time), Since: time.Unix(0, a.Since), Reason: a.Reason,
+		Arrival: a.Arrival, Fingerprint: a.Fingerprint,
+	}
+}
+
+// logSinks says once when the sink becomes reachable or stops being so.
+func (g *Gateway) logSinks(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	up, first := false, true
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		state := g.sinkOf(g.sinkStates())
+		if state.Up == up && !first {
+			continue
+		}
+		up, first = state.Up, false
+		if up {
+			g.log.Info("sink is up", "sink", state.Name, "url", state.URL)
+			continue
+		}
+		g.log.Warn("sink is down: points wait in memory for a while, then are dropped as undelivered",
+			"sink", state.Name, "url", state.URL, "error", orUnknown(state.LastError))
+	}
+}

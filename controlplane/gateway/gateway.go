@@ -1,0 +1,322 @@
+// Package gateway builds workers from a configuration and owns their life: start, changes of interfaces and
+// names while they run, and the stop that loses nothing it could have delivered.
+//
+//	start:  plan → kernel sockets → workers → attach → queues → XSKMAP → redirect on
+//	stop:   redirect off → drain (bounded) → detach → close sockets → free memory
+//
+// It moves no points itself and makes no HTTP pages; it hands others a Snapshot.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"culvert/controlplane/attach"
+	"culvert/controlplane/config"
+	"culvert/controlplane/notify"
+	"culvert/dataplane"
+	"culvert/dataplane/rules"
+	"culvert/dataplane/spsc"
+	"culvert/numa"
+)
+
+const (
+	// drainTime bounds how long a stop waits for the sink's answers.
+	drainTime = 10 * time.Second
+	// stuckAfter is how long a worker may show no life before the gateway is no longer live.
+	stuckAfter = 5 * time.Second
+	// kernelName is the slow path's worker and interface in metrics and status.
+	kernelName = "kernel"
+	// sysfsRoot is where /sys is looked for.
+	sysfsRoot = "/"
+)
+
+// Options is what a gateway is made from.
+type Options struct {
+	Config  *config.Config
+	Rules   *rules.Set // (optional)
+	Log     *slog.Logger
+	Version string
+}
+
+// Gateway is a running gateway. Its methods may be called from any goroutine.
+type Gateway struct {
+	options Options
+	log     *slog.Logger
+	started time.Time
+	plan    *Plan
+	clock   *dataplane.Clock
+
+	exchange  *dataplane.Exchange
+	alerts    []*dataplane.Alerts
+	samples   []*spsc.Ring[dataplane.Sample]
+	workers   []*dataplane.Worker // the pinned ones, then the slow path's
+	listeners []dataplane.Listener
+	addresses atomic.Pointer[dataplane.Addresses]
+	notifiers *notify.Notifiers
+	latency   alertLatency
+	sink      *sinkTarget
+
+	// mutex guards what stands below it against the watchers, the snapshot and the stop.
+	mutex      sync.Mutex
+	interfaces []*port
+	doors      []door
+	// kernelDrops counts, by listener, what the kernel dropped at sockets that are closed by now.
+	kernelDrops []uint64
+	stopping    bool
+
+	background sync.WaitGroup // ends with the context
+	carriers   sync.WaitGroup // end when their rings are closed
+	cancel     context.CancelFunc
+}
+
+// Start brings a gateway up. A sink that does not answer is not an error: the gateway starts, is not ready,
+// and recovers. Every other failure is returned and leaves nothing behind.
+func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	g := &Gateway{
+		options: options, log: options.Log, started: time.Now(), cancel: cancel,
+		listeners: listenersOf(options.Config), kernelDrops: make([]uint64, len(options.Config.Listeners)),
+	}
+	g.addresses.Store(&dataplane.Addresses{})
+	defer func() {
+		if err != nil {
+			g.close()
+		}
+	}()
+	if g.clock, err = dataplane.NewClock(); err != nil {
+		return nil, err
+	}
+	if g.plan, err = MakePlan(options.Config); err != nil {
+		return nil, err
+	}
+	for _, note := range g.plan.Notes {
+		g.log.Warn("placement", "note", note)
+	}
+	if err := numa.Confine(g.plan.Housekeeping); err != nil {
+		return nil, err
+	}
+	if g.sink, err = newSinkTarget(ctx, &options.Config.Sinks[0], g.log); err != nil {
+		return nil, err
+	}
+	if g.notifiers, err = g.openNotifiers(); err != nil {
+		return nil, err
+	}
+	if err := g.startWorkers(); err != nil {
+		return nil, err
+	}
+	if err := g.openDoors(); err != nil {
+		return nil, err
+	}
+	if err := g.attachAll(); err != nil {
+		return nil, err
+	}
+	g.startBackground(ctx)
+	return g, nil
+}
+
+// MakePlan reads this machine and deals the configuration's queues out. It opens nothing.
+func MakePlan(c *config.Config) (*Plan, error) {
+	topology, err := numa.Read(sysfsRoot)
+	if err != nil {
+		return nil, err
+	}
+	allowed, err := numa.Allowed()
+	if err != nil {
+		return nil, err
+	}
+	p := Placement{Topology: topology, Allowed: allowed, CPUs: c.Workers.CPUs, Node: int(c.Workers.NUMA)}
+	for i := range c.Interfaces {
+		iface := &c.Interfaces[i]
+		state, err := attach.Look(iface.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !state.Present {
+			return nil, &attach.Error{Kind: attach.Missing, Interface: iface.Name, Attempt: "use",
+				Problem: "there is no such interface", Remedy: "`ip -br link` lists those there are"}
+		}
+		for _, queue := range iface.Queues {
+			if queue >= state.RXQueues {
+				return nil, &attach.Error{Kind: attach.Unsupported, Interface: iface.Name, Attempt: "use",
+					Problem: fmt.Sprintf("there is no queue %d, it has %d", queue, state.RXQueues),
+					Remedy:  fmt.Sprintf("`ethtool -l %s` shows them", iface.Name)}
+			}
+		}
+		p.Ports = append(p.Ports, Port{
+			Name: iface.Name, Node: numa.NICNode(sysfsRoot, iface.Name), Queues: queuesOf(iface, state.RXQueues),
+		})
+	}
+	return NewPlan(p)
+}
+
+// startWorkers starts the pinned workers and the slow path's, none of which has a source yet.
+func (g *Gateway) startWorkers() (err error) {
+	pinned := len(g.plan.Workers)
+	if g.exchange, err = dataplane.NewExchange(pinned + 1); err != nil {
+		return err
+	}
+	// Secret, so that senders cannot make keys collide.
+	var random [16]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return fmt.Errorf("read a random seed: %w", err)
+	}
+	seed := [2]uint64{binary.NativeEndian.Uint64(random[:8]), binary.NativeEndian.Uint64(random[8:])}
+	for index := range pinned + 1 {
+		alerts, err := dataplane.NewAlerts()
+		if err != nil {
+			return err
+		}
+		g.alerts = append(g.alerts, alerts)
+		samples := spsc.New[dataplane.Sample](dataplane.SampleSlots)
+		g.samples = append(g.samples, samples)
+		c := g.workerConfig(index, seed)
+		c.Alerts, c.Samples = alerts, samples
+		worker, err := dataplane.Start(c)
+		if err != nil {
+			return err
+		}
+		g.workers = append(g.workers, worker)
+	}
+	return nil
+}
+
+// slowWorker is the index of the worker behind the kernel's sockets.
+func (g *Gateway) slowWorker() int { return len(g.plan.Workers) }
+
+func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
+	cfg := g.options.Config
+	c := dataplane.Config{
+		Name: strconv.Itoa(index), Index: index, CPU: -1, Node: -1, Wait: waitMode(cfg.Workers.Wait),
+		Batch: cfg.Workers.Batch, Listeners: g.listeners, Addresses: &g.addresses,
+		Rules: g.options.Rules, Exchange: g.exchange,
+		Sink: g.sink.worker(index, index == g.slowWorker(), seed[0]),
+		RuleState: rules.Config{
+			Worker: index, Workers: len(g.plan.Workers) + 1, Owners: len(g.plan.Workers), Seed: seed,
+			KeysMax: cfg.Rules.MaxKeys,
+		},
+	}
+	if index == g.slowWorker() {
+		// It shares its CPU with all else of the gateway, so it never spins.
+		c.Name, c.Wait = kernelName, dataplane.WaitSleep
+		return c
+	}
+	c.CPU, c.Node = g.plan.Workers[index].CPU, g.plan.Workers[index].Node
+	if c.CPU < 0 {
+		c.Wait = dataplane.WaitSleep
+	}
+	return c
+}
+
+// startBackground starts everything that goes on beside the workers until the stop.
+func (g *Gateway) startBackground(ctx context.Context) {
+	names := make([]string, len(g.options.Config.Listeners))
+	for i := range names {
+		names[i] = g.options.Config.Listeners[i].Name
+	}
+	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names) })
+	g.background.Go(func() { g.sink.follow(ctx, g.workers) })
+	g.background.Go(func() { g.logSinks(ctx) })
+	for i := range g.alerts {
+		g.carriers.Go(func() { g.carryAlerts(g.alerts[i]) })
+	}
+	for _, p := range g.interfaces {
+		g.background.Go(func() { g.watch(ctx, p) })
+	}
+}
+
+// Live returns an error when a worker has shown no life for too long.
+func (g *Gateway) Live() error {
+	now := g.clock.Now()
+	for _, w := range g.workers {
+		if idle := time.Duration(now - w.Heartbeat()); idle > stuckAfter {
+			return fmt.Errorf("worker %q has been stuck for %s", w.Name(), idle.Round(time.Millisecond))
+		}
+	}
+	return nil
+}
+
+// Stop takes the gateway down in the order that loses nothing it could still deliver: no new packets, what is
+// in memory to the sink within a bound, then everything back to how it was. It is idempotent.
+func (g *Gateway) Stop() error {
+	g.mutex.Lock()
+	stopped := g.stopping
+	g.stopping = true
+	g.mutex.Unlock()
+	if stopped {
+		return nil
+	}
+	g.cancel()
+	g.background.Wait()
+	var errs []error
+	for _, p := range g.interfaces {
+		errs = append(errs, p.redirect(false))
+	}
+	return errors.Join(append(errs, g.drain(), g.close())...)
+}
+
+// drain empties all workers at once: a worker hands rule states to others until it is done.
+func (g *Gateway) drain() error {
+	errs := make([]error, len(g.workers))
+	var all sync.WaitGroup
+	for i, w := range g.workers {
+		all.Go(func() { errs[i] = w.Drain(drainTime) })
+	}
+	all.Wait()
+	var c dataplane.Counters
+	for _, w := range g.workers {
+		counters := w.Counters()
+		c.Add(&counters)
+	}
+	g.log.Info("drained", "points_received", c.PointsIn(), "points_written", c.PointsWritten,
+		"points_undelivered", c.PointsDropped[dataplane.DropUndelivered], "residue", int64(c.PointsIn()-c.PointsOut()))
+	return errors.Join(errs...)
+}
+
+// close gives back what Start took, as far as it came: detach, sockets, memory.
+func (g *Gateway) close() error {
+	g.cancel()
+	var errs []error
+	for _, p := range g.interfaces {
+		errs = append(errs, p.detach())
+	}
+	for _, w := range g.workers {
+		errs = append(errs, w.Close())
+	}
+	for _, p := range g.interfaces {
+		errs = append(errs, p.close())
+		freeDoors(p.doors)
+	}
+	freeDoors(g.doors)
+	for _, a := range g.alerts {
+		errs = append(errs, a.Close())
+	}
+	g.carriers.Wait()
+	if g.notifiers != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), notifyTime)
+		defer cancel()
+		errs = append(errs, g.notifiers.Close(ctx))
+	}
+	if g.exchange != nil {
+		g.exchange.Close()
+	}
+	return errors.Join(errs...)
+}
+
+func waitMode(name string) dataplane.WaitMode {
+	switch name {
+	case "busy":
+		return dataplane.WaitBusy
+	case "sleep":
+		return dataplane.WaitSleep
+	}
+	return dataplane.WaitAdaptive
+}

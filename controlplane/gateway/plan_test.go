@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+
+	"culvert/numa"
+)
+
+func twoNodes() *numa.Topology {
+	return &numa.Topology{Nodes: []numa.Node{{ID: 0, CPUs: []int{0, 1, 2, 3}}, {ID: 1, CPUs: []int{4, 5, 6, 7}}}}
+}
+
+func TestPlanDealsQueuesToTheirNode(t *testing.T) {
+	plan, err := NewPlan(Placement{
+		Topology: twoNodes(), Allowed: []int{0, 1, 2, 3, 4, 5, 6, 7}, Node: -1,
+		Ports: []Port{{Name: "eth1", Node: 1, Queues: []int{0, 1, 2, 3}}, {Name: "eth0", Node: 0, Queues: []int{0}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Three CPUs of node 1 are workers, the fourth queue shares; CPUs 0 and 4 keep house.
+	if len(plan.Workers) != 4 || numa.FormatList(plan.Housekeeping) != "0,2-4" {
+		t.Fatalf("%d workers, housekeeping %v", len(plan.Workers), plan.Housekeeping)
+	}
+	for _, seat := range plan.Seats {
+		w := plan.Workers[seat.Worker]
+		if want := map[string]int{"eth0": 0, "eth1": 1}[seat.Interface]; w.Node != want {
+			t.Fatalf("%s queue %d is served on node %d", seat.Interface, seat.Queue, w.Node)
+		}
+	}
+	if plan.For("eth1", 0) == plan.For("eth1", 1) || plan.For("eth1", 3) != plan.For("eth1", 0) {
+		t.Fatalf("queues are not dealt out in turn: %v", plan.Seats)
+	}
+	if w := plan.For("eth1", 9); plan.Workers[w].Node != 1 {
+		t.Fatalf("a queue that came later is served by worker %d on another node", w)
+	}
+}
+
+func TestPlanWithTwoCPUsHasOneWorker(t *testing.T) {
+	one := &numa.Topology{Nodes: []numa.Node{{ID: 0, CPUs: []int{0, 1}}}}
+	plan, err := NewPlan(Placement{Topology: one, Allowed: []int{0, 1}, Node: -1,
+		Ports: []Port{{Name: "eth1", Node: -1, Queues: []int{0, 1}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Workers) != 1 || plan.Workers[0].CPU != 1 || len(plan.Housekeeping) != 1 {
+		t.Fatalf("%+v", plan)
+	}
+}
+
+func TestPlanOnOneCPUPinsNothing(t *testing.T) {
+	one := &numa.Topology{Nodes: []numa.Node{{ID: 0, CPUs: []int{0}}}}
+	plan, err := NewPlan(Placement{Topology: one, Allowed: []int{0}, Node: -1,
+		Ports: []Port{{Name: "eth1", Node: 0, Queues: []int{0, 1}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Workers) != 1 || plan.Workers[0].CPU != -1 || len(plan.Notes) != 1 {
+		t.Fatalf("%+v", plan)
+	}
+}
+
+func TestPlanRefusesAndNotes(t *testing.T) {
+	place := Placement{Topology: twoNodes(), Allowed: []int{0, 1, 2, 3, 4, 5, 6, 7}, Node: -1,
+		Ports: []Port{{Name: "eth1", Node: 1, Queues: []int{0}}}}
+	place.CPUs = []int{2, 9}
+	if _, err := NewPlan(place); err == nil || !strings.Contains(err.Error(), "CPU 9") {
+		t.Fatalf("a CPU that is not there: %v", err)
+	}
+	place.CPUs = []int{2}
+	plan, err := NewPlan(place)
+	if err != nil || plan.Workers[0].CPU != 2 || len(plan.Notes) != 1 {
+		t.Fatalf("%+v, %v", plan, err)
+	}
+	place.CPUs, place.Allowed = []int{4}, []int{4}
+	if _, err := NewPlan(place); err == nil || !strings.Contains(err.Error(), "leave one out") {
+		t.Fatalf("no housekeeping CPU: %v", err)
+	}
+}

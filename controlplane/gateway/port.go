@@ -1,0 +1,298 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"culvert/controlplane/attach"
+	"culvert/controlplane/config"
+	"culvert/dataplane"
+	"culvert/dataplane/xsk"
+	"culvert/numa"
+)
+
+// served is one queue, the worker that serves it, and what earlier sockets on the same queue had counted.
+type served struct {
+	queue  *dataplane.Queue // nil while there is no socket
+	number int
+	worker int
+	before tally
+}
+
+// tally is what is kept of a socket when it goes.
+type tally struct {
+	received uint64
+	raw      xsk.Statistics
+}
+
+// port is one configured interface. Its fields are guarded by the gateway's mutex.
+type port struct {
+	config     *config.Interface
+	log        *slog.Logger
+	attachment *attach.Attachment // nil while the interface is gone, and in mode socket
+	state      attach.State
+	mode       string // the effective one; empty while nothing is bound
+	waiting    error  // why nothing is bound
+	queues     []*served
+	doors      []door // in mode socket
+}
+
+// The effective modes, from best to last.
+const (
+	modeZeroCopy = "zerocopy"
+	modeNative   = "native"
+	modeGeneric  = "generic"
+	modeSocket   = "socket"
+	modeAuto     = "auto"
+)
+
+// attachAll brings every interface up. An interface that is there but down is waited for; everything else that
+// is missing is an error.
+func (g *Gateway) attachAll() error {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	for i := range g.options.Config.Interfaces {
+		c := &g.options.Config.Interfaces[i]
+		p := &port{config: c, log: g.log.With("interface", c.Name)}
+		g.interfaces = append(g.interfaces, p)
+		if err := g.raise(p); err != nil && !errors.Is(err, unix.ENETDOWN) {
+			return err
+		}
+	}
+	return nil
+}
+
+// raise attaches to the interface, opens its queues and switches the redirect on. On failure nothing stays
+// attached and p.waiting says why, except for an interface that is down: there the program stays.
+func (g *Gateway) raise(p *port) (err error) {
+	defer func() { p.waiting = err }()
+	if p.state, err = attach.Look(p.config.Name); err != nil {
+		return err
+	}
+	if p.config.Mode == modeSocket {
+		return g.raiseSockets(p)
+	}
+	mode, err := attach.ParseMode(p.config.Mode)
+	if err != nil {
+		return err
+	}
+	if p.attachment == nil {
+		p.attachment, err = attach.Open(attach.Options{
+			Interface: p.config.Name, Mode: mode, StallAfter: p.config.StallAfter,
+		})
+		if err != nil {
+			p.attachment = nil
+			return g.orSockets(p, err)
+		}
+		if refused := p.attachment.NativeRefused(); refused != nil {
+			p.log.Warn("no native XDP, using generic", "error", refused)
+		}
+	}
+	p.state = p.attachment.State()
+	if err := g.setListeners(p); err != nil {
+		return errors.Join(err, g.lower(p))
+	}
+	err = g.openQueues(p)
+	if errors.Is(err, unix.ENETDOWN) {
+		p.log.Warn("interface is down: waiting for it")
+		return err
+	}
+	if err != nil {
+		return g.orSockets(p, errors.Join(err, g.lower(p)))
+	}
+	if err := p.redirect(true); err != nil {
+		return errors.Join(err, g.lower(p))
+	}
+	p.log.Info("attached", "mode", p.mode, "driver", p.attachment.Driver(), "queues", len(p.queues),
+		"adopted", p.attachment.Adopted())
+	return nil
+}
+
+// orSockets falls back to mode socket where the configuration leaves the choice and the interface cannot do
+// better; any other obstacle is returned.
+func (g *Gateway) orSockets(p *port, cause error) error {
+	var obstacle *attach.Error
+	if p.config.Mode != modeAuto || errors.As(cause, &obstacle) && obstacle.Kind != attach.Unsupported {
+		return cause
+	}
+	p.log.Warn("no AF_XDP on this interface, using kernel sockets", "error", cause)
+	return g.raiseSockets(p)
+}
+
+// openQueues opens a socket for every queue that is served and puts it into the XSKMAP. The effective mode is
+// that of the least queue.
+func (g *Gateway) openQueues(p *port) error {
+	p.mode = modeZeroCopy
+	for _, number := range queuesOf(p.config, p.state.RXQueues) {
+		s := p.served(number, g.plan.For(p.config.Name, number))
+		queue, err := g.workers[s.worker].AddQueue(dataplane.QueueConfig{
+			Interface: p.config.Name, Index: p.state.Index, Queue: number, Mode: p.bindMode(),
+			Frames: g.options.Config.Workers.Frames, FrameSize: g.options.Config.Workers.FrameSize,
+			HugePages: g.hugePages(), Checksum: checksumPolicy(p.config.Checksum, p.attachment.Driver()),
+			Heartbeat: p.attachment.Steer().Heartbeats()[number],
+		})
+		if err != nil {
+			return err
+		}
+		s.queue = queue
+		if err := p.attachment.Steer().SetXSK(number, queue.FD()); err != nil {
+			return err
+		}
+		if !queue.ZeroCopy() {
+			p.mode = p.attachment.Mode().String()
+		}
+	}
+	return nil
+}
+
+// served finds the entry of a queue, or makes one.
+func (p *port) served(number, worker int) *served {
+	for _, s := range p.queues {
+		if s.number == number {
+			s.worker = worker
+			return s
+		}
+	}
+	s := &served{number: number, worker: worker}
+	p.queues = append(p.queues, s)
+	return s
+}
+
+func (p *port) bindMode() xsk.Mode {
+	switch {
+	case p.config.Mode == modeZeroCopy:
+		return xsk.ZeroCopy
+	case p.config.Mode == modeAuto && p.attachment.Mode() == attach.Native:
+		return xsk.Auto
+	}
+	return xsk.Copy
+}
+
+// closeQueues takes the sockets out of the XSKMAP and away from their workers, which eat what is left first.
+func (g *Gateway) closeQueues(p *port) error {
+	var errs []error
+	for _, s := range p.queues {
+		if s.queue == nil {
+			continue
+		}
+		if p.attachment != nil {
+			errs = append(errs, p.attachment.Steer().ClearXSK(s.number))
+		}
+		s.keep()
+		errs = append(errs, g.workers[s.worker].RemoveQueue(s.queue))
+		s.before.received += s.queue.Received()
+		s.queue = nil
+	}
+	p.mode = ""
+	return errors.Join(errs...)
+}
+
+// keep adds the kernel's counters of the socket, which end with it, to what the queue had before.
+func (s *served) keep() {
+	now, err := s.queue.Statistics()
+	if err != nil {
+		return
+	}
+	s.before.raw = addStatistics(s.before.raw, now)
+}
+
+// rebind opens all sockets of an interface anew, as a driver's reset, a link that went down and up and another
+// number of queues ask for. Packets go to the kernel's sockets meanwhile.
+func (g *Gateway) rebind(p *port) error {
+	if p.attachment == nil {
+		return errors.Join(g.lower(p), g.raise(p))
+	}
+	err := errors.Join(p.redirect(false), g.closeQueues(p))
+	if err == nil {
+		err = g.openQueues(p)
+	}
+	if err == nil {
+		err = p.redirect(true)
+	}
+	p.waiting = err
+	if err == nil {
+		p.log.Info("bound anew", "mode", p.mode, "queues", len(p.queues))
+	}
+	return err
+}
+
+// lower takes everything off an interface: redirect off, sockets closed, program detached.
+func (g *Gateway) lower(p *port) error {
+	err := errors.Join(p.redirect(false), g.closeQueues(p), g.closeDoors(&p.doors))
+	if p.attachment != nil {
+		err = errors.Join(err, p.attachment.Close())
+		p.attachment = nil
+	}
+	return err
+}
+
+// redirect switches the steering on or off; off is no error where nothing is attached.
+func (p *port) redirect(on bool) error {
+	if p.attachment == nil {
+		return nil
+	}
+	return p.attachment.Steer().SetRedirect(on)
+}
+
+// detach takes the program off, or leaves it with redirect off where the link is pinned.
+func (p *port) detach() error {
+	if p.attachment == nil {
+		return nil
+	}
+	return errors.Join(p.attachment.RedirectOff(), p.attachment.Detach())
+}
+
+// close lets go of the program and its maps. The sockets are closed by then.
+func (p *port) close() error {
+	if p.attachment == nil {
+		return nil
+	}
+	err := p.attachment.Close()
+	p.attachment = nil
+	return err
+}
+
+// queuesOf are the queues to serve: those asked for, or all.
+func queuesOf(c *config.Interface, rxQueues int) []int {
+	if len(c.Queues) > 0 {
+		return slices.DeleteFunc(slices.Clone([]int(c.Queues)), func(q int) bool { return q >= rxQueues })
+	}
+	all := make([]int, rxQueues)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// partialDrivers are those whose frames may come from a local sender before any card finished their sums.
+var partialDrivers = [...]string{"veth", "virtio_net", "tun"}
+
+func checksumPolicy(name, driver string) dataplane.ChecksumPolicy {
+	switch {
+	case name == "off":
+		return dataplane.ChecksumOff
+	case name == modeAuto && slices.Contains(partialDrivers[:], driver):
+		return dataplane.ChecksumPartial
+	}
+	return dataplane.ChecksumVerify
+}
+
+func (g *Gateway) hugePages() numa.HugePages {
+	// The configuration's check has let only known words through.
+	huge, _ := numa.ParseHugePages(g.options.Config.Workers.HugePages)
+	return huge
+}
+
+// errGone is why nothing is bound while the interface does not exist.
+var errGone = errors.New("the interface is gone")
+
+func (p *port) describe() string {
+	if p.waiting == nil {
+		return ""
+	}
+	return fmt.Sprintf("interface %s: %v", p.config.Name, p.waiting)
+}

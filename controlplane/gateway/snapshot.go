@@ -1,0 +1,236 @@
+package gateway
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"culvert/bpf/abi"
+	"culvert/controlplane/telemetry"
+	"culvert/dataplane"
+	"culvert/dataplane/hist"
+	"culvert/dataplane/xsk"
+)
+
+// Snapshot is everything the gateway shows of itself, now. Each worker's counters are of one of its turns.
+func (g *Gateway) Snapshot() *telemetry.Snapshot {
+	s := &telemetry.Snapshot{
+		Version: g.options.Version, Gateway: g.options.Config.Gateway.ID, Taken: time.Now(), Started: g.started,
+	}
+	now := g.clock.Now()
+	states := g.sinkStates()
+	for i, w := range g.workers {
+		steps, _ := w.ClockSteps()
+		s.ClockSteps = max(s.ClockSteps, steps)
+		s.Workers = append(s.Workers, telemetry.Worker{
+			Name: w.Name(), CPU: w.CPU(), Node: w.Node(), Heartbeat: time.Duration(now - w.Heartbeat()),
+			Counters: w.Counters(), Transport: states[i].Transport,
+		})
+	}
+	s.Sinks = []telemetry.Sink{g.sinkOf(states)}
+	s.Stages, s.AlertLatency = g.histograms()
+	s.Rules = g.rulesOf()
+	s.Notifiers = g.notifiersOf()
+	g.mutex.Lock()
+	for _, p := range g.interfaces {
+		s.Interfaces = append(s.Interfaces, g.interfaceOf(p))
+	}
+	s.Listeners = g.listenersShown()
+	s.Reasons = g.reasons(s)
+	g.mutex.Unlock()
+	s.Ready = len(s.Reasons) == 0
+	return s
+}
+
+// reasons are why the gateway is not ready, in plain words. The mutex is held.
+func (g *Gateway) reasons(s *telemetry.Snapshot) (reasons []string) {
+	if g.stopping {
+		reasons = append(reasons, "the gateway is stopping")
+	}
+	for _, p := range g.interfaces {
+		if why := p.describe(); why != "" {
+			reasons = append(reasons, why)
+		} else if !p.state.Up {
+			reasons = append(reasons, fmt.Sprintf("interface %s: its link is down", p.config.Name))
+		}
+	}
+	for _, sink := range s.Sinks {
+		if !sink.Up {
+			reasons = append(reasons, fmt.Sprintf("sink %s: %s does not take points: %s",
+				sink.Name, sink.URL, orUnknown(sink.LastError)))
+		}
+	}
+	return reasons
+}
+
+func orUnknown(text string) string {
+	if text == "" {
+		return "no answer yet"
+	}
+	return text
+}
+
+func (g *Gateway) interfaceOf(p *port) telemetry.Interface {
+	t := telemetry.Interface{Name: p.config.Name, Mode: p.mode, State: "up"}
+	switch {
+	case p.waiting != nil:
+		t.State = p.waiting.Error()
+	case !p.state.Up:
+		t.State = "link down"
+	}
+	if p.attachment == nil {
+		return t
+	}
+	t.Driver, t.Adopted = p.attachment.Driver(), p.attachment.Adopted()
+	t.ZeroCopy, t.NeedWakeup = p.mode == modeZeroCopy, true
+	if counts, err := p.attachment.Steer().Verdicts(); err == nil {
+		for v, n := range counts {
+			t.Verdicts = append(t.Verdicts, telemetry.Verdict{Name: abi.Verdict(v).String(), Count: n})
+		}
+	}
+	for _, s := range p.queues {
+		t.Queues = append(t.Queues, g.queueOf(s, p.mode == modeZeroCopy))
+	}
+	return t
+}
+
+// queueOf shows one queue: what its sockets counted, the present one and those before.
+func (g *Gateway) queueOf(s *served, zeroCopy bool) telemetry.Queue {
+	w := g.workers[s.worker]
+	q := telemetry.Queue{Queue: s.number, CPU: w.CPU(), Node: w.Node(), Worker: w.Name(),
+		FramesReceived: s.before.received}
+	raw := s.before.raw
+	if s.queue != nil {
+		q.FramesReceived += s.queue.Received()
+		if now, err := s.queue.Statistics(); err == nil {
+			raw = addStatistics(raw, now)
+		}
+	}
+	q.Raw = map[string]uint64{
+		"rx_dropped": raw.RXDropped, "rx_invalid_descs": raw.RXInvalidDescs, "tx_invalid_descs": raw.TXInvalidDescs,
+		"rx_ring_full": raw.RXRingFull, "rx_fill_ring_empty_descs": raw.FillRingEmpty,
+		"tx_ring_empty_descs": raw.TXRingEmpty,
+	}
+	q.Drops = map[string]uint64{"ring_full": raw.RXRingFull}
+	if !zeroCopy {
+		// In copy mode rx_dropped holds the packets that found the fill ring empty; in zero-copy mode those wait
+		// in the card, and the counter of empty fill rings counts retries.
+		q.Drops["dropped"] = raw.RXDropped
+	}
+	return q
+}
+
+func addStatistics(a, b xsk.Statistics) xsk.Statistics {
+	a.RXDropped += b.RXDropped
+	a.RXInvalidDescs += b.RXInvalidDescs
+	a.TXInvalidDescs += b.TXInvalidDescs
+	a.RXRingFull += b.RXRingFull
+	a.FillRingEmpty += b.FillRingEmpty
+	a.TXRingEmpty += b.TXRingEmpty
+	return a
+}
+
+// listenersShown adds up the kernel's drops of each listener's sockets, closed ones included. The mutex is held.
+func (g *Gateway) listenersShown() []telemetry.Listener {
+	shown := make([]telemetry.Listener, len(g.listeners))
+	for i := range shown {
+		c := &g.options.Config.Listeners[i]
+		shown[i] = telemetry.Listener{Name: c.Name, Port: uint16(c.Port), KernelDrops: g.kernelDrops[i]}
+	}
+	doors := slices.Clone(g.doors)
+	for _, p := range g.interfaces {
+		doors = append(doors, p.doors...)
+	}
+	for _, d := range doors {
+		shown[d.listener].KernelDrops += d.door.KernelDrops()
+	}
+	return shown
+}
+
+// sinkStates asks every worker's writer. A worker that does not answer shows an empty state; its heartbeat tells
+// the rest.
+func (g *Gateway) sinkStates() []dataplane.SinkState {
+	states := make([]dataplane.SinkState, len(g.workers))
+	for i, w := range g.workers {
+		states[i], _ = w.SinkState()
+	}
+	return states
+}
+
+// sinkOf adds up what the workers' writers say of the sink. It is up while any of them reaches it.
+func (g *Gateway) sinkOf(states []dataplane.SinkState) telemetry.Sink {
+	c := &g.options.Config.Sinks[0]
+	t := telemetry.Sink{Name: c.Name, URL: c.URLs[0], Requests: map[string]uint64{}}
+	for i := range states {
+		t.Up = t.Up || states[i].Up
+		t.Connections += states[i].Stats.Connections
+		if states[i].LastError != "" {
+			t.LastError = states[i].LastError
+		}
+		for code, n := range states[i].Stats.Requests {
+			t.Requests[code] += n
+		}
+		t.ZeroCopySent += states[i].Stats.ZeroCopySent
+		t.ZeroCopyCopied += states[i].Stats.ZeroCopyCopied
+	}
+	if t.Up {
+		t.LastError = ""
+	}
+	return t
+}
+
+// histograms are all workers' stages together.
+func (g *Gateway) histograms() (map[string]*hist.Snapshot, *hist.Snapshot) {
+	stages := map[string]*hist.Snapshot{}
+	add := func(name string, h *hist.Histogram) {
+		if stages[name] == nil {
+			stages[name] = new(hist.Snapshot)
+		}
+		h.AddTo(stages[name])
+	}
+	for _, w := range g.workers {
+		s := w.Stages()
+		add("steer_to_worker", &s.SteerToWorker)
+		add("decode", &s.Decode)
+		add("rules", &s.Rules)
+		add("batch_wait", &s.BatchWait)
+		add("write", &s.Write)
+		add("end_to_end", &s.EndToEnd)
+	}
+	latency := new(hist.Snapshot)
+	g.latency.hist.AddTo(latency)
+	return stages, latency
+}
+
+// rulesOf adds up what the workers say of each rule. Only a key's owner counts it, so sums are right.
+func (g *Gateway) rulesOf() []telemetry.Rule {
+	if g.options.Rules == nil {
+		return nil
+	}
+	var shown []telemetry.Rule
+	for _, r := range g.options.Rules.Rules() {
+		shown = append(shown, telemetry.Rule{Name: r.Name})
+	}
+	for _, w := range g.workers {
+		stats, err := w.RuleStats()
+		if err != nil {
+			continue
+		}
+		for i := range stats {
+			shown[i].Firing += int(stats[i].Firing)
+			shown[i].Transitions += stats[i].Transitions
+			shown[i].Evicted += stats[i].Evicted
+		}
+	}
+	return shown
+}
+
+func (g *Gateway) notifiersOf() []telemetry.Notifier {
+	var shown []telemetry.Notifier
+	for _, n := range g.notifiers.Stats() {
+		shown = append(shown, telemetry.Notifier{Name: n.Name, Type: n.Type, Delivered: n.Delivered,
+			Failed: n.Lost(), Queued: n.Queued, ByRule: maps.Clone(n.ByRule)})
+	}
+	return shown
+}

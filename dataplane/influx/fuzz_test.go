@@ -1,0 +1,61 @@
+package influx
+
+import "testing"
+
+// FuzzResponse feeds an answer whole, in two pieces cut anywhere, and byte by byte: all must read the same.
+func FuzzResponse(f *testing.F) {
+	for _, a := range answers {
+		f.Add([]byte(a.text), uint16(len(a.text)/2), uint16(a.points))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, cut, points uint16) {
+		if len(text) > 1<<16 {
+			return
+		}
+		type result struct {
+			used           int
+			done, failed   bool
+			status         int
+			close          bool
+			body           int64
+			first, last    string
+			after, version bool
+			verdict        verdict
+			rejected       int
+		}
+		read := func(sizes func(at int) int) result {
+			var r response
+			var o result
+			for o.used < len(text) && !o.done && !o.failed {
+				n, done, err := r.feed(text[o.used:min(o.used+sizes(o.used), len(text))])
+				o.used += n
+				o.done, o.failed = done, err != nil
+			}
+			if o.failed {
+				return result{failed: true}
+			}
+			o.done = o.done || r.end()
+			if !o.done {
+				return result{used: o.used}
+			}
+			o.status, o.close, o.body = r.status, r.close, r.bodyBytes
+			o.first, o.last = string(r.first[:r.firstLength]), string(r.tail.bytes[:r.tail.length])
+			o.after, o.version = r.retryAfter != "", r.versionOne
+			o.verdict, o.rejected = judge(&r, int(points))
+			if o.rejected < 0 || o.rejected > int(points) {
+				t.Fatalf("%d of %d points are rejected", o.rejected, points)
+			}
+			return o
+		}
+		whole := read(func(int) int { return len(text) })
+		two := read(func(at int) int {
+			if at < int(cut) {
+				return int(cut) - at
+			}
+			return len(text)
+		})
+		single := read(func(int) int { return 1 })
+		if whole != two || whole != single {
+			t.Fatalf("whole %+v\ntwo %+v\nsingle %+v", whole, two, single)
+		}
+	})
+}

@@ -1,0 +1,230 @@
+package influx
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// answers are what servers send, those of InfluxDB 1.6.7 as it sent them.
+var answers = []struct {
+	name, text string
+	status     int
+	close      bool
+	points     int // of the request
+	verdict    verdict
+	rejected   int
+}{
+	{"1.x success", "HTTP/1.1 204 No Content\r\nContent-Type: application/json\r\nX-Influxdb-Version: 1.6.7~rc0\r\n" +
+		"Date: Sat, 21 Nov 2026 08:48:17 GMT\r\n\r\n", 204, false, 3, verdictWritten, 0},
+	{"success with a body", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, false, 3, verdictWritten, 0},
+	{"1.x parse errors", "HTTP/1.1 400 Bad Request\r\nX-Influxdb-Version: 1.6.7~rc0\r\nContent-Length: 130\r\n\r\n" +
+		`{"error":"partial write: unable to parse 'm v=1u 1001': invalid number\nunable to parse 'm v=2u 1002': ` +
+		"invalid number dropped=0\"}\n", 400, false, 3, verdictPartial, 2},
+	{"1.x nothing parsed", "HTTP/1.1 400 Bad Request\r\nX-Influxdb-Version: 1.6.7~rc0\r\nContent-Length: 56\r\n\r\n" +
+		`{"error":"unable to parse 'm v=1u 1001': invalid numb"}` + "\n", 400, false, 9, verdictRefused, 9},
+	{"1.x type conflict", "HTTP/1.1 400 Bad Request\r\nContent-Length: 142\r\n\r\n" +
+		`{"error":"partial write: field type conflict: input field \"v\" on measurement \"m\" is type string, ` +
+		`already exists as type float dropped=2"}` + "\n", 400, false, 3, verdictPartial, 2},
+	{"1.x retention", "HTTP/1.1 400 Bad Request\r\nContent-Length: 68\r\n\r\n" +
+		`{"error":"partial write: points beyond retention policy dropped=2"}` + "\n", 400, false, 2, verdictPartial, 2},
+	{"1.x no database", "HTTP/1.1 404 Not Found\r\nContent-Length: 41\r\n\r\n" +
+		`{"error":"database not found: \"nodb\""}` + "\n", 404, false, 3, verdictHold, 0},
+	{"1.x no name", "HTTP/1.1 400 Bad Request\r\nContent-Length: 33\r\n\r\n" +
+		`{"error":"database is required"}` + "\n", 400, false, 3, verdictHold, 0},
+	{"1.x no policy", "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 45\r\n\r\n" +
+		`{"error":"retention policy not found: nope"}` + "\n", 500, false, 3, verdictHold, 0},
+	{"too large", "HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", 413,
+		true, 3, verdictTooLarge, 0},
+	{"2.x parse error", "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n2a;x=y\r\n" +
+		`{"code":"invalid","message":"unable to pa` + "\n\r\n10\r\nrse 'm v=1x': ba\r\n2\r\n\"}\r\n0\r\nX-T: 1\r\n\r\n",
+		400, false, 3, verdictRefused, 0},
+	{"2.x type conflict", "HTTP/1.1 422 Unprocessable Entity\r\nContent-Length: 129\r\n\r\n" +
+		`{"code":"unprocessable entity","message":"failure writing points to database: partial write: field type ` +
+		`conflict: ... dropped=1"}`, 422, false, 3, verdictPartial, 1},
+	{"3.x partial", "HTTP/1.1 400 Bad Request\r\nContent-Length: 180\r\n\r\n" +
+		`{"error":"partial write of line protocol occurred","data":[{"original_line":"\"line_number\":","line_number"` +
+		`:2,"error_message":"x"},{"original_line":"b","line_number":5,"error_mes"}]}`, 400, false, 9, verdictPartial, 2},
+	{"a point that speaks like a server", "HTTP/1.1 400 Bad Request\r\nContent-Length: 76\r\n\r\n" +
+		`{"code":"invalid","message":"unable to parse 'm,partial write=1': dropped=1"}`[:76], 400, false, 3,
+		verdictRefused, 0},
+	{"more rejected than sent", "HTTP/1.1 400 Bad Request\r\nContent-Length: 33\r\n\r\n" +
+		`{"error":"partial write dropped=9`, 400, false, 3, verdictPartial, 3},
+	{"conflict as 500", "HTTP/1.1 500 Oops\r\nContent-Length: 54\r\n\r\n" +
+		`{"error":"partial write: field type conflict dropped=1`, 500, false, 3, verdictPartial, 1},
+	{"overload", "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n", 503, false, 3,
+		verdictRetry, 0},
+	{"to the end", "HTTP/1.0 502 Bad Gateway\r\n\r\nsorry", 502, true, 3, verdictRetry, 0},
+	{"interim", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", 204, false, 3, verdictWritten, 0},
+	{"old and kept", "HTTP/1.0 204 No Content\nConnection: Keep-Alive\n\n", 204, false, 3, verdictWritten, 0},
+	{"redirected", "HTTP/1.1 307 Temporary Redirect\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", 307, false, 3,
+		verdictHold, 0},
+	{"unauthorized", "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", 401, false, 3, verdictHold, 0},
+	{"words in a long header", "HTTP/1.1 400 Bad Request\r\nX-Influxdb-Error: " + strings.Repeat("partial ", 9000) +
+		"\r\nContent-Length: 2\r\n\r\n{}", 400, false, 3, verdictRefused, 0},
+}
+
+// feedIn feeds a text in pieces of one size and returns how much was used.
+func feedIn(r *response, text string, size int) (int, bool, error) {
+	used := 0
+	for used < len(text) {
+		n, done, err := r.feed([]byte(text[used:min(used+size, len(text))]))
+		used += n
+		if done || err != nil {
+			return used, done, err
+		}
+	}
+	return used, r.end(), nil
+}
+
+func TestAnswers(t *testing.T) {
+	for _, a := range answers {
+		for _, size := range []int{1, 2, 3, 7, 64, 1 << 20} {
+			var r response
+			used, done, err := feedIn(&r, a.text, size)
+			if err != nil || !done || used != len(a.text) {
+				t.Fatalf("%s in pieces of %d: used %d of %d, done %t, %v", a.name, size, used, len(a.text), done, err)
+			}
+			v, rejected := judge(&r, a.points)
+			if r.status != a.status || r.close != a.close || v != a.verdict || rejected != a.rejected {
+				t.Fatalf("%s in pieces of %d: status %d close %t verdict %d rejected %d, want %d %t %d %d",
+					a.name, size, r.status, r.close, v, rejected, a.status, a.close, a.verdict, a.rejected)
+			}
+		}
+	}
+}
+
+func TestWhatFollowsIsLeft(t *testing.T) {
+	for _, a := range answers {
+		if strings.HasPrefix(a.text, "HTTP/1.0 502") {
+			continue // its body ends with the connection
+		}
+		var r response
+		used, done, err := feedIn(&r, a.text+"HTTP/1.1 204 No Content\r\n\r\n", 1<<20)
+		if err != nil || !done || used != len(a.text) {
+			t.Fatalf("%s: used %d of %d, done %t, %v", a.name, used, len(a.text), done, err)
+		}
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	f := func(text string) {
+		t.Helper()
+		for _, size := range []int{1, 1 << 26} {
+			var r response
+			if _, _, err := feedIn(&r, text, size); !errors.Is(err, errMalformed) {
+				t.Errorf("%.60q in pieces of %d: %v", text, size, err)
+			}
+		}
+	}
+	f("SSH-2.0-OpenSSH\r\n")
+	f("HTTP/2 200 OK\r\n")
+	f("HTTP/1.1 20 OK\r\n")
+	f("HTTP/1.1 2000 OK\r\n")
+	f("HTTP/1.1 999 OK\r\n")
+	f("HTTP/1.1 099 OK\r\n")
+	f("\r\n")
+	f("HTTP/1.1 200 OK\r\nno colon\r\n")
+	f("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n")
+	f("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n")
+	f("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n")
+	f("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n")
+	f("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n")
+	f("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n")
+	f("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n123456789\r\n")
+	f("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n")
+}
+
+func TestBounds(t *testing.T) {
+	var r response
+	piece := []byte(strings.Repeat("x", 1<<20))
+	r.feed([]byte("HTTP/1.1 400 Bad\r\nX-Long: "))
+	var err error
+	n := 0
+	for ; err == nil && n < 100; n++ {
+		_, _, err = r.feed(piece)
+	}
+	if !errors.Is(err, errMalformed) || n > headMax>>20 {
+		t.Fatalf("a header of %d MiB: %v", n, err)
+	}
+	r = response{}
+	r.feed([]byte("HTTP/1.1 400 Bad\r\n\r\n"))
+	for n, err = 0, nil; err == nil && n < 100; n++ {
+		_, _, err = r.feed(piece)
+	}
+	if !errors.Is(err, errMalformed) || n > bodyMax>>20+1 {
+		t.Fatalf("a body of %d MiB: %v", n, err)
+	}
+}
+
+func TestManyRefusedLinesAreCounted(t *testing.T) {
+	const lines = 5000
+	body := `{"error":"partial write: ` + strings.Repeat(`unable to parse 'm v=1u 1001': invalid number\n`, lines) +
+		` dropped=0"}`
+	for _, size := range []int{1, 13, 4096, 1 << 20} {
+		var r response
+		text := fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		if _, done, err := feedIn(&r, text, size); err != nil || !done {
+			t.Fatal(done, err)
+		}
+		if v, rejected := judge(&r, lines+5); v != verdictPartial || rejected != lines {
+			t.Fatalf("in pieces of %d: verdict %d, %d rejected of %d", size, v, rejected, lines)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	wall := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	f := func(headers string, want time.Duration) {
+		t.Helper()
+		var r response
+		r.feed([]byte("HTTP/1.1 503 Busy\r\n" + headers + "Content-Length: 0\r\n\r\n"))
+		if got := time.Duration(r.wait(wall)); got != want {
+			t.Errorf("%q waits %s, want %s", headers, got, want)
+		}
+	}
+	f("", 0)
+	f("Retry-After: 0\r\n", 0)
+	f("Retry-After: 7\r\n", 7*time.Second)
+	f("retry-after:  7 \r\n", 7*time.Second)
+	f("Retry-After: soon\r\n", 0)
+	f("Retry-After: -5\r\n", 0)
+	f("Retry-After: Sat, 21 Nov 2026 08:00:09 GMT\r\n", 9*time.Second)
+	f("Retry-After: Sat, 21 Nov 2026 07:00:00 GMT\r\n", 0)
+	f("Date: Sat, 21 Nov 2026 07:59:59 GMT\r\nRetry-After: Sat, 21 Nov 2026 08:00:09 GMT\r\n", 10*time.Second)
+	f("Retry-After: Saturday, 21-Nov-26 08:00:09 GMT\r\n", 9*time.Second)
+	f("Retry-After: Sat Nov 21 08:00:09 2026\r\n", 9*time.Second)
+}
+
+func TestMessage(t *testing.T) {
+	f := func(body, want string) {
+		t.Helper()
+		r := response{status: 400}
+		r.firstLength = copy(r.first[:], body)
+		if got := r.message(); got != want {
+			t.Errorf("%q says %q, want %q", body, got, want)
+		}
+	}
+	f(`{"error":"database not found: \"x\""}`, `database not found: "x"`)
+	f(`{"code":"invalid","message":"line 1:\n\tbad"}`, "line 1:  bad")
+	f("404 page not found\n", "404 page not found")
+	f("<html>\x00\xff</html>", "<html> ?</html>")
+	f("", "")
+	f(`{"error":"cut`, "cut")
+}
+
+func TestSuccessDoesNotAllocate(t *testing.T) {
+	text := []byte(answers[0].text)
+	var r response
+	n := testing.AllocsPerRun(100, func() {
+		r = response{}
+		if _, done, err := r.feed(text); !done || err != nil {
+			t.Fatal(done, err)
+		}
+	})
+	if n != 0 {
+		t.Fatalf("%v allocations an answer", n)
+	}
+}

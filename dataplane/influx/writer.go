@@ -1,0 +1,319 @@
+package influx
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strconv"
+
+	"culvert/dataplane/uring"
+)
+
+// Reason is why points of a batch are not in the database.
+type Reason uint8
+
+const (
+	// ReasonNone: all of them are.
+	ReasonNone Reason = iota
+	// ReasonPartial: the server stored the others and refused these.
+	ReasonPartial
+	// ReasonRefused: the server refused these for good.
+	ReasonRefused
+	// ReasonUndelivered: the retry budget was spent, or the writer was closed.
+	ReasonUndelivered
+)
+
+var reasonNames = [...]string{"none", "partial_write", "refused", "undelivered"}
+
+func (r Reason) String() string { return reasonNames[r] }
+
+// Outcome is what became of a batch. Its points are the sum of the three counts.
+type Outcome struct {
+	// Batch is the caller's again, to be released.
+	Batch *Batch
+	// Written are in the database, Rejected were refused by it, Undelivered have no answer that says either.
+	Written, Rejected, Undelivered int
+	// Reason is the worst that befell some of the points: undelivered, refused, partial, none.
+	Reason Reason
+	// Code is the HTTP status of the last answer, 0 if there was none.
+	Code int
+}
+
+// Stats is what a Writer counted since it was made.
+type Stats struct {
+	// Requests counts by HTTP status, and under "error" those without an answer.
+	Requests map[string]uint64
+	// Connections are established now.
+	Connections int
+	// ZeroCopySent and ZeroCopyCopied count notifications by what the kernel did.
+	ZeroCopySent, ZeroCopyCopied uint64
+	// Connects counts connections that were established, Failures those that were not or were lost.
+	Connects, Failures uint64
+	// Halved counts requests that were cut in two since the server refused or could not take them whole.
+	Halved uint64
+	// Waiting are batches that no connection has taken up.
+	Waiting int
+}
+
+// Writer brings batches to one server. It belongs to the thread that made it, which also made the ring.
+type Writer struct {
+	config      Config
+	ring        *uring.Ring
+	fixed       int // length of a head's fixed part
+	age         int64
+	zeroCopyMin int
+	connections []connection
+	attempts    []attempt
+	unused      []*attempt
+	waiting     []*Batch // oldest first
+	outcomes    []Outcome
+	firstOut    int // of outcomes
+	outs        int
+
+	pausedUntil int64 // nothing is sent before
+	connectAt   int64 // nothing is connected before
+	connectFail int   // rounds of connects that failed in a row
+	bodyLimit   int   // the longest body that the server has not called too large
+	random      uint64
+	troubled    bool // the last answer, or its absence, was a failure
+	closed      bool
+	lastError   string
+	lastReject  string
+
+	codes                     [600]uint64
+	unanswered                uint64
+	zeroSent, zeroCopied      uint64
+	connects, failures, halve uint64
+}
+
+// NewWriter makes a writer on the worker's thread. It connects with the first Poll.
+func NewWriter(config Config) (*Writer, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	w := &Writer{
+		config: config, ring: config.Ring, age: config.Retry.age(), bodyLimit: math.MaxInt,
+		zeroCopyMin: config.ZeroCopyMin, random: config.Seed*0x9E3779B97F4A7C15 | 1,
+		waiting: make([]*Batch, 0, config.Pool.Size()), outcomes: make([]Outcome, config.Pool.Size()),
+	}
+	switch {
+	case w.ring == nil || !w.ring.ZeroCopy() || w.zeroCopyMin < 0:
+		w.zeroCopyMin = math.MaxInt
+	case w.zeroCopyMin == 0:
+		w.zeroCopyMin = zeroCopyDefault
+	}
+	w.layOut()
+	if w.zeroCopyMin < math.MaxInt && !w.ring.Registered(config.Pool.memory[:1]) {
+		if err := w.ring.RegisterBuffers(config.Pool.memory); err != nil {
+			// Sending in place works without, only dearer: it pins pages each time.
+			w.lastError = err.Error()
+		}
+	}
+	return w, nil
+}
+
+// layOut deals the memory out to connections and attempts.
+func (w *Writer) layOut() {
+	c := &w.config
+	rest := c.Memory
+	take := func(n int) []byte {
+		part := rest[:n:n]
+		rest = rest[n:]
+		return part
+	}
+	fixed, slot := fixedHead(c), headSize(c)
+	w.fixed = len(fixed)
+	w.connections = make([]connection, c.Connections)
+	w.attempts = make([]attempt, c.Connections*attemptsPerConnection)
+	w.unused = make([]*attempt, 0, len(w.attempts))
+	for i := range w.connections {
+		w.connections[i] = connection{
+			index: i, fd: -1, address: take(addressSize), received: take(receiveSize),
+		}
+	}
+	for i := range w.attempts {
+		a := &w.attempts[i]
+		*a = attempt{index: i, message: take(messageSize), slot: take(slot)}
+		copy(a.slot, fixed)
+		w.unused = append(w.unused, a)
+	}
+}
+
+// Idle tells whether a connection waits for a batch and no batch waits for a connection.
+func (w *Writer) Idle() bool {
+	return len(w.waiting) == 0 && w.pausedUntil == 0 && len(w.unused) > 0 && w.idle() != nil
+}
+
+// idle finds an established connection with nothing to do.
+func (w *Writer) idle() *connection {
+	for i := range w.connections {
+		if w.connections[i].state == connectionIdle {
+			return &w.connections[i]
+		}
+	}
+	return nil
+}
+
+// Submit takes over a sealed batch. now is CLOCK_MONOTONIC nanoseconds, here as everywhere.
+func (w *Writer) Submit(b *Batch, now int64) {
+	b.move(stateSealed, stateInFlight)
+	b.delivery.start(b, now+w.age)
+	if w.closed {
+		w.giveUp(b)
+		return
+	}
+	if b.points == 0 {
+		w.settle(b)
+		return
+	}
+	w.waiting = append(w.waiting, b)
+	w.dispatch(now)
+}
+
+// Poll connects, times out, sends what waits and, over plain sockets, receives. It never blocks. The worker
+// calls it every turn.
+func (w *Writer) Poll(now int64) {
+	if w.pausedUntil != 0 && now >= w.pausedUntil {
+		w.pausedUntil = 0
+	}
+	for i := range w.connections {
+		w.drive(&w.connections[i], now)
+	}
+	w.dispatch(now)
+	if len(w.waiting) > 0 {
+		w.expire(now)
+	}
+}
+
+// dispatch gives waiting batches to idle connections.
+func (w *Writer) dispatch(now int64) {
+	for len(w.waiting) > 0 && w.pausedUntil == 0 {
+		c := w.idle()
+		if c == nil {
+			return
+		}
+		i := w.ready(now)
+		if i < 0 {
+			return
+		}
+		a := w.takeAttempt()
+		if a == nil {
+			return
+		}
+		b := w.waiting[i]
+		w.waiting = append(w.waiting[:i], w.waiting[i+1:]...)
+		b.delivery.fit(b, w.bodyLimit)
+		a.begin(b, b.delivery.top(), w.fixed)
+		w.send(c, a, now)
+	}
+}
+
+// ready is the oldest waiting batch whose time has come, or −1.
+func (w *Writer) ready(now int64) int {
+	for i, b := range w.waiting {
+		if b.delivery.notBefore <= now {
+			return i
+		}
+	}
+	return -1
+}
+
+// NextTimer is when Poll must be called even if nothing happens, or the end of time.
+func (w *Writer) NextTimer() int64 {
+	next := int64(math.MaxInt64)
+	for i := range w.connections {
+		next = min(next, w.timer(&w.connections[i]))
+	}
+	sendable := w.idle() != nil && len(w.unused) > 0
+	for _, b := range w.waiting {
+		next = min(next, b.delivery.expires)
+		if sendable {
+			next = min(next, max(b.delivery.notBefore, w.pausedUntil))
+		}
+	}
+	if w.pausedUntil != 0 {
+		// The pause ends for Idle as well, whether or not anything waits.
+		next = min(next, w.pausedUntil)
+	}
+	return next
+}
+
+// Outcome takes the outcome of the batch that was settled first, if there is one.
+func (w *Writer) Outcome() (Outcome, bool) {
+	if w.outs == 0 {
+		return Outcome{}, false
+	}
+	o := w.outcomes[w.firstOut]
+	w.firstOut = (w.firstOut + 1) % len(w.outcomes)
+	w.outs--
+	return o, true
+}
+
+// settle makes a batch's outcome known.
+func (w *Writer) settle(b *Batch) {
+	b.move(stateInFlight, stateSettled)
+	d := &b.delivery
+	w.outcomes[(w.firstOut+w.outs)%len(w.outcomes)] = Outcome{
+		Batch: b, Written: d.written, Rejected: d.rejected, Undelivered: d.undelivered,
+		Reason: d.reason, Code: d.code,
+	}
+	w.outs++
+	if d.written+d.rejected+d.undelivered != b.points {
+		panic(fmt.Sprintf("BUG: a batch of %d points has %d written, %d rejected, %d undelivered",
+			b.points, d.written, d.rejected, d.undelivered))
+	}
+}
+
+// Up tells whether there is a connection and the last request, if any, found the server in order.
+func (w *Writer) Up() bool { return !w.troubled && w.established() > 0 }
+
+func (w *Writer) established() int {
+	n := 0
+	for i := range w.connections {
+		if s := w.connections[i].state; s == connectionIdle || s == connectionBusy {
+			n++
+		}
+	}
+	return n
+}
+
+// LastError is the last failure in plain words; empty once a request has succeeded.
+func (w *Writer) LastError() string { return w.lastError }
+
+// LastReject is what the server said of the last points that it refused.
+func (w *Writer) LastReject() string { return w.lastReject }
+
+// Stats counts up to now. It allocates.
+func (w *Writer) Stats() Stats {
+	s := Stats{
+		Requests: map[string]uint64{}, Connections: w.established(), ZeroCopySent: w.zeroSent,
+		ZeroCopyCopied: w.zeroCopied, Connects: w.connects, Failures: w.failures, Halved: w.halve,
+		Waiting: len(w.waiting),
+	}
+	for code, n := range w.codes {
+		if n > 0 {
+			s.Requests[strconv.Itoa(code)] = n
+		}
+	}
+	if w.unanswered > 0 {
+		s.Requests["error"] = w.unanswered
+	}
+	return s
+}
+
+// Retarget connects to another address from now on. Requests under way get their answer from the old one.
+func (w *Writer) Retarget(address netip.AddrPort) {
+	if address == w.config.Address {
+		return
+	}
+	w.config.Address = address
+	w.connectAt, w.connectFail, w.bodyLimit = 0, 0, math.MaxInt
+	for i := range w.connections {
+		switch c := &w.connections[i]; c.state {
+		case connectionBusy:
+			c.last = true
+		case connectionConnecting, connectionIdle:
+			w.close(c, false)
+		}
+	}
+}
