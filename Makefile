@@ -17,7 +17,8 @@ KERNELS ?= 6.1 6.12 6.18
 QUEUES ?= 2
 
 export CGO_ENABLED := 0
-# The version is given above. Asking git again makes Go fail where root builds another user's checkout.
+# Go fails where it asks git and git refuses, as it does when root builds another user's checkout.
+BUILDVCS := $(if $(shell git rev-parse HEAD 2>/dev/null),true,false)
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
 .DEFAULT_GOAL := help
@@ -32,7 +33,7 @@ setup: ## installs the distribution's packages that tests and demo need, or name
 
 .PHONY: build
 build: ## builds the one static binary, bin/culvert
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/culvert ./cmd/culvert
+	$(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags '$(LDFLAGS)' -o bin/culvert ./cmd/culvert
 
 .PHONY: generate
 generate: ## compiles the kernel programs and generates what is derived from Go types
