@@ -24,8 +24,6 @@ const (
 // order of the files.
 func Compile(groups []Group) (*Set, []*Error) {
 	c := compiler{set: &Set{slotOf: map[name]uint16{}, textOf: map[string]point.Span{}}}
-	c.set.slot(name{kind: nameMeasurement})
-	c.set.slot(name{kind: nameTime})
 	for g := range groups {
 		for r := range groups[g].Rules {
 			c.rule(&groups[g], &groups[g].Rules[r])

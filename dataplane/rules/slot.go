@@ -17,13 +17,6 @@ type slot struct {
 	stamp uint64 // mark | kind
 }
 
-// Slots that every Set has.
-const (
-	slotMeasurement uint16 = iota
-	slotTime
-	slotsFixed
-)
-
 // slotsMax bounds the names of a Set, since instructions name slots by 16 bits.
 const slotsMax = 1<<16 - 1
 
