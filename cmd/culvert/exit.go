@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"culvert/controlplane/attach"
 )
@@ -43,13 +44,14 @@ func exitCode(err error) int {
 	}
 	var obstacle *attach.Error
 	if errors.As(err, &obstacle) {
-		switch obstacle.Kind {
-		case attach.Privilege:
+		if obstacle.Kind == attach.Privilege {
 			return exitPrivilege
-		case attach.Missing, attach.Unsupported, attach.NoBPFFS:
-			return exitUnavailable
 		}
-		return exitFailed
+		// The interface is missing, taken by another program, or cannot do what was asked.
+		return exitUnavailable
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return exitUnavailable
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return exitPrivilege

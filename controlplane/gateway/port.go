@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"culvert/bpf/abi"
 	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
 	"culvert/dataplane"
@@ -38,7 +39,8 @@ type port struct {
 	mode       string // the effective one; empty while nothing is bound
 	waiting    error  // why nothing is bound
 	queues     []*served
-	doors      []door // in mode socket
+	doors      []door               // in mode socket
+	verdicts   [abi.Verdicts]uint64 // of programs that are gone by now
 }
 
 // The effective modes, from best to last.
@@ -200,8 +202,8 @@ func (s *served) keep() {
 	s.before.raw = addStatistics(s.before.raw, now)
 }
 
-// rebind opens all sockets of an interface anew, as a driver's reset, a link that went down and up and another
-// number of queues ask for. Packets go to the kernel's sockets meanwhile.
+// rebind opens all sockets of an interface anew, as a driver's reset and a link that went down and up ask for.
+// Packets go to the kernel's sockets meanwhile.
 func (g *Gateway) rebind(p *port) error {
 	if p.attachment == nil {
 		return errors.Join(g.lower(p), g.raise(p))
@@ -224,10 +226,27 @@ func (g *Gateway) rebind(p *port) error {
 func (g *Gateway) lower(p *port) error {
 	err := errors.Join(p.redirect(false), g.closeQueues(p), g.closeDoors(&p.doors))
 	if p.attachment != nil {
+		p.verdicts = p.counted()
 		err = errors.Join(err, p.attachment.Close())
 		p.attachment = nil
 	}
 	return err
+}
+
+// counted is how many packets got each verdict on this interface, over all programs that were on it.
+func (p *port) counted() [abi.Verdicts]uint64 {
+	counts := p.verdicts
+	if p.attachment == nil {
+		return counts
+	}
+	now, err := p.attachment.Steer().Verdicts()
+	if err != nil {
+		return counts
+	}
+	for v, n := range now {
+		counts[v] += n
+	}
+	return counts
 }
 
 // redirect switches the steering on or off; off is no error where nothing is attached.

@@ -79,15 +79,12 @@ func (g *Gateway) interfaceOf(p *port) telemetry.Interface {
 	case !p.state.Up:
 		t.State = "link down"
 	}
-	if p.attachment == nil {
-		return t
+	for v, n := range p.counted() {
+		t.Verdicts = append(t.Verdicts, telemetry.Verdict{Name: abi.Verdict(v).String(), Count: n})
 	}
-	t.Driver, t.Adopted = p.attachment.Driver(), p.attachment.Adopted()
-	t.ZeroCopy, t.NeedWakeup = p.mode == modeZeroCopy, true
-	if counts, err := p.attachment.Steer().Verdicts(); err == nil {
-		for v, n := range counts {
-			t.Verdicts = append(t.Verdicts, telemetry.Verdict{Name: abi.Verdict(v).String(), Count: n})
-		}
+	if p.attachment != nil {
+		t.Driver, t.Adopted = p.attachment.Driver(), p.attachment.Adopted()
+		t.ZeroCopy, t.NeedWakeup = p.mode == modeZeroCopy, true
 	}
 	for _, s := range p.queues {
 		t.Queues = append(t.Queues, g.queueOf(s, p.mode == modeZeroCopy))

@@ -64,7 +64,13 @@ func (g *Gateway) change(p *port, e attach.Event) {
 		p.log.Info("interface is back")
 		g.report(p, g.lower(p))
 		g.report(p, g.raise(p))
-	case changed&attach.ChangedQueues != 0 || changed&attach.ChangedLink != 0 && e.After.Up:
+	case changed&attach.ChangedQueues != 0:
+		// Attached anew, since some drivers (veth in 6.18) run the program on the queues alone that there were
+		// when it was attached.
+		p.log.Info("number of queues changed", "queues", e.After.RXQueues)
+		g.report(p, g.lower(p))
+		g.report(p, g.raise(p))
+	case changed&attach.ChangedLink != 0 && e.After.Up:
 		g.report(p, g.rebind(p))
 	case changed&attach.ChangedLink != 0:
 		p.log.Warn("link is down")

@@ -36,6 +36,29 @@ func NewLab(t testing.TB, queues int) *Lab {
 		GatewayIPv4: net.IPv4(10, 88, 0, 1), SenderIPv4: net.IPv4(10, 88, 0, 2),
 		GatewayIPv6: net.ParseIP("fd00:88::1"), SenderIPv6: net.ParseIP("fd00:88::2"),
 	}
+	lab.connect(t, queues)
+	return lab
+}
+
+// Recreate removes the veth pair and makes another with one queue, under the same names and addresses.
+func (lab *Lab) Recreate(t testing.TB) {
+	t.Helper()
+	err := lab.Gateway.Do(func() error {
+		link, err := netlink.LinkByName(lab.GatewayInterface)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(link)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lab.connect(t, 1)
+}
+
+// connect makes the veth pair between the two namespaces.
+func (lab *Lab) connect(t testing.TB, queues int) {
+	t.Helper()
 	err := lab.Gateway.Do(func() error {
 		veth := &netlink.Veth{
 			LinkAttrs: netlink.LinkAttrs{
@@ -56,7 +79,6 @@ func NewLab(t testing.TB, queues int) *Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return lab
 }
 
 func configure(name string, v4, v6 net.IP) error {
