@@ -15,8 +15,9 @@ const (
 	timeMax = math.MaxInt64 - 1
 )
 
-// Decoder reads the lines of one payload after the other. The zero Decoder is ready for Start. It belongs to one
-// worker, and so does the point it fills; what it says of a rejected line is valid until the next Next.
+// Decoder reads the lines of one payload after the other. The zero Decoder is ready for Start. It belongs
+// to one worker, and so does the point it fills; what it says of a rejected line is valid until the next
+// Next.
 type Decoder struct {
 	payload   []byte
 	next      int   // where the next line begins
@@ -114,8 +115,8 @@ func (d *Decoder) Line() point.Span {
 	return point.MakeSpan(point.Payload, d.start, d.end-d.start)
 }
 
-// FieldsDropped counts fields since Start that were left out of lines that are otherwise fine: NaN, infinities,
-// and all but the last of one name. Those of rejected lines do not count.
+// FieldsDropped counts fields since Start that were left out of lines that are otherwise fine: NaN,
+// infinities, and all but the last of one name. Those of rejected lines do not count.
 func (d *Decoder) FieldsDropped() int { return d.dropped }
 
 // skipBlank passes line ends, blank lines, comments, and white space before a line; it returns where the next
@@ -160,8 +161,9 @@ func (d *Decoder) reject(p *point.Point) Outcome {
 	return Rejected
 }
 
-// wellFormed checks a line that holds more than plain ASCII: valid UTF-8 from its key to the end of its fields,
-// and no DEL in names. Both are looked for at the line's end, where it is known how far the line goes.
+// wellFormed checks a line that holds more than plain ASCII: valid UTF-8 from its key to the end of its
+// fields, and no DEL in names. Both are looked for at the line's end, where it is known how far the line
+// goes.
 func (d *Decoder) wellFormed(p *point.Point, from, to, resume int) bool {
 	text := d.payload[from:to]
 	if !utf8.Valid(text) {

@@ -114,7 +114,8 @@ func TestDecodeAccepts(t *testing.T) {
 	f(`m v="a\\"`, `"m" | "v"=s:"a\\"`)
 	f(`m v="a\\\"b"`, `"m" | "v"=s:"a\\\"b"`)
 	f(`m v="C:\new\\x"`, `"m" | "v"=s:"C:\\new\\x"`)
-	f("m v=\"two\nlines\n# three\",w=1 5\nm v=2", `"m" | "v"=s:"two\nlines\n# three" "w"=f:1 @5`, `"m" | "v"=f:2`)
+	f("m v=\"two\nlines\n# three\",w=1 5\nm v=2",
+		`"m" | "v"=s:"two\nlines\n# three" "w"=f:1 @5`, `"m" | "v"=f:2`)
 	f("m v=\"a\r\nb\x00\x7f\t\"\r\n", `"m" | "v"=s:"a\r\nb\x00\x7f\t"`)
 	f(`m v="x" `+"\n", `"m" | "v"=s:"x"`)
 
@@ -135,7 +136,8 @@ func TestDecodeAccepts(t *testing.T) {
 		` "e"=f:-1.2e+78 "f"=f:0.001 "g"=f:100000 "h"=f:0`)
 	f("m a=-0", `"m" | "a"=f:-0`)
 	f("m a=0.1,b=123456789.123456789,c=96.5", `"m" | "a"=f:0.1 "b"=f:1.2345678912345679e+08 "c"=f:96.5`)
-	f("m a=1.7976931348623157e308,b=4.9e-324,c=1e-400", `"m" | "a"=f:1.7976931348623157e+308 "b"=f:5e-324 "c"=f:0`)
+	f("m a=1.7976931348623157e308,b=4.9e-324,c=1e-400",
+		`"m" | "a"=f:1.7976931348623157e+308 "b"=f:5e-324 "c"=f:0`)
 	f("m a=0e999,b=0.000e400", `"m" | "a"=f:0 "b"=f:0`)
 	f("m a=9007199254740993", `"m" | "a"=f:9.007199254740992e+15`)
 	f("m a=12345678901234567890123", `"m" | "a"=f:1.2345678901234568e+22`)
@@ -175,9 +177,9 @@ func TestDecodeRejects(t *testing.T) {
 				"m v=1\n" + line + "\nm v=1":     {good, bad, good},
 				"m v=1\r\n" + line + "\r\nm v=1": {good, bad, good},
 			} {
-				got := decoded(&d, &p, payload, Nanosecond)
-				if strings.Join(got, "\n") != strings.Join(want, "\n") {
-					t.Fatalf("%q gives\n%s\nwant\n%s", payload, strings.Join(got, "\n"), strings.Join(want, "\n"))
+				got := strings.Join(decoded(&d, &p, payload, Nanosecond), "\n")
+				if want := strings.Join(want, "\n"); got != want {
+					t.Fatalf("%q gives\n%s\nwant\n%s", payload, got, want)
 				}
 			}
 		}
@@ -312,8 +314,8 @@ func TestDecodeRejects(t *testing.T) {
 	f("m v=\"\\\"\xff\"", InvalidUTF8, 8)
 }
 
-// After an error the next line begins behind the first LF that follows; strings that were closed before are not
-// split, one that never ends costs its first line alone.
+// After an error the next line begins behind the first LF that follows; strings that were closed before
+// are not split, one that never ends costs its first line alone.
 func TestDecodeRecovers(t *testing.T) {
 	var d Decoder
 	var p point.Point

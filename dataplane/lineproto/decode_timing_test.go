@@ -8,15 +8,16 @@ import (
 	"culvert/dataplane/point"
 )
 
-// mixedPayload is what a day's traffic looks like: short and long lines, few and many tags, every kind of value,
-// escapes, timestamps and none.
+// mixedPayload is what a day's traffic looks like: short and long lines, few and many tags, every kind of
+// value, escapes, timestamps and none.
 func mixedPayload() []byte {
 	var b strings.Builder
 	for i := range 24 {
 		at := 1700000000000000000 + int64(i)*1234567
-		fmt.Fprintf(&b, "cpu,cpu=cpu%d,host=server%02d,region=eu-central-1 usage_idle=%d.%d,usage_system=2.31,"+
-			"usage_user=%d.25 %d\n", i%8, i, 90-i%7, i%10, i%5, at)
-		fmt.Fprintf(&b, "temperature,line=a,machine=m%03d,sensor=s%d value=%d.5 %d\n", i*37%500, i%9, 20+i, at)
+		fmt.Fprintf(&b, "cpu,cpu=cpu%d,host=server%02d,region=eu-central-1 usage_idle=%d.%d,"+
+			"usage_system=2.31,usage_user=%d.25 %d\n", i%8, i, 90-i%7, i%10, i%5, at)
+		fmt.Fprintf(&b, "temperature,line=a,machine=m%03d,sensor=s%d value=%d.5 %d\n",
+			i*37%500, i%9, 20+i, at)
 		fmt.Fprintf(&b, "press,line=b ok=t,strokes=%di %d\n", i*1001, at)
 		if i%3 == 0 {
 			fmt.Fprintf(&b, "net,host=server%02d,interface=eth%d bytes_recv=%di,bytes_sent=%di,drop_in=0i,"+
@@ -24,8 +25,11 @@ func mixedPayload() []byte {
 			fmt.Fprintf(&b, "m v=%d\n", i)
 		}
 		if i%4 == 0 {
-			fmt.Fprintf(&b, `log,app=gate\ way,level=warn message="door %d open, code=\"E%d\"",code=%du %d`+"\n", i, i, i, at)
-			fmt.Fprintf(&b, "wetter,ort=Köln,station=K%d temp=%d.125,text=\"heiter bis wolkig\" %d\n", i, i, at)
+			fmt.Fprintf(&b, `log,app=gate\ way,level=warn message="door %d open, code=\"E%d\"",code=%du %d`,
+				i, i, i, at)
+			b.WriteByte('\n')
+			fmt.Fprintf(&b, "wetter,ort=Köln,station=K%d temp=%d.125,text=\"heiter bis wolkig\" %d\n",
+				i, i, at)
 		}
 	}
 	return []byte(b.String())

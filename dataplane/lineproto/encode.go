@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+	"unicode/utf8"
 
 	"culvert/dataplane/point"
 )
@@ -21,8 +22,9 @@ const (
 	UintFloat                   // 42, rounded to the nearest float64
 )
 
-// Encoder writes points as lines that InfluxDB 1.x, 2.x and 3.x read alike. Its fields are set before its first
-// use; the zero Encoder adds nothing and keeps unsigned values. It has no state and belongs to one worker.
+// Encoder writes points as lines that InfluxDB 1.x, 2.x and 3.x read alike. Its fields are set before its
+// first use; the zero Encoder adds nothing and keeps unsigned values. It has no state and belongs to one
+// worker.
 type Encoder struct {
 	// Tags are added to points that have no tag of that name.
 	Tags []Tag
@@ -71,10 +73,10 @@ func (e *Encoder) Bound(p *point.Point) int {
 	return n
 }
 
-// Append writes a point as one line: its time in nanoseconds, if it has one, and LF at its end. It returns dst
-// as it was and false for a point that no line can say: an unsigned value beyond what the policy allows, no
-// field, an empty name, a control character or a trailing backslash in a name or in a tag's value, a key that
-// is too long. The decoder gives no point of these except for the first.
+// Append writes a point as one line: its time in nanoseconds, if it has one, and LF at its end. It
+// returns dst as it was and false for a point that no line can say: an unsigned value beyond what the
+// policy allows, no field, an empty name, a control character or a trailing backslash in a name or in a
+// tag's value, a key that is too long. The decoder gives no point of these except for the first.
 func (e *Encoder) Append(dst []byte, p *point.Point) ([]byte, bool) {
 	start, ok := len(dst), true
 	from, spliced := keyTags(p)
@@ -105,12 +107,12 @@ func (e *Encoder) Append(dst []byte, p *point.Point) ([]byte, bool) {
 	return append(dst, '\n'), true
 }
 
-// ValidTag tells whether Append can write a tag of this name and value. Tags from a configuration are checked by
-// it once, where the person who wrote them reads the answer.
+// ValidTag tells whether Append can write a tag of this name and value. Tags from a configuration are
+// checked by it once, where the person who wrote them reads the answer.
 func ValidTag(name, value string) bool {
 	_, nameOK := appendName(nil, []byte(name), '=')
 	_, valueOK := appendName(nil, []byte(value), '=')
-	return nameOK && valueOK
+	return nameOK && valueOK && utf8.ValidString(name) && utf8.ValidString(value)
 }
 
 // keyFits tells whether servers index a series of this length with each of the point's fields.
@@ -127,9 +129,9 @@ func (e *Encoder) copiesFields(p *point.Point) bool {
 	return p.Verbatim && (e.Uint == UintKeep || !p.HasUint)
 }
 
-// keyTags tells whether the key's text may go out as it came in, and how many of the point's tags are in it. Tags
-// that were added to the point stand behind those. Where the last tag of the key had escapes its end can't be
-// told, and all is written anew, which gives the same text.
+// keyTags tells whether the key's text may go out as it came in, and how many of the point's tags are in
+// it. Tags that were added to the point stand behind those. Where the last tag of the key had escapes its
+// end can't be told, and all is written anew, which gives the same text.
 func keyTags(p *point.Point) (n int, ok bool) {
 	if !p.Verbatim {
 		return 0, false
@@ -254,7 +256,8 @@ func appendMeasurement(dst, name []byte) ([]byte, bool) {
 	return appendName(dst, name, ' ')
 }
 
-// appendName writes a name or a tag's value, with a backslash before commas, spaces and one further character.
+// appendName writes a name or a tag's value, with a backslash before commas, spaces and one further
+// character.
 func appendName(dst, name []byte, further byte) ([]byte, bool) {
 	if n := len(name); n == 0 || name[n-1] == '\\' {
 		return dst, false

@@ -105,10 +105,12 @@ func (d *Decoder) nameFails(i int, missing, otherwise Reason) int {
 	return d.fail(otherwise, i, i)
 }
 
-// escaped reads a name or a tag's value that holds a backslash, from its start on, and returns it without its
-// escapes, where it ends, or -1, and the bits of nameEnd. A backslash that is not before a character that needs one is an ordinary
-// character.
-func (d *Decoder) escaped(p *point.Point, start int, measurement bool) (name point.Span, end int, rare uint64) {
+// escaped reads a name or a tag's value that holds a backslash, from its start on, and returns it without
+// its escapes, where it ends, or -1, and the bits of nameEnd. A backslash that is not before a character
+// that needs one is an ordinary character.
+func (d *Decoder) escaped(
+	p *point.Point, start int, measurement bool,
+) (name point.Span, end int, rare uint64) {
 	b, from, copied, i := d.payload, len(p.ScratchBytes), start, start
 	for {
 		at, more := nameEnd(b, i)

@@ -6,8 +6,8 @@ import (
 	"culvert/dataplane/point"
 )
 
-// nameBit is one of 64 bits. Names of different bits differ, so that most points need no look at the names they
-// have already.
+// nameBit is one of 64 bits. Names of different bits differ, so that most points need no look at the
+// names they have already.
 func nameBit(name []byte) uint64 {
 	n := len(name)
 	return 1 << ((uint(name[0])*7 + uint(name[n-1])*5 + uint(n)) & 63)
@@ -66,8 +66,9 @@ func (d *Decoder) replaceField(p *point.Point, field *point.Field) bool {
 	return true
 }
 
-// nameTable finds names among many: open addressing, with a seeded hash so that no sender can choose names that
-// collide. Entries of earlier lines are told apart by their generation, so that nothing is cleared.
+// nameTable finds names among many: open addressing, with a seeded hash so that no sender can choose
+// names that collide. Entries of earlier lines are told apart by their generation, so that nothing is
+// cleared.
 type nameTable struct {
 	entries    []nameEntry
 	seed       maphash.Seed

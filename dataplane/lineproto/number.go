@@ -84,8 +84,8 @@ func (d *Decoder) number(p *point.Point, start, i int, field *point.Field) int {
 	return i
 }
 
-// longFloat reads a float that is well formed and has more digits, or a larger exponent, than exact arithmetic
-// can take. Its value is below the given power of ten.
+// longFloat reads a float that is well formed and has more digits, or a larger exponent, than exact
+// arithmetic can take. Its value is below the given power of ten.
 func longFloat(text []byte, power int) (float64, bool) {
 	// Overflow is found here, because strconv allocates the error that it returns for it.
 	if power >= powerMax && overflows(text, power) {
@@ -150,8 +150,8 @@ func readExponent(b []byte, i int) (exponent, end int) {
 	return exponent, i
 }
 
-// integer ends a number at its letter, i or u. The digits begin at first; low is their value where they are few
-// enough to fit.
+// integer ends a number at its letter, i or u. The digits begin at first; low is their value where they
+// are few enough to fit.
 func (d *Decoder) integer(start, first, i int, low uint64, field *point.Field) int {
 	b := d.payload
 	end := i + 1

@@ -10,10 +10,11 @@ import (
 
 // pieces are what random lines are made of: all that means something to a decoder, often enough to matter.
 var pieces = []string{
-	"m", ",", ",", "=", "=", " ", " ", "\n", "\n", "\r", "\\", "\\", "\"", "\"", "#", "t", "a", "v=1", "m v=1\n", "m,t=a ",
-	"m v=\"", "1", "0", "9", "-", "+", ".", "e", "E5", "i", "u", "7i", "8u", "1.5", "true", "f", "NaN", "inf", "-Inf",
-	"9223372036854775807", "18446744073709551615", "1700000000000000000", "00000000", "\x00", "\t", "\x7f", "\xff", "ö",
-	"日本", "\xe6", " 5", "x=2,", "v=2,", ",v=3", ",t=b", "\\ ", "\\,", "\\=", "\\\\", "\\\"", "long-enough-for-a-word",
+	"m", ",", ",", "=", "=", " ", " ", "\n", "\n", "\r", "\\", "\\", "\"", "\"", "#", "t", "a", "v=1",
+	"m v=1\n", "m,t=a ", "m v=\"", "1", "0", "9", "-", "+", ".", "e", "E5", "i", "u", "7i", "8u", "1.5",
+	"true", "f", "NaN", "inf", "-Inf", "9223372036854775807", "18446744073709551615",
+	"1700000000000000000", "00000000", "\x00", "\t", "\x7f", "\xff", "ö", "日本", "\xe6", " 5", "x=2,",
+	"v=2,", ",v=3", ",t=b", "\\ ", "\\,", "\\=", "\\\\", "\\\"", "long-enough-for-a-word",
 }
 
 // TestDecodeRandomText checks what FuzzDecode checks, on text that is made of Line Protocol's own pieces.

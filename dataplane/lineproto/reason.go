@@ -34,11 +34,11 @@ const (
 )
 
 var reasonNames = [Reasons]string{
-	"missing_measurement", "missing_tag_key", "missing_tag_value", "bad_tag", "duplicate_tag", "too_many_tags",
-	"missing_fields", "missing_field_key", "missing_field_value", "bad_value", "bad_number", "bad_bool",
-	"integer_range", "float_range", "unterminated_string", "string_too_long", "too_many_fields",
-	"no_fields_left", "bad_timestamp", "timestamp_range", "unexpected_text", "control_character",
-	"trailing_backslash", "invalid_utf8", "key_too_long",
+	"missing_measurement", "missing_tag_key", "missing_tag_value", "bad_tag", "duplicate_tag",
+	"too_many_tags", "missing_fields", "missing_field_key", "missing_field_value", "bad_value",
+	"bad_number", "bad_bool", "integer_range", "float_range", "unterminated_string", "string_too_long",
+	"too_many_fields", "no_fields_left", "bad_timestamp", "timestamp_range", "unexpected_text",
+	"control_character", "trailing_backslash", "invalid_utf8", "key_too_long",
 }
 
 func (r Reason) String() string {

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// The reference decoder reads the same language as Decoder, slowly and obviously: strings, regular expressions,
-// maps, a line at a time. It knows no reasons, only which lines are bad.
+// The reference decoder reads the same language as Decoder, slowly and obviously: strings, regular
+// expressions, maps, a line at a time. It knows no reasons, only which lines are bad.
 
 var (
 	wholeNumber = regexp.MustCompile(`^-?[0-9]+i$`)

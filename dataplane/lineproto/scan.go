@@ -6,9 +6,9 @@ import (
 	"math/bits"
 )
 
-// A word holds eight bytes of text, the first in its lowest byte. The tests below set the top bit of bytes that
-// match. A borrow may set it in bytes above a match too, never below: the lowest match is exact, and that is
-// the only one which is used.
+// A word holds eight bytes of text, the first in its lowest byte. The tests below set the top bit of
+// bytes that match. A borrow may set it in bytes above a match too, never below: the lowest match is
+// exact, and that is the only one which is used.
 const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
@@ -38,9 +38,10 @@ func word(b []byte, i int) uint64 {
 	return w
 }
 
-// nameEnd finds where a name may end: the first space, control character, comma, equals sign or backslash from
-// i on, or the end of the text. rare has a top bit set if there may be bytes on the way that are not plain
-// ASCII: DEL, or a part of a longer UTF-8 sequence. It may have one set for bytes behind the end too.
+// nameEnd finds where a name may end: the first space, control character, comma, equals sign or backslash
+// from i on, or the end of the text. rare has a top bit set if there may be bytes on the way that are not
+// plain ASCII: DEL, or a part of a longer UTF-8 sequence. It may have one set for bytes behind the end
+// too.
 func nameEnd(b []byte, i int) (end int, rare uint64) {
 	for {
 		w := word(b, i)
@@ -90,8 +91,8 @@ func lineEnds(b []byte, i int) bool {
 	return b[i] == '\r' && (i+1 == len(b) || b[i+1] == '\n')
 }
 
-// lineCut finds the end of a line that began at start: the first LF from i on or the payload's end, and before
-// that, where the line's own text ends: a CR does not belong to it.
+// lineCut finds the end of a line that began at start: the first LF from i on or the payload's end, and
+// before that, where the line's own text ends: a CR does not belong to it.
 func lineCut(b []byte, start, i int) (text, lf int) {
 	lf = len(b)
 	if n := bytes.IndexByte(b[i:], '\n'); n >= 0 {
