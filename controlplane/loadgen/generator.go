@@ -39,9 +39,9 @@ type generator struct {
 	report   Report
 }
 
-// Run sends until the configuration's end or the context's, and reports. It sends on the calling thread, so a
-// caller that is locked to a thread in another network namespace sends from there. The report is valid also when
-// an error comes with it. Not having held the rate is no error: see Report.Held.
+// Run sends until the configuration's end or the context's, and reports. It sends on the calling thread, so
+// a caller that is locked to a thread in another network namespace sends from there. The report is valid
+// also when an error comes with it. Not having held the rate is no error: see Report.Held.
 func Run(ctx context.Context, config Config) (Report, error) {
 	r, err := config.resolve()
 	if err != nil {
@@ -174,7 +174,10 @@ func (g *generator) await(packets int, begun time.Duration) time.Duration {
 		return time.Since(g.start)
 	}
 	due := time.Duration(float64(g.report.Packets+uint64(packets)-1) * g.interval)
-	earliest := begun + time.Duration(float64(packets)*g.interval/2)
+	earliest := due
+	if g.report.Packets > 0 {
+		earliest = begun + time.Duration(float64(packets)*g.interval/2)
+	}
 	g.sleepUntil(max(due, earliest))
 	now := time.Since(g.start)
 	g.report.LagMax = max(g.report.LagMax, (now - due).Seconds())

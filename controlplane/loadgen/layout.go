@@ -59,8 +59,8 @@ var slotNames = [...]struct {
 	name  string
 	width int // 0: as wide as the series need
 }{
-	slotSeries: {"series", 0}, slotGroup: {"group", 2}, slotTemperature: {"temperature", 5}, slotFloat: {"float", 7},
-	slotInt: {"int", 4}, slotBool: {"bool", 1}, slotWord: {"word", 4},
+	slotSeries: {"series", 0}, slotGroup: {"group", 2}, slotTemperature: {"temperature", 5},
+	slotFloat: {"float", 7}, slotInt: {"int", 4}, slotBool: {"bool", 1}, slotWord: {"word", 4},
 }
 
 // newLayout reads a template. Timestamps, if wanted, are as long as today's are in this unit.
@@ -121,7 +121,8 @@ func findTemplate(name string) (string, error) {
 		}
 		names = append(names, t.name)
 	}
-	return "", fmt.Errorf("template %q, want one of %s, or a line with placeholders", name, strings.Join(names, ", "))
+	return "", fmt.Errorf("template %q, want one of %s, or a line with placeholders", name,
+		strings.Join(names, ", "))
 }
 
 func findSlot(name string, series int) (slotKind, int, error) {

@@ -2,7 +2,8 @@ package loadgen
 
 import "fmt"
 
-// Report is what was sent: given to the kernel without an error. What became of it on the way UDP does not say.
+// Report is what was sent: given to the kernel without an error. What became of it on the way UDP does not
+// say.
 type Report struct {
 	Packets uint64 `json:"packets"`
 	Points  uint64 `json:"points"`

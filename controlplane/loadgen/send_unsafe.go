@@ -15,7 +15,8 @@ type message struct {
 	_      [4]byte
 }
 
-// burst is the packets that one system call sends. They lie in one piece of memory, each in a place of its own.
+// burst is the packets that one system call sends. They lie in one piece of memory, each in a place of its
+// own.
 type burst struct {
 	messages []message
 	vectors  []unix.Iovec
