@@ -1,7 +1,7 @@
 // Command culvert is the telemetry gateway and all that belongs to it: one file per command.
 //
-// A command does its work through the packages of controlplane and prints; it decides nothing of its own. Errors
-// are one line on stderr, and exit.go says how the program ends on each.
+// A command does its work through the packages of controlplane and prints; it decides nothing of its own.
+// Errors are one line on stderr, and exit.go says how the program ends on each.
 package main
 
 import (
@@ -40,8 +40,8 @@ func newRootCommand() (*cobra.Command, *bool) {
 	root := &cobra.Command{
 		Use:   "culvert",
 		Short: "A telemetry gateway past the kernel's network stack",
-		Long: "Culvert takes telemetry packets off the network card past the kernel's network stack, checks alert\n" +
-			"rules on them and writes them to InfluxDB, losing nothing without saying so.",
+		Long: "Culvert takes telemetry packets off the network card past the kernel's network stack,\n" +
+			"checks alert rules on them and writes them to InfluxDB, losing nothing without saying so.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(command *cobra.Command, arguments []string) error {
@@ -61,8 +61,8 @@ func newRootCommand() (*cobra.Command, *bool) {
 		return err
 	})
 	addLogFlags(root)
-	root.AddCommand(newVersionCommand(),
-		newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(), newStatusCommand())
+	root.AddCommand(newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(),
+		newStatusCommand(), newLoadCommand(), newSinkCommand(), newVersionCommand())
 	started := new(bool)
 	for _, command := range root.Commands() {
 		run := command.RunE
