@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"culvert/dataplane/lineproto"
+	"culvert/dataplane/point"
 )
 
 // receiver collects datagrams on loopback.
@@ -230,6 +233,32 @@ func TestCustomTemplate(t *testing.T) {
 	for i, text := range lines {
 		if !regexp.MustCompile(fmt.Sprintf(`^w,id=%d on=[tf],name="\w{4}"$`, i)).MatchString(text) {
 			t.Fatalf("line %d: %q", i, text)
+		}
+	}
+}
+
+// Goal: the gateway's own decoder takes every line of every template.
+func TestTemplatesAreLineProtocol(t *testing.T) {
+	var d lineproto.Decoder
+	var p point.Point
+	for _, template := range templates {
+		r := newReceiver(t, "127.0.0.1")
+		report := run(t, Config{
+			To: []netip.AddrPort{r.address()}, Count: 200, PointsPerPacket: 10, Template: template.name,
+			AlertShare: 0.5,
+		})
+		lines, _ := r.lines(report.Packets)
+		for _, text := range lines {
+			d.Start([]byte(text), lineproto.Nanosecond, &p)
+			if outcome := d.Next(&p); outcome != lineproto.OK || !p.HasTime {
+				t.Fatalf("%s: %v: %s", outcome, d.Reason(), text)
+			}
+			if f := p.Field("temperature"); f == nil || f.Kind != point.Float {
+				t.Fatalf("no temperature: %s", text)
+			}
+			if outcome := d.Next(&p); outcome != lineproto.End {
+				t.Fatalf("more than one point: %s", text)
+			}
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Package udp reads datagrams from the kernel's own sockets: the slow path beside AF_XDP, and `mode:
 // socket`.
 //
-//	kernel socket ──recvmmsg──▶ slots in memory handed in ──cut──▶ Datagrams, borrowed until the next Receive
+//	kernel socket ──recvmmsg──▶ slots in memory handed in ──cut──▶ Datagrams, borrowed until the next call
 //
 //	slot  │ sender │ control messages │ up to 64 KiB of payload: one datagram, or several joined by GRO │
 //
