@@ -136,5 +136,7 @@ func (s *Sink) note(database string, figures Figures) {
 func (s *Sink) create(database string) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.databases[database] = s.databases[database]
+	if _, known := s.databases[database]; !known {
+		s.databases[database] = Figures{}
+	}
 }
