@@ -78,7 +78,8 @@ func (w *Worker) RemoveQueue(queue *Queue) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("remove queue %d of %q: %w", queue.config.Queue, queue.config.Interface, os.ErrNotExist)
+		return fmt.Errorf("remove queue %d of %q: %w", queue.config.Queue, queue.config.Interface,
+			os.ErrNotExist)
 	})
 }
 
@@ -256,7 +257,8 @@ func ask[T any](w *Worker, question func() T) (T, error) {
 // SinkState asks the worker's writer.
 func (w *Worker) SinkState() (SinkState, error) {
 	return ask(w, func() SinkState {
-		s := SinkState{Up: w.out.writer.Up(), LastError: w.out.writer.LastError(), Stats: w.out.writer.Stats()}
+		s := SinkState{Up: w.out.writer.Up(), LastError: w.out.writer.LastError(),
+			Stats: w.out.writer.Stats()}
 		s.Transport = "io_uring"
 		if w.ring == nil {
 			s.Transport = "sockets"

@@ -8,8 +8,8 @@ import (
 
 // openFrame turns a received frame into a payload: it believes the metadata in front of the packet only if
 // magic and length agree with the descriptor's, and checks the UDP checksum, which nobody did before. It
-// returns FrameRejects when the payload is good. The metadata is spent afterwards: were the frame ever to come
-// back without fresh metadata, its stale area would not be believed.
+// returns FrameRejects when the payload is good. The metadata is spent afterwards: were the frame ever to
+// come back without fresh metadata, its stale area would not be believed.
 func openFrame(payload *Payload, packet, metadata []byte, policy ChecksumPolicy, c *Counters) FrameReject {
 	meta, ok := abi.ReadMeta(metadata)
 	if !ok {

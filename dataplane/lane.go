@@ -22,7 +22,8 @@ type SinkConfig struct {
 	Batches, BatchBytes int
 	// BatchPoints seals a batch at this many points.
 	BatchPoints int
-	// Linger is how old a batch's first point gets while a connection is idle, Age while none is; nanoseconds.
+	// Linger is how old a batch's first point gets while a connection is idle, Age while none is;
+	// nanoseconds.
 	Linger, Age int64
 	HugePages   numa.HugePages
 	// Sockets forces plain sockets where io_uring would work.
@@ -105,8 +106,8 @@ func (w *Worker) store(p *point.Point, arrival int64) {
 	}
 	body, ok := o.encoder.Append(o.open.Body(), p)
 	if !ok {
-		// Two things can make a decoded point unwritable: an unsigned value that the policy has no room for, and
-		// tags of the listener that make its key too long.
+		// Two things can make a decoded point unwritable: an unsigned value that the policy has no room for,
+		// and tags of the listener that make its key too long.
 		reason := SinkKeyLength
 		if p.HasUint && o.encoder.Uint == lineproto.UintInt {
 			reason = SinkUintRange
@@ -134,8 +135,8 @@ func (w *Worker) seal(now int64) {
 }
 
 // timer is when the open batch must be sealed, CLOCK_MONOTONIC nanoseconds, or the end of time. While batches
-// wait for a connection, sealing another gains nothing and costs a batch of the pool: it grows until it is full,
-// and a slow sink gets large batches (docs/decisions/0001).
+// wait for a connection, sealing another gains nothing and costs a batch of the pool: it grows until it is
+// full, and a slow sink gets large batches (docs/decisions/0001).
 func (o *lane) timer() int64 {
 	switch {
 	case o.open == nil || o.open.Points() == 0:

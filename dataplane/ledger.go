@@ -25,7 +25,8 @@ const (
 )
 
 var frameRejectNames = [FrameRejects]string{
-	"no_metadata", "length", "header_checksum", "checksum", "no_checksum", "source", "destination", "truncated",
+	"no_metadata", "length", "header_checksum", "checksum", "no_checksum", "source", "destination",
+	"truncated",
 }
 
 func (r FrameReject) String() string { return frameRejectNames[r] }

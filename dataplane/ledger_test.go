@@ -55,8 +55,8 @@ func TestEveryReasonHasALabel(t *testing.T) {
 	}
 }
 
-// Goal: a reader never sees half of a turn. Method: a writer keeps a relation between three counters that every
-// read must show.
+// Goal: a reader never sees half of a turn. Method: a writer keeps a relation between three counters that
+// every read must show.
 func TestBlockReadsWholeTurns(t *testing.T) {
 	b := new(Block)
 	var stop atomic.Bool

@@ -86,7 +86,8 @@ func (q *Queue) pollFD() int32 {
 	return int32(q.socket.FD())
 }
 
-// noteEvents keeps a socket whose interface is gone from being polled: its error would end every wait at once.
+// noteEvents keeps a socket whose interface is gone from being polled: its error would end every wait at
+// once.
 func (q *Queue) noteEvents(events int16) {
 	if events&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
 		q.broken = true
@@ -102,8 +103,8 @@ func (q *Queue) close() {
 func (w *Worker) takeFrames(q *Queue, now int64) int {
 	n := q.socket.Receive(q.descs)
 	if n == 0 {
-		// The kernel may have asked for a wake-up only after the last batch was given back; without it a driver
-		// whose fill ring ran dry would never look again.
+		// The kernel may have asked for a wake-up only after the last batch was given back; without it a
+		// driver whose fill ring ran dry would never look again.
 		_ = q.socket.Wakeup()
 		return 0
 	}

@@ -60,8 +60,8 @@ type Config struct {
 	Sink      SinkConfig
 }
 
-// Worker is one core's loop. Its methods are for the control plane; all but Do, Stop and the readers run on its
-// own thread.
+// Worker is one core's loop. Its methods are for the control plane; all but Do, Stop and the readers run on
+// its own thread.
 type Worker struct {
 	config Config
 	links  *Exchange
@@ -107,8 +107,8 @@ type Worker struct {
 	ended      chan struct{}
 }
 
-// Start makes a worker on a thread of its own, pinned and with its memory on its node, and runs its loop until
-// Close. The worker has no sources yet. Errors of any step are returned, and nothing is left behind.
+// Start makes a worker on a thread of its own, pinned and with its memory on its node, and runs its loop
+// until Close. The worker has no sources yet. Errors of any step are returned, and nothing is left behind.
 func Start(config Config) (*Worker, error) {
 	w := &Worker{
 		config: config, links: config.Exchange, waker: config.Exchange.wakers[config.Index],
@@ -186,8 +186,8 @@ func (w *Worker) run() {
 	}
 }
 
-// turn takes what every source has, at most a batch each, and moves what is on its way out. It returns how much
-// it did; 0 means that there was nothing to do.
+// turn takes what every source has, at most a batch each, and moves what is on its way out. It returns how
+// much it did; 0 means that there was nothing to do.
 func (w *Worker) turn(now int64) int {
 	w.wallNow = w.clock.Wall(now)
 	work := 0
@@ -218,8 +218,8 @@ func (w *Worker) beat(now int64) {
 	}
 }
 
-// rest waits for work: it returns at once while spinning pays, else it sleeps in the kernel until a source, the
-// ring, a waker or a timer has something.
+// rest waits for work: it returns at once while spinning pays, else it sleeps in the kernel until a source,
+// the ring, a waker or a timer has something.
 func (w *Worker) rest(now int64) {
 	if w.config.Wait == WaitBusy {
 		return
@@ -238,7 +238,8 @@ func (w *Worker) rest(now int64) {
 	w.sleep(timeout)
 	w.waker.sleeping.Store(false)
 	woke := w.clock.Now()
-	// A short sleep would have been caught by spinning: spin next time. A long one says that it would not pay.
+	// A short sleep would have been caught by spinning: spin next time. A long one says that it would not
+	// pay.
 	w.spin = woke-slept < spinTime
 	w.idleSince = woke
 	w.counters.Sleeps++

@@ -54,7 +54,8 @@ func workerConfig(t testing.TB, server string, sockets bool) Config {
 		Listeners: []Listener{{Port: 8089, Precision: lineproto.Nanosecond, MaxAhead: int64(time.Minute)}},
 		Exchange:  exchange, Alerts: alerts, Samples: spsc.New[Sample](SampleSlots),
 		Sink: SinkConfig{
-			Writer: writer, Batches: 8, BatchBytes: 1 << 20, BatchPoints: 10_000, Linger: 200_000, Age: 5_000_000,
+			Writer: writer, Batches: 8, BatchBytes: 1 << 20, BatchPoints: 10_000, Linger: 200_000,
+			Age:       5_000_000,
 			HugePages: numa.HugeOff, Sockets: sockets,
 		},
 	}
@@ -141,25 +142,28 @@ func TestFrameToBatchAllocatesNothing(t *testing.T) {
 	config.Listeners[0].Tags = []Tag{{"site", "berlin"}}
 	config.Listeners[0].SourceTag = "sender"
 	set, wrong := rules.Compile([]rules.Group{{Name: rules.Text{Source: "g"}, Rules: []rules.Rule{{
-		Alert: rules.Text{Source: "Hot"}, On: []rules.Text{{Source: "motor"}}, Expr: rules.Text{Source: benchRules},
+		Alert: rules.Text{Source: "Hot"}, On: []rules.Text{{Source: "motor"}},
+		Expr: rules.Text{Source: benchRules},
 	}}}})
 	if len(wrong) > 0 {
 		t.Fatal(wrong[0])
 	}
 	config.Rules = set
 	config.RuleState = rules.Config{Workers: 1, Owners: 1, KeysMax: 1000}
-	w := &Worker{config: config, links: config.Exchange, waker: config.Exchange.wakers[0], stages: new(Stages)}
+	w := &Worker{config: config, links: config.Exchange, waker: config.Exchange.wakers[0],
+		stages: new(Stages)}
 	if err := w.open(); err != nil {
 		t.Fatal(err)
 	}
 	defer w.closeAll()
-	text := strings.Repeat("motor,machine=m1,line=a temperature=21.5,name=\"a\\\"b\",n=5i 1700000000000000000\n"+
+	text := strings.Repeat("motor,machine=m1,line=a temperature=21.5,name=\"a\\\"b\",n=5i 17000\n"+
 		"motor,machine=m\\ 2,line=b temperature=97.5\nbad\n", 5)
 	packet, metadata := frame(text, w.clock.Now())
 	var payload Payload
 	run := func() {
 		binary.LittleEndian.PutUint32(metadata, abi.Magic)
-		if reject := openFrame(&payload, packet, metadata, ChecksumVerify, &w.counters); reject != FrameRejects {
+		if reject := openFrame(&payload, packet, metadata, ChecksumVerify,
+			&w.counters); reject != FrameRejects {
 			t.Fatalf("the frame is rejected: %s", reject)
 		}
 		w.eat(&payload, true)
@@ -174,7 +178,7 @@ func TestFrameToBatchAllocatesNothing(t *testing.T) {
 	}
 	body := string(w.out.open.Body())
 	for _, want := range []string{
-		"motor,machine=m1,line=a,site=berlin,sender=10.88.0.2 temperature=21.5,name=\"a\\\"b\",n=5i 1700000000000000000\n",
+		"motor,machine=m1,line=a,site=berlin,sender=10.88.0.2 temperature=21.5,name=\"a\\\"b\",n=5i 17000\n",
 		"motor,machine=m\\ 2,line=b,site=berlin,sender=10.88.0.2 temperature=97.5 ",
 	} {
 		if !strings.Contains(body, want) {
@@ -186,8 +190,8 @@ func TestFrameToBatchAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Goal: a worker takes datagrams from a kernel socket, writes them and accounts for each, over io_uring and over
-// plain sockets; Drain leaves nothing behind. Method: a real server that counts lines.
+// Goal: a worker takes datagrams from a kernel socket, writes them and accounts for each, over io_uring and
+// over plain sockets; Drain leaves nothing behind. Method: a real server that counts lines.
 func TestWorkerWritesWhatItReceives(t *testing.T) {
 	for _, sockets := range []bool{false, true} {
 		t.Run(fmt.Sprintf("sockets=%t", sockets), func(t *testing.T) {
@@ -203,7 +207,8 @@ func TestWorkerWritesWhatItReceives(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer w.Close()
-			socket, err := udp.Open(udp.Config{Memory: make([]byte, udp.MemorySize(16)), ReceiveBuffer: 1 << 20})
+			socket, err := udp.Open(udp.Config{Memory: make([]byte, udp.MemorySize(16)),
+				ReceiveBuffer: 1 << 20})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -222,7 +227,7 @@ func TestWorkerWritesWhatItReceives(t *testing.T) {
 					t.Fatal(err)
 				}
 				if i%100 == 99 {
-					time.Sleep(time.Millisecond) // lets the worker fall asleep in between, so that waking is met, too
+					time.Sleep(time.Millisecond) // The worker falls asleep, so that waking is met, too.
 				}
 			}
 			if err := w.Drain(10 * time.Second); err != nil {
@@ -234,7 +239,8 @@ func TestWorkerWritesWhatItReceives(t *testing.T) {
 				t.Fatalf("%d lines in the server, counters %+v", lines.Load(), c)
 			}
 			state, err := w.SinkState()
-			if err != nil || !state.Up || state.Transport != map[bool]string{true: "sockets", false: "io_uring"}[sockets] {
+			if err != nil || !state.Up || state.Transport != map[bool]string{true: "sockets",
+				false: "io_uring"}[sockets] {
 				t.Fatalf("%+v, %v", state, err)
 			}
 		})

@@ -15,17 +15,17 @@ func newAttachCommand() *cobra.Command {
 		Use:   "attach -i IFACE",
 		Short: "Load and pin the steering program on an interface",
 		Long: "Load the steering program, attach it and pin its link below " + attach.DefaultPinDir + ".\n" +
-			"Everything passes to the kernel until a gateway runs and takes the link over; when that ends, however\n" +
-			"it ends, everything passes again. `culvert detach` removes it.",
+			"Everything passes to the kernel until a gateway runs and takes the link over; when that ends,\n" +
+			"however it ends, everything passes again. `culvert detach` removes it.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			o := attach.Options{Interface: iface}
 			if file != "" {
-				c, _, err := load(file, command.ErrOrStderr())
+				setup, err := load(file, command.ErrOrStderr())
 				if err != nil {
 					return err
 				}
-				found := findInterface(c, iface)
+				found := findInterface(setup.Config, iface)
 				if found == nil {
 					return exit(exitConfig, fmt.Errorf("%s: interface %q is not in it", file, iface))
 				}
@@ -44,20 +44,23 @@ func newAttachCommand() *cobra.Command {
 			}
 			out := command.OutOrStdout()
 			if pinned.Refused != nil {
-				fmt.Fprintf(command.ErrOrStderr(), "culvert: %v: attached in generic mode instead\n", pinned.Refused)
+				fmt.Fprintf(command.ErrOrStderr(), "culvert: %v: attached in generic mode instead\n",
+					pinned.Refused)
 			}
 			if pinned.Refreshed {
 				fmt.Fprintf(out, "%s: already attached in %s mode, now with this version's program (%s)\n",
 					iface, pinned.Mode, pinned.Path)
 				return nil
 			}
-			fmt.Fprintf(out, "%s: attached in %s mode, pinned as %s; packets pass to the kernel until a gateway runs\n",
+			fmt.Fprintf(out,
+				"%s: attached in %s mode, pinned as %s; packets pass to the kernel until a gateway runs\n",
 				iface, pinned.Mode, pinned.Path)
 			return nil
 		},
 	}
 	command.Flags().StringVarP(&iface, "interface", "i", "", "interface to attach to")
-	command.Flags().StringVarP(&file, "config", "c", "", "configuration file with the interface's settings (optional)")
+	command.Flags().StringVarP(&file, "config", "c", "",
+		"configuration file with the interface's settings (optional)")
 	command.Flags().StringVar(&mode, "mode", "auto", "auto, zerocopy, native or generic")
 	command.MarkFlagRequired("interface")
 	return command
@@ -78,8 +81,8 @@ func newDetachCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "detach -i IFACE | --all",
 		Short: "Remove what `culvert attach` put on an interface",
-		Long: "Remove exactly what culvert put on an interface and pinned, also what a crash left behind. Another's\n" +
-			"program is never touched, nor a gateway that runs without a pin: its program goes with it.",
+		Long: "Remove exactly what culvert put on an interface and pinned, also what a crash left behind.\n" +
+			"Another's program is never touched, nor a gateway that runs without a pin: its program goes with it.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			var removed []attach.Removed

@@ -10,8 +10,6 @@ import (
 
 	"culvert/controlplane/config"
 	"culvert/controlplane/gateway"
-	"culvert/dataplane/rules"
-	"culvert/numa"
 )
 
 func newCheckCommand() *cobra.Command {
@@ -19,19 +17,20 @@ func newCheckCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check -c FILE",
 		Short: "Read configuration and rules, report every error, print the plan",
-		Long: "Read the configuration and the rules it names and report every error with file, line and column. If\n" +
-			"there is none, print what `culvert run` would do on this machine. Opens no port and attaches nothing.",
+		Long: "Read the configuration and the rules it names and report every error with file, line and column.\n" +
+			"If there is none, print what `culvert run` would do on this machine. It opens no port and attaches\n" +
+			"nothing.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			c, set, err := load(file, command.ErrOrStderr())
+			setup, err := load(file, command.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			plan, err := gateway.MakePlan(c)
+			plan, err := gateway.MakePlan(setup.Config)
 			if err != nil {
 				return err
 			}
-			printPlan(command.OutOrStdout(), c, set, plan)
+			printPlan(command.OutOrStdout(), setup, plan)
 			return nil
 		},
 	}
@@ -40,31 +39,35 @@ func newCheckCommand() *cobra.Command {
 }
 
 // printPlan shows which queue is served by which CPU, and where points and alerts go.
-func printPlan(out io.Writer, c *config.Config, set *rules.Set, plan *gateway.Plan) {
+func printPlan(out io.Writer, setup *gateway.Setup, plan *gateway.Plan) {
+	c, set := setup.Config, setup.Rules
 	fmt.Fprintf(out, "%s is right.\n\n", c.File)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "INTERFACE\tQUEUE\tWORKER\tCPU\tNODE\tMODE")
 	for _, seat := range plan.Seats {
 		worker := plan.Workers[seat.Worker]
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\n", seat.Interface, seat.Queue, seat.Worker,
-			orNone(worker.CPU, "not pinned"), orNone(worker.Node, "any"), findInterface(c, seat.Interface).Mode)
+			orNone(worker.CPU, "not pinned"), orNone(worker.Node, "any"),
+			findInterface(c, seat.Interface).Mode)
 	}
-	fmt.Fprintf(w, "kernel\t-\tkernel\t%s\tany\tslow path\n", numa.FormatList(plan.Housekeeping))
+	fmt.Fprintf(w, "kernel\t-\tkernel\t%s\tany\tslow path\n", plan.HousekeepingList())
 	w.Flush()
 	fmt.Fprintln(out)
 	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "LISTENER\tPORT\tADDRESS\tPRECISION\tSOURCES")
 	for _, l := range c.Listeners {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", l.Name, l.Port, list(l.Address, "the interface's own"), l.Precision,
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", l.Name, l.Port, list(l.Address, "the interface's own"),
+			l.Precision,
 			list(l.Sources, "all"))
 	}
 	fmt.Fprintln(w, "\nSINK\tURL\tAPI\tBATCH\tRETRIES\t")
 	for _, s := range c.Sinks {
-		fmt.Fprintf(w, "%s\t%s\tv%d\t%s or %d points\t%d attempts\t\n", s.Name, s.URLs[0], s.API(), s.Batch.Bytes,
+		fmt.Fprintf(w, "%s\t%s\tv%d\t%s or %d points\t%d attempts\t\n", s.Name, s.URLs[0], s.API(),
+			s.Batch.Bytes,
 			s.Batch.Points, s.Retry.Attempts)
 	}
 	w.Flush()
-	if set != nil && len(set.Rules()) > 0 {
+	if len(set.Rules()) > 0 {
 		fmt.Fprintln(out)
 		w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "RULE\tON\tACTIONS")
@@ -84,13 +87,14 @@ func warnings(c *config.Config, plan *gateway.Plan) []string {
 	for _, l := range c.Listeners {
 		if len(l.Sources) == 0 {
 			notes = append(notes, fmt.Sprintf(
-				"listener %q takes packets from everyone: XDP comes before the firewall, so sources is the firewall",
+				"listener %q takes packets from everyone: XDP comes before the firewall, so `sources` is it",
 				l.Name))
 		}
 	}
 	for _, s := range c.Sinks {
-		notes = append(notes, fmt.Sprintf("sink %q has order none: a write that is tried again may overtake a newer "+
-			"one of the same series and timestamp", s.Name))
+		notes = append(notes,
+			fmt.Sprintf("sink %q has order none: a write that is tried again may overtake a newer "+
+				"one of the same series and timestamp", s.Name))
 	}
 	return notes
 }

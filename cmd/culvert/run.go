@@ -16,8 +16,6 @@ import (
 	"culvert/controlplane/api"
 	"culvert/controlplane/config"
 	"culvert/controlplane/gateway"
-	"culvert/controlplane/rulefile"
-	"culvert/dataplane/rules"
 )
 
 // shutdownTime bounds how long the HTTP interface takes to end.
@@ -28,18 +26,18 @@ func newRunCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "run -c FILE",
 		Short: "Run the gateway in the foreground",
-		Long: "Run the gateway in the foreground. SIGTERM or SIGINT takes no more packets, delivers what is in\n" +
-			"memory (for at most ten seconds), detaches and ends; a second one ends at once.",
+		Long: "Run the gateway in the foreground. On SIGTERM or SIGINT it takes no more packets, delivers what\n" +
+			"is in memory (for at most ten seconds), detaches and ends; on a second one it ends at once.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			// Before anything else: a signal that comes while starting must not kill half a gateway.
 			ctx, stop := signal.NotifyContext(command.Context(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
-			c, set, err := load(file, command.ErrOrStderr())
+			setup, err := load(file, command.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			return run(ctx, c, set, logger(command), stop)
+			return run(ctx, setup, logger(command), stop)
 		},
 	}
 	command.Flags().StringVarP(&file, "config", "c", config.DefaultPath, "configuration file")
@@ -47,8 +45,10 @@ func newRunCommand() *cobra.Command {
 }
 
 // run starts the gateway and its HTTP interface, and stops both when the context ends.
-func run(ctx context.Context, c *config.Config, set *rules.Set, log *slog.Logger, unhook func()) (err error) {
-	g, err := gateway.Start(ctx, gateway.Options{Config: c, Rules: set, Log: log, Version: versionName()})
+func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook func()) (err error) {
+	c := setup.Config
+	g, err := gateway.Start(ctx, gateway.Options{Config: c, Rules: setup.Rules, Log: log,
+		Version: versionName()})
 	if err != nil {
 		return err
 	}
@@ -104,41 +104,18 @@ func watchdog(ctx context.Context, g *gateway.Gateway, log *slog.Logger) {
 	}
 }
 
-// load reads and checks the configuration and its rules. Every error goes to w with its line and a caret; the
-// one returned says how many there were.
-func load(file string, w io.Writer) (*config.Config, *rules.Set, error) {
-	c, found := config.Load(file)
-	if len(found) > 0 {
-		for _, e := range found {
-			fmt.Fprintln(w, e.Detail())
-		}
-		return nil, nil, exit(exitConfig, fmt.Errorf("%s: %d %s: the gateway does not start", file, len(found),
-			plural(len(found), "error", "errors")))
+// load reads and checks the configuration and its rules. Every mistake goes to w with its line and a caret;
+// the error returned says how many there were.
+func load(file string, w io.Writer) (*gateway.Setup, error) {
+	setup, mistakes := gateway.Load(file)
+	for _, m := range mistakes {
+		fmt.Fprintln(w, m.Detail())
 	}
-	groups, wrong := rulefile.Load(c.Rules.Files)
-	var set *rules.Set
-	if len(wrong) == 0 {
-		set, wrong = rules.Compile(groups)
+	if len(mistakes) > 0 {
+		return nil, exit(exitConfig, fmt.Errorf("%s: %d %s: the gateway does not start", file, len(mistakes),
+			plural(len(mistakes), "mistake", "mistakes")))
 	}
-	if len(wrong) == 0 {
-		wrong = set.CheckActions(notifierNames(c))
-	}
-	if len(wrong) > 0 {
-		for _, e := range wrong {
-			fmt.Fprintln(w, e.Detail())
-		}
-		return nil, nil, exit(exitConfig, fmt.Errorf("rules: %d %s: the gateway does not start", len(wrong),
-			plural(len(wrong), "error", "errors")))
-	}
-	return c, set, nil
-}
-
-func notifierNames(c *config.Config) []string {
-	names := make([]string, len(c.Notifiers))
-	for i := range names {
-		names[i] = c.Notifiers[i].Name
-	}
-	return names
+	return setup, nil
 }
 
 func plural(n int, one, many string) string {

@@ -45,7 +45,8 @@ func askStatus(url string) (*telemetry.Status, error) {
 	client := http.Client{Timeout: askTime}
 	response, err := client.Get(strings.TrimSuffix(url, "/") + "/api/v1/status")
 	if err != nil {
-		return nil, fmt.Errorf("ask the gateway at %s: %w; is one running there? (--url names another address)", url, err)
+		return nil,
+			fmt.Errorf("ask the gateway at %s: %w; is one running there? (--url names another address)", url, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {

@@ -152,7 +152,8 @@ func MakePlan(c *config.Config) (*Plan, error) {
 			}
 		}
 		p.Ports = append(p.Ports, Port{
-			Name: iface.Name, Node: numa.NICNode(sysfsRoot, iface.Name), Queues: queuesOf(iface, state.RXQueues),
+			Name: iface.Name, Node: numa.NICNode(sysfsRoot, iface.Name),
+			Queues: queuesOf(iface, state.RXQueues),
 		})
 	}
 	return NewPlan(p)
@@ -277,7 +278,8 @@ func (g *Gateway) drain() error {
 		c.Add(&counters)
 	}
 	g.log.Info("drained", "points_received", c.PointsIn(), "points_written", c.PointsWritten,
-		"points_undelivered", c.PointsDropped[dataplane.DropUndelivered], "residue", int64(c.PointsIn()-c.PointsOut()))
+		"points_undelivered", c.PointsDropped[dataplane.DropUndelivered], "residue",
+		int64(c.PointsIn()-c.PointsOut()))
 	return errors.Join(errs...)
 }
 

@@ -63,8 +63,8 @@ type door struct {
 	memory   *numa.Memory
 }
 
-// openDoors opens the kernel's socket of every listener and has the slow path's worker read it. They stay open
-// as long as the gateway runs.
+// openDoors opens the kernel's socket of every listener and has the slow path's worker read it. They stay
+// open as long as the gateway runs.
 func (g *Gateway) openDoors() error {
 	for i := range g.listeners {
 		d, err := g.openDoor(i, "", g.slowWorker())
@@ -76,8 +76,8 @@ func (g *Gateway) openDoors() error {
 	return nil
 }
 
-// raiseSockets serves an interface by kernel sockets of its own, one for each worker that its queues would have,
-// sharing the port's packets among them.
+// raiseSockets serves an interface by kernel sockets of its own, one for each worker that its queues would
+// have, sharing the port's packets among them.
 func (g *Gateway) raiseSockets(p *port) error {
 	p.mode = modeSocket
 	if err := g.setListeners(p); err != nil {
@@ -118,7 +118,8 @@ func (g *Gateway) openDoor(listener int, iface string, worker int) (door, error)
 		memory.Close()
 		return door{}, fmt.Errorf("listener %q: %w", c.Name, err)
 	}
-	d := door{door: dataplane.NewDoor(uint16(c.Port), socket), listener: listener, worker: worker, memory: memory}
+	d := door{door: dataplane.NewDoor(uint16(c.Port), socket), listener: listener, worker: worker,
+		memory: memory}
 	return d, g.workers[worker].AddDoor(d.door)
 }
 

@@ -45,8 +45,8 @@ type Placement struct {
 	Ports    []Port
 }
 
-// NewPlan deals the queues out. With CPUs on auto a worker is made for each queue, on its card's node, as long
-// as that node keeps one CPU for housekeeping; further queues share. Errors say what to change.
+// NewPlan deals the queues out. With CPUs on auto a worker is made for each queue, on its card's node, as
+// long as that node keeps one CPU for housekeeping; further queues share. Errors say what to change.
 func NewPlan(p Placement) (*Plan, error) {
 	plan := &Plan{}
 	for _, cpu := range p.CPUs {
@@ -81,8 +81,9 @@ func NewPlan(p Placement) (*Plan, error) {
 		}
 	}
 	if len(plan.Housekeeping) == 0 {
-		return nil, fmt.Errorf("workers.cpus: no CPU is left for the rest of the gateway, of %s: leave one out",
-			numa.FormatList(p.Allowed))
+		return nil,
+			fmt.Errorf("workers.cpus: no CPU is left for the rest of the gateway, of %s: leave one out",
+				numa.FormatList(p.Allowed))
 	}
 	return plan, nil
 }
@@ -123,7 +124,8 @@ func (plan *Plan) seat(candidates []int, taken map[int]int, i int, topology *num
 		if worker, ok := taken[-1]; ok {
 			return worker
 		}
-		plan.Notes = append(plan.Notes, "there is one CPU only: the worker shares it with all else, not pinned")
+		plan.Notes = append(plan.Notes,
+			"there is one CPU only: the worker shares it with all else, not pinned")
 		return plan.add(taken, -1, -1)
 	}
 	for _, cpu := range candidates {
@@ -140,7 +142,11 @@ func (plan *Plan) add(taken map[int]int, cpu, node int) int {
 	return len(plan.Workers) - 1
 }
 
-// For is the worker of a queue; a queue that came after the plan was made joins those of its interface in turn.
+// HousekeepingList is the housekeeping CPUs as lists of CPUs are written.
+func (plan *Plan) HousekeepingList() string { return numa.FormatList(plan.Housekeeping) }
+
+// For is the worker of a queue; a queue that came after the plan was made joins those of its interface in
+// turn.
 func (plan *Plan) For(iface string, queue int) int {
 	var workers []int
 	for _, seat := range plan.Seats {

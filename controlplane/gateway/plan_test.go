@@ -8,13 +8,15 @@ import (
 )
 
 func twoNodes() *numa.Topology {
-	return &numa.Topology{Nodes: []numa.Node{{ID: 0, CPUs: []int{0, 1, 2, 3}}, {ID: 1, CPUs: []int{4, 5, 6, 7}}}}
+	return &numa.Topology{Nodes: []numa.Node{{ID: 0, CPUs: []int{0, 1, 2, 3}},
+		{ID: 1, CPUs: []int{4, 5, 6, 7}}}}
 }
 
 func TestPlanDealsQueuesToTheirNode(t *testing.T) {
 	plan, err := NewPlan(Placement{
 		Topology: twoNodes(), Allowed: []int{0, 1, 2, 3, 4, 5, 6, 7}, Node: -1,
-		Ports: []Port{{Name: "eth1", Node: 1, Queues: []int{0, 1, 2, 3}}, {Name: "eth0", Node: 0, Queues: []int{0}}},
+		Ports: []Port{{Name: "eth1", Node: 1, Queues: []int{0, 1, 2, 3}},
+			{Name: "eth0", Node: 0, Queues: []int{0}}},
 	})
 	if err != nil {
 		t.Fatal(err)

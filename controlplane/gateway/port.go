@@ -52,8 +52,8 @@ const (
 	modeAuto     = "auto"
 )
 
-// attachAll brings every interface up. An interface that is there but down is waited for; everything else that
-// is missing is an error.
+// attachAll brings every interface up. An interface that is there but down is waited for; everything else
+// that is missing is an error.
 func (g *Gateway) attachAll() error {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
@@ -202,8 +202,8 @@ func (s *served) keep() {
 	s.before.raw = addStatistics(s.before.raw, now)
 }
 
-// rebind opens all sockets of an interface anew, as a driver's reset and a link that went down and up ask for.
-// Packets go to the kernel's sockets meanwhile.
+// rebind opens all sockets of an interface anew, as a driver's reset and a link that went down and up ask
+// for. Packets go to the kernel's sockets meanwhile.
 func (g *Gateway) rebind(p *port) error {
 	if p.attachment == nil {
 		return errors.Join(g.lower(p), g.raise(p))

@@ -13,9 +13,10 @@ import (
 // sampleInterval is how often the workers' samples of rejects are taken to the log.
 const sampleInterval = time.Second
 
-// logSamples writes what the workers rejected to the log: at most one line a second for each reason, the total
-// beside it, so that a flood of bad lines cannot fill a disk. It ends with the context.
-func logSamples(ctx context.Context, log *slog.Logger, rings []*spsc.Ring[dataplane.Sample], listeners []string) {
+// logSamples writes what the workers rejected to the log: at most one line a second for each reason, the
+// total beside it, so that a flood of bad lines cannot fill a disk. It ends with the context.
+func logSamples(ctx context.Context, log *slog.Logger, rings []*spsc.Ring[dataplane.Sample],
+	listeners []string) {
 	ticker := time.NewTicker(sampleInterval)
 	defer ticker.Stop()
 	for {

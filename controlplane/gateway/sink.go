@@ -22,12 +22,13 @@ const (
 	resolveInterval = 30 * time.Second
 	resolveRetry    = 2 * time.Second
 	resolveTime     = 5 * time.Second
-	// batchesPinned and batchesSlow bound what a worker holds for a sink that is slow or away, times batch.bytes.
+	// batchesPinned and batchesSlow bound what a worker holds for a sink that is slow or away, times
+	// batch.bytes.
 	batchesPinned, batchesSlow = 32, 8
 )
 
-// sinkTarget is the sink's URL and the address that its name has now. Workers only connect: looking names up is
-// done here.
+// sinkTarget is the sink's URL and the address that its name has now. Workers only connect: looking names up
+// is done here.
 type sinkTarget struct {
 	config  *config.Sink
 	log     *slog.Logger
@@ -53,7 +54,8 @@ func newSinkTarget(ctx context.Context, sink *config.Sink, log *slog.Logger) (*s
 		token = strings.TrimSpace(string(text))
 	}
 	t.writer, err = influx.Target(influx.TargetConfig{
-		URL: u, Database: sink.Database, Org: sink.Org, Bucket: sink.Bucket, Version: sink.Version, Token: token,
+		URL: u, Database: sink.Database, Org: sink.Org, Bucket: sink.Bucket, Version: sink.Version,
+		Token: token,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("sink %q: %w", sink.Name, err)

@@ -16,7 +16,8 @@ import (
 // Snapshot is everything the gateway shows of itself, now. Each worker's counters are of one of its turns.
 func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	s := &telemetry.Snapshot{
-		Version: g.options.Version, Gateway: g.options.Config.Gateway.ID, Taken: time.Now(), Started: g.started,
+		Version: g.options.Version, Gateway: g.options.Config.Gateway.ID, Taken: time.Now(),
+		Started: g.started,
 	}
 	now := g.clock.Now()
 	states := g.sinkStates()
@@ -105,14 +106,15 @@ func (g *Gateway) queueOf(s *served, zeroCopy bool) telemetry.Queue {
 		}
 	}
 	q.Raw = map[string]uint64{
-		"rx_dropped": raw.RXDropped, "rx_invalid_descs": raw.RXInvalidDescs, "tx_invalid_descs": raw.TXInvalidDescs,
-		"rx_ring_full": raw.RXRingFull, "rx_fill_ring_empty_descs": raw.FillRingEmpty,
+		"rx_dropped": raw.RXDropped, "rx_invalid_descs": raw.RXInvalidDescs,
+		"tx_invalid_descs": raw.TXInvalidDescs,
+		"rx_ring_full":     raw.RXRingFull, "rx_fill_ring_empty_descs": raw.FillRingEmpty,
 		"tx_ring_empty_descs": raw.TXRingEmpty,
 	}
 	q.Drops = map[string]uint64{"ring_full": raw.RXRingFull}
 	if !zeroCopy {
-		// In copy mode rx_dropped holds the packets that found the fill ring empty; in zero-copy mode those wait
-		// in the card, and the counter of empty fill rings counts retries.
+		// In copy mode rx_dropped holds the packets that found the fill ring empty; in zero-copy mode those
+		// wait in the card, and the counter of empty fill rings counts retries.
 		q.Drops["dropped"] = raw.RXDropped
 	}
 	return q
@@ -128,7 +130,8 @@ func addStatistics(a, b xsk.Statistics) xsk.Statistics {
 	return a
 }
 
-// listenersShown adds up the kernel's drops of each listener's sockets, closed ones included. The mutex is held.
+// listenersShown adds up the kernel's drops of each listener's sockets, closed ones included. The mutex is
+// held.
 func (g *Gateway) listenersShown() []telemetry.Listener {
 	shown := make([]telemetry.Listener, len(g.listeners))
 	for i := range shown {
@@ -145,8 +148,8 @@ func (g *Gateway) listenersShown() []telemetry.Listener {
 	return shown
 }
 
-// sinkStates asks every worker's writer. A worker that does not answer shows an empty state; its heartbeat tells
-// the rest.
+// sinkStates asks every worker's writer. A worker that does not answer shows an empty state; its heartbeat
+// tells the rest.
 func (g *Gateway) sinkStates() []dataplane.SinkState {
 	states := make([]dataplane.SinkState, len(g.workers))
 	for i, w := range g.workers {

@@ -65,8 +65,8 @@ func (g *Gateway) change(p *port, e attach.Event) {
 		g.report(p, g.lower(p))
 		g.report(p, g.raise(p))
 	case changed&attach.ChangedQueues != 0:
-		// Attached anew, since some drivers (veth in 6.18) run the program on the queues alone that there were
-		// when it was attached.
+		// Attached anew, since some drivers (veth in 6.18) run the program on the queues alone that there
+		// were when it was attached.
 		p.log.Info("number of queues changed", "queues", e.After.RXQueues)
 		g.report(p, g.lower(p))
 		g.report(p, g.raise(p))
@@ -119,7 +119,8 @@ func (g *Gateway) setListeners(p *port) error {
 	for i := range g.listeners {
 		l := &g.listeners[i]
 		listeners[i] = bpf.Listener{
-			ID: uint16(i), Port: l.Port, Addresses: g.listenerAddresses(i, p.state.Addresses), Sources: l.Sources,
+			ID: uint16(i), Port: l.Port, Addresses: g.listenerAddresses(i, p.state.Addresses),
+			Sources: l.Sources,
 		}
 		for _, t := range l.Tenants {
 			listeners[i].Tenants = append(listeners[i].Tenants, bpf.TenantPrefix(t))

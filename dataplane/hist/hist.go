@@ -1,7 +1,7 @@
 // Package hist is a log-linear histogram with one writer, read by others while it is written.
 //
-// Each power of two is split into 64 equal buckets, so that a value read back differs from the recorded one by
-// at most 1/128 (0.8 %). Values are nanoseconds from 0 to 2⁴⁰ (18 minutes); larger ones count in the last
+// Each power of two is split into 64 equal buckets, so that a value read back differs from the recorded one
+// by at most 1/128 (0.8 %). Values are nanoseconds from 0 to 2⁴⁰ (18 minutes); larger ones count in the last
 // bucket.
 package hist
 
@@ -79,8 +79,8 @@ func (h *Histogram) AddTo(s *Snapshot) {
 	s.Sum += h.sum.Load()
 }
 
-// Quantile is the value that a share q (0 to 1) of the recorded values does not exceed, taken at the middle of
-// its bucket, or 0 when nothing was recorded.
+// Quantile is the value that a share q (0 to 1) of the recorded values does not exceed, taken at the middle
+// of its bucket, or 0 when nothing was recorded.
 func (s *Snapshot) Quantile(q float64) uint64 {
 	if s.Count == 0 {
 		return 0

@@ -13,7 +13,8 @@ func TestBucketsFollowEachOther(t *testing.T) {
 			t.Fatalf("bucket %d is [%d, %d), want it to start at %d", i, low, high, next)
 		}
 		if index(low) != i || index(high-1) != i {
-			t.Fatalf("bucket %d holds [%d, %d), index says %d and %d", i, low, high, index(low), index(high-1))
+			t.Fatalf("bucket %d holds [%d, %d), index says %d and %d", i, low, high, index(low),
+				index(high-1))
 		}
 		next = high
 	}

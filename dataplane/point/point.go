@@ -113,7 +113,8 @@ type Point struct {
 	// Key is the measurement and the tags, FieldSet the fields, as they stand in the payload.
 	Key, FieldSet Span
 
-	// Stamp is the timestamp's digits in the payload if they are in nanoseconds and may be copied, else empty.
+	// Stamp is the timestamp's digits in the payload if they are in nanoseconds and may be copied, else
+	// empty.
 	Stamp Span
 
 	// PayloadBytes and ScratchBytes are the two arenas. Scratch is appended to by codecs and stages and

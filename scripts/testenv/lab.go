@@ -26,8 +26,8 @@ type Lab struct {
 	GatewayIPv4, SenderIPv4, GatewayIPv6, SenderIPv6 net.IP
 }
 
-// NewLab makes a lab whose veth has this many queues in each direction, with both ends up and loopback up. The
-// test needs CAP_NET_ADMIN and CAP_SYS_ADMIN.
+// NewLab makes a lab whose veth has this many queues in each direction, with both ends up and loopback up.
+// The test needs CAP_NET_ADMIN and CAP_SYS_ADMIN.
 func NewLab(t testing.TB, queues int) *Lab {
 	t.Helper()
 	Need(t, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN)
@@ -75,7 +75,10 @@ func (lab *Lab) connect(t testing.TB, queues int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = lab.Sender.Do(func() error { return configure(lab.SenderInterface, lab.SenderIPv4, lab.SenderIPv6) })
+	err = lab.Sender.Do(func() error {
+		return configure(lab.SenderInterface, lab.SenderIPv4,
+			lab.SenderIPv6)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

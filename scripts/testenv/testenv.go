@@ -63,7 +63,8 @@ func AtLeast(major, minor int) bool {
 func capabilityName(capability uint) string {
 	names := map[uint]string{
 		unix.CAP_NET_ADMIN: "CAP_NET_ADMIN", unix.CAP_NET_RAW: "CAP_NET_RAW", unix.CAP_BPF: "CAP_BPF",
-		unix.CAP_SYS_ADMIN: "CAP_SYS_ADMIN", unix.CAP_IPC_LOCK: "CAP_IPC_LOCK", unix.CAP_PERFMON: "CAP_PERFMON",
+		unix.CAP_SYS_ADMIN: "CAP_SYS_ADMIN", unix.CAP_IPC_LOCK: "CAP_IPC_LOCK",
+		unix.CAP_PERFMON: "CAP_PERFMON",
 	}
 	if name, ok := names[capability]; ok {
 		return name

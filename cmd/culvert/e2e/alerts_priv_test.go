@@ -43,8 +43,8 @@ func webhook(t *testing.T, lab *testenv.Lab) (url string, came chan notification
 	return "http://" + listener.Addr().String(), came
 }
 
-// Goal: a key is one state, whichever queue or socket its points come by. Method: one sender's points alternate
-// over two queues and the slow path; each changes the state, and each change is notified once.
+// Goal: a key is one state, whichever queue or socket its points come by. Method: one sender's points
+// alternate over two queues and the slow path; each changes the state, and each change is notified once.
 func TestPrivOneKeyOverAllWaysIsOneState(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 2)

@@ -128,8 +128,8 @@ for line in sys.argv[2:]:
     s.sendto(line.encode(), (sys.argv[1], 8089))
 `
 
-// Goal: every kind of value reaches InfluxDB through the gateway and is queried back equal. Method: Python sends,
-// InfluxDB 1.x answers.
+// Goal: every kind of value reaches InfluxDB through the gateway and is queried back equal. Method: Python
+// sends, InfluxDB 1.x answers.
 func TestPrivEveryKindOfValueReachesInfluxDB(t *testing.T) {
 	need(t)
 	if _, err := exec.LookPath("python3"); err != nil {
@@ -146,8 +146,10 @@ sinks: [{name: main, urls: [%s], database: telemetry, uint: int}]
 	g := start(t, lab, "run", "-c", path)
 	g.ready()
 	lines := []string{
-		`a\,b\ c,tag\ x=v\=1\,2,ü=é f=1.5,neg=-2.25e-3,i=-42i,big=9223372036854775807i,u=42u,t=true,F=False 1000`,
-		"text,k=1 s=\"with \\\"quotes\\\", commas, = and \\\\ back\",multi=\"two\nlines\",utf=\"日本語 ✓\",empty=\"\" 2000",
+		`a\,b\ c,tag\ x=v\=1\,2,ü=é f=1.5,neg=-2.25e-3,i=-42i,big=9223372036854775807i,` +
+			`u=42u,t=true,F=False 1000`,
+		"text,k=1 s=\"with \\\"quotes\\\", commas, = and \\\\ back\"," +
+			"multi=\"two\nlines\",utf=\"日本語 ✓\",empty=\"\" 2000",
 		`m v=1 3000` + "\n# a comment\n\n" + `m v=2 4000` + "\r\n" + `m v=3`,
 		`nan f=NaN,ok=1 5000`,
 	}
@@ -199,8 +201,8 @@ sinks: [{name: main, urls: [%s], database: telemetry, uint: int}]
 	f(`SELECT * FROM "nan"`, "ok", 1)
 }
 
-// Goal: a gateway whose InfluxDB is absent starts, says that it is not ready, and recovers without loss of what
-// came after. Method: start the gateway first, the server later.
+// Goal: a gateway whose InfluxDB is absent starts, says that it is not ready, and recovers without loss of
+// what came after. Method: start the gateway first, the server later.
 func TestPrivInfluxDBComesLater(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 1)

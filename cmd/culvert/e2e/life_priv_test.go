@@ -20,8 +20,8 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// Goal: after kill -9 under load nothing is left on the interface, and the next start works at once. Method: a
-// sender that never stops, two lives of the gateway, the interface's XDP state in between.
+// Goal: after kill -9 under load nothing is left on the interface, and the next start works at once. Method:
+// a sender that never stops, two lives of the gateway, the interface's XDP state in between.
 func TestPrivKillAndStartAgain(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 2)
@@ -48,7 +48,8 @@ func TestPrivKillAndStartAgain(t *testing.T) {
 		eventually(t, "points", func() error {
 			s, err := g.status()
 			if err == nil && (s.Ledger.Written < 100 || s.Packets.Redirected == 0) {
-				err = fmt.Errorf("life %d: %d written, %d redirected", life, s.Ledger.Written, s.Packets.Redirected)
+				err = fmt.Errorf("life %d: %d written, %d redirected", life, s.Ledger.Written,
+					s.Packets.Redirected)
 			}
 			return err
 		})
@@ -158,7 +159,8 @@ func TestPrivBindsAnew(t *testing.T) {
 			sent++
 			time.Sleep(50 * time.Millisecond)
 			after, err := g.status()
-			if err == nil && after.Packets.Received-after.Packets.Kernel <= before.Packets.Received-before.Packets.Kernel {
+			if err == nil &&
+				after.Packets.Received-after.Packets.Kernel <= before.Packets.Received-before.Packets.Kernel {
 				err = fmt.Errorf("no packet came by AF_XDP: %+v", after.Packets)
 			}
 			return err
@@ -225,7 +227,8 @@ func setQueues(t *testing.T, lab *testenv.Lab, n int) {
 		name string
 	}{{lab.Gateway, lab.GatewayInterface}, {lab.Sender, lab.SenderInterface}} {
 		err := end.ns.Do(func() error {
-			out, err := exec.Command("ethtool", "-L", end.name, "rx", fmt.Sprint(n), "tx", fmt.Sprint(n)).CombinedOutput()
+			out, err := exec.Command("ethtool", "-L", end.name, "rx", fmt.Sprint(n), "tx",
+				fmt.Sprint(n)).CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("ethtool -L %s: %w: %s", end.name, err, out)
 			}
@@ -263,6 +266,12 @@ func TestPrivForeignProgramStays(t *testing.T) {
 	}
 }
 
+// minimal is the shortest configuration there is.
+func minimal(iface, url string) string {
+	return fmt.Sprintf("interfaces: [{name: %s}]\nlisteners: [{name: p, port: 8089}]\n"+
+		"sinks: [{name: m, urls: [%s], database: d}]\n", iface, url)
+}
+
 // publicDir is a folder that every user can read.
 func publicDir(t *testing.T) string {
 	t.Helper()
@@ -288,7 +297,8 @@ func TestPrivObstacles(t *testing.T) {
 		got := g.wait()
 		lines := strings.Split(strings.TrimSpace(g.output.String()), "\n")
 		if last := lines[len(lines)-1]; got != code || !strings.Contains(last, want) {
-			t.Fatalf("%s: exit code %d, want %d; the last line is %q, want it to say %q", name, got, code, last, want)
+			t.Fatalf("%s: exit code %d, want %d; the last line is %q, want it to say %q", name, got, code,
+				last, want)
 		}
 	}
 	f := func(name string, code int, want string, arguments ...string) {
@@ -297,16 +307,15 @@ func TestPrivObstacles(t *testing.T) {
 	}
 	dir := t.TempDir()
 	missing := write(t, dir, "missing.yaml",
-		"interfaces: [{name: nowhere0}]\nlisteners: [{name: p, port: 8089}]\nsinks: [{name: m, urls: [http://127.0.0.1:1], database: d}]\n")
+		minimal("nowhere0", "http://127.0.0.1:1"))
 	f("missing interface", 69, "nowhere0", "run", "-c", missing)
 	f("no file", 78, "none.yaml", "run", "-c", filepath.Join(dir, "none.yaml"))
 	wrong := write(t, dir, "wrong.yaml", "interfaces: [{name: gw0, mod: native}]\n")
 	f("wrong key", 78, "does not start", "run", "-c", wrong)
 	f("wrong usage", 2, "unknown", "run", "--nonsense")
 	rule := write(t, dir, "rules.yaml", "groups: [{name: g, rules: [{alert: A, on: m, expr: \"v >\"}]}]\n")
-	f("wrong rule", 78, "does not start", "run", "-c", write(t, dir, "r.yaml", fmt.Sprintf(
-		"interfaces: [{name: gw0}]\nlisteners: [{name: p, port: 8089}]\nsinks: [{name: m, urls: [%s], database: d}]\nrules: {files: [%s]}\n",
-		sink.url, rule)))
+	f("wrong rule", 78, "does not start", "run", "-c", write(t, dir, "r.yaml", minimal("gw0", sink.url)+fmt.Sprintf(
+		"rules: {files: [%s]}\n", rule)))
 
 	var taken net.PacketConn
 	err := lab.Gateway.Do(func() (err error) {
@@ -328,9 +337,7 @@ func TestPrivObstacles(t *testing.T) {
 	}
 	f("busy HTTP port", 69, "9490", "run", "-c", good)
 	web.Close()
-	nobody := exec.Command(culvert, "run", "-c", write(t, publicDir(t), "culvert.yaml", fmt.Sprintf(
-		"interfaces: [{name: gw0}]\nlisteners: [{name: p, port: 8089}]\nsinks: [{name: m, urls: [%s], database: d}]\n",
-		sink.url)))
+	nobody := exec.Command(culvert, "run", "-c", write(t, publicDir(t), "culvert.yaml", minimal("gw0", sink.url)))
 	nobody.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	judge("no privilege", 77, "CAP_", startCommand(t, lab, nobody))
 }

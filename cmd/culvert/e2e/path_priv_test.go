@@ -34,8 +34,8 @@ func interfaceOf(t *testing.T, s *telemetry.Status, name string) *telemetry.Inte
 	return nil
 }
 
-// Goal: points of ordinary senders, over both families, arrive byte for byte, by AF_XDP. Method: a UDP socket,
-// a sink that keeps its lines.
+// Goal: points of ordinary senders, over both families, arrive byte for byte, by AF_XDP. Method: a UDP
+// socket, a sink that keeps its lines.
 func TestPrivPointsArriveByXDP(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 2)
@@ -46,7 +46,8 @@ func TestPrivPointsArriveByXDP(t *testing.T) {
 	for i, to := range []net.IP{lab.GatewayIPv4, lab.GatewayIPv6} {
 		conn := udpSender(t, lab, to)
 		for n := range 50 {
-			line := fmt.Sprintf(`motor,line=a\ b,n=%d v=%d.5,s="x y, \"z\"",ok=t,i=%di %d`, i, n, n, 1700000000000000000+n)
+			line := fmt.Sprintf(`motor,line=a\ b,n=%d v=%d.5,s="x y, \"z\"",ok=t,i=%di %d`, i, n, n,
+				1700000000000000000+n)
 			want = append(want, line)
 			if _, err := conn.Write([]byte(line)); err != nil {
 				t.Fatal(err)
@@ -60,10 +61,11 @@ func TestPrivPointsArriveByXDP(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Fatalf("the sink has %d lines, want %d; the first: %q", len(got), len(want), got[0])
 	}
-	// IPv6 senders ask for our MAC first and may get the first packet in by the slow path's socket only if XDP
-	// passed it; it must not.
+	// IPv6 senders ask for our MAC first and may get the first packet in by the slow path's socket only if
+	// XDP passed it; it must not.
 	if s.Packets.Redirected != 100 || s.Packets.Kernel != 0 {
-		t.Fatalf("%d packets redirected, %d by the kernel: %+v", s.Packets.Redirected, s.Packets.Kernel, s.Packets)
+		t.Fatalf("%d packets redirected, %d by the kernel: %+v", s.Packets.Redirected, s.Packets.Kernel,
+			s.Packets)
 	}
 	if s.Packets.ResidueRedirect != 0 || s.Packets.ResidueDecode != 0 {
 		t.Fatalf("the packet balance does not close: %+v", s.Packets)
@@ -125,8 +127,8 @@ func TestPrivSlowPath(t *testing.T) {
 	}
 }
 
-// Goal: packets that are not ours are not touched, and hostile ones change nothing. Method: raw frames, one of
-// each kind, then good ones.
+// Goal: packets that are not ours are not touched, and hostile ones change nothing. Method: raw frames, one
+// of each kind, then good ones.
 func TestPrivForeignAndHostilePackets(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 1)
@@ -163,8 +165,10 @@ func TestPrivForeignAndHostilePackets(t *testing.T) {
 			return err
 		}
 		v := interfaceOf(t, s, lab.GatewayInterface).Verdicts
-		if v["not_ours"] != 1 || v["malformed"] != 2 || s.Packets.Rejected["checksum"] != 1 || s.Ledger.Written != 4 {
-			return fmt.Errorf("verdicts %v, packets rejected %v, %d points written", v, s.Packets.Rejected, s.Ledger.Written)
+		if v["not_ours"] != 1 || v["malformed"] != 2 || s.Packets.Rejected["checksum"] != 1 ||
+			s.Ledger.Written != 4 {
+			return fmt.Errorf("verdicts %v, packets rejected %v, %d points written", v, s.Packets.Rejected,
+				s.Ledger.Written)
 		}
 		return nil
 	})
