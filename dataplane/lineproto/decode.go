@@ -38,22 +38,25 @@ type Decoder struct {
 	end    int // behind the line's last byte
 }
 
-// tagsReserve is how many tags a stage can add to a point that has TagsMax, before its slice grows.
-const tagsReserve = 64
+// What a point gets room for at once. Wider points, and text with escapes, make its slices grow to what the
+// traffic needs, which is bounded: then they keep their size, and nothing is allocated any more.
+const (
+	tagsReserve   = 128
+	fieldsReserve = 1024
+)
 
-// Start begins a payload, which p borrows until the next Start. The first Start with a point gives it all the
-// memory it will need for tags and fields; the scratch arena grows to what the traffic needs.
+// Start begins a payload, which p borrows until the next Start.
 func (d *Decoder) Start(payload []byte, precision Precision, p *point.Point) {
 	if len(payload) > point.LengthMax {
 		panic(fmt.Sprintf("BUG: payload of %d bytes, a span names at most %d", len(payload), point.LengthMax))
 	}
-	if cap(p.Tags) < TagsMax {
-		p.Tags = make([]point.Tag, 0, TagsMax+tagsReserve)
+	if cap(p.Tags) < tagsReserve {
+		p.Tags = make([]point.Tag, 0, tagsReserve)
 	}
-	if cap(p.Fields) < FieldsMax {
-		p.Fields = make([]point.Field, 0, FieldsMax)
+	if cap(p.Fields) < fieldsReserve {
+		p.Fields = make([]point.Field, 0, fieldsReserve)
 	}
-	d.names.reserve()
+	d.names.kind = noNames
 	p.Reset()
 	p.PayloadBytes = payload
 	d.payload, d.next, d.dropped, d.kept = payload, 0, 0, 0

@@ -103,7 +103,7 @@ func decodeAll(tb testing.TB, payload []byte) []point.Point {
 		line := payload[:strings.IndexByte(string(payload), '\n')+1]
 		payload = payload[len(line):]
 		var d Decoder
-		points = append(points, point.Point{Tags: make([]point.Tag, 0, TagsMax)})
+		points = append(points, point.Point{})
 		p := &points[len(points)-1]
 		d.Start(line, Nanosecond, p)
 		if d.Next(p) != OK {

@@ -95,18 +95,13 @@ const (
 // nameEntries keeps the table at most half full.
 const nameEntries = 2 * FieldsMax
 
-// reserve makes the table, once. Memory that no wide point ever needs is never touched.
-func (t *nameTable) reserve() {
-	if t.entries == nil {
-		t.entries, t.seed = make([]nameEntry, nameEntries), maphash.MakeSeed()
-	}
-	t.kind = noNames
-}
-
-// begin empties the table unless it holds names of this kind from this line.
+// begin empties the table unless it holds names of this kind from this line. The first wide point makes it.
 func (t *nameTable) begin(line int, kind nameKind) {
 	if t.kind == kind && t.line == line {
 		return
+	}
+	if t.entries == nil {
+		t.entries, t.seed = make([]nameEntry, nameEntries), maphash.MakeSeed()
 	}
 	t.line, t.kind, t.count = line, kind, 0
 	if t.generation++; t.generation == 0 {
