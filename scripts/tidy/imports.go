@@ -98,8 +98,9 @@ var layers = []layer{
 	{folder: "controlplane/fakesink", internal: []string{"dataplane/lineproto", "dataplane/point"}},
 
 	{
-		folder:   "cmd/culvert",
-		internal: []string{"controlplane", "numa"},
+		folder: "cmd/culvert",
+		// The compiled rules pass through main on their way from rulefile to the gateway.
+		internal: []string{"controlplane", "numa", "dataplane/rules"},
 		external: []string{cobra, pflag, systemd, xsys},
 	},
 
