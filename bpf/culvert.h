@@ -53,6 +53,7 @@ enum verdict {
 	VERDICT_NOT_OURS,    /* UDP to an address or a port without a listener */
 	VERDICT_UNSERVED,    /* for a listener, but no socket or no worker serves this queue */
 	VERDICT_STALLED,     /* for a listener, but the queue's worker shows no life */
+	VERDICT_TOO_LONG,    /* for a listener, but longer than a frame of its memory */
 	VERDICT_NO_METADATA, /* for a listener, but the driver leaves no room for the metadata */
 
 	/* Dropped. */
@@ -75,6 +76,7 @@ struct verdict_counts {
 struct settings {
 	__u64 control;
 	__u64 stall_after; /* ns a worker may show no life; 0 = for ever */
+	__u64 packet_max;  /* bytes of a packet that a frame holds; 0 = no limit */
 };
 
 #define CONTROL_MAC 0x0000ffffffffffffULL

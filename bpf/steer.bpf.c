@@ -355,6 +355,9 @@ static __always_inline int steer(struct xdp_md *ctx, struct settings *live)
 		return reason;
 	if (!source_allowed(&p, &to))
 		return VERDICT_SOURCE;
+	/* The socket would drop what its frame cannot hold; the kernel's own socket takes it. */
+	if (live->packet_max && bpf_xdp_get_buff_len(ctx) > live->packet_max)
+		return VERDICT_TOO_LONG;
 	now = bpf_ktime_get_ns();
 	reason = check_worker(queue, now, live->stall_after);
 	if (reason != GO_ON)

@@ -25,6 +25,9 @@ type SteerConfig struct {
 	// StallAfter is how long a worker may show no life before its packets pass to the kernel (optional): 0 is
 	// for ever.
 	StallAfter time.Duration
+	// PacketMax is how many bytes of a packet, Ethernet header included, a frame of the sockets' memory holds
+	// (optional): longer ones pass to the kernel. 0 is no limit.
+	PacketMax int
 }
 
 // The bits of the control word, as struct settings in culvert.h has them.
@@ -36,6 +39,7 @@ const (
 	// Word indices of struct settings.
 	controlWord    = 0
 	stallAfterWord = 1
+	packetMaxWord  = 2
 )
 
 // heartbeatWords is the size of struct heartbeat in words of 8 bytes: one cache line.
@@ -63,6 +67,9 @@ func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 	}
 	if cfg.StallAfter < 0 {
 		return nil, fmt.Errorf("load %s: stall limit %v is negative", ProgramName, cfg.StallAfter)
+	}
+	if cfg.PacketMax < 0 {
+		return nil, fmt.Errorf("load %s: packet limit %d is negative", ProgramName, cfg.PacketMax)
 	}
 	spec, err := loadSteer()
 	if err != nil {
@@ -98,6 +105,7 @@ func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 	s.tables = &tables{objects: &s.objects}
 	s.settings.words[controlWord].Store(macWord(cfg.MAC))
 	s.settings.words[stallAfterWord].Store(uint64(cfg.StallAfter))
+	s.settings.words[packetMaxWord].Store(uint64(cfg.PacketMax))
 	return s, nil
 }
 

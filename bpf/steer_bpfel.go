@@ -53,11 +53,13 @@ type steerSettings struct {
 	_          structs.HostLayout
 	Control    uint64
 	StallAfter uint64
+	PacketMax  uint64
 }
 
 type steerVerdictCounts struct {
 	_     structs.HostLayout
-	Count [16]uint64
+	Count [17]uint64
+	_     [56]byte
 }
 
 // Names of all BPF objects in the ELF.

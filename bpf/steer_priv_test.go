@@ -196,6 +196,11 @@ func TestPrivSwitches(t *testing.T) {
 	beat.Store(nowMonotonic(t) + uint64(time.Second))
 	expect(t, s, packet, abi.Redirected)
 
+	s.settings.words[packetMaxWord].Store(uint64(len(packet)) - 1)
+	expect(t, s, packet, abi.TooLong)
+	s.settings.words[packetMaxWord].Store(uint64(len(packet)))
+	expect(t, s, packet, abi.Redirected)
+
 	check(t, s.ClearXSK(0))
 	expect(t, s, packet, abi.Unserved)
 	check(t, s.ClearXSK(0))

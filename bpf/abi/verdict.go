@@ -21,6 +21,7 @@ const (
 	NotOurs    // UDP to an address or port without a listener
 	Unserved   // no socket or no worker serves the queue
 	Stalled    // the queue's worker shows no life
+	TooLong    // longer than a frame of the socket's memory
 	NoMetadata // the driver leaves no room for the metadata
 
 	// Dropped.
@@ -32,7 +33,7 @@ const (
 
 var verdictNames = [Verdicts]string{
 	"redirected", "off", "truncated", "other_mac", "vlan_depth", "not_ip", "not_udp", "fragment", "extension",
-	"routing", "not_ours", "unserved", "stalled", "no_metadata", "malformed", "source",
+	"routing", "not_ours", "unserved", "stalled", "too_long", "no_metadata", "malformed", "source",
 }
 
 func (v Verdict) String() string {

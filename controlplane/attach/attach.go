@@ -24,6 +24,8 @@ type Options struct {
 	PinDir string
 	// StallAfter is how long a worker may show no life before its packets pass to the kernel; 0 is for ever.
 	StallAfter time.Duration
+	// PacketMax is how many bytes of a packet a frame holds (optional): longer ones pass to the kernel.
+	PacketMax int
 }
 
 // Attachment is the steering program on one interface, with redirect off until the caller switches it on. Its
@@ -75,6 +77,7 @@ func Open(o Options) (_ *Attachment, err error) {
 	a.driver = a.lookout.driver()
 	a.steer, err = bpf.LoadSteer(bpf.SteerConfig{
 		MAC: a.state.MAC, QueuesMax: a.state.QueuesMax, StallAfter: o.StallAfter,
+		PacketMax: o.PacketMax,
 	})
 	if err != nil {
 		return nil, a.explain(err)

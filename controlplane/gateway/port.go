@@ -43,6 +43,10 @@ type port struct {
 	verdicts   [abi.Verdicts]uint64 // of programs that are gone by now
 }
 
+// frameHeadroom is what the kernel keeps of each frame for itself, metadata included: XDP_PACKET_HEADROOM
+// (include/uapi/linux/bpf.h).
+const frameHeadroom = 256
+
 // The effective modes, from best to last.
 const (
 	modeZeroCopy = "zerocopy"
@@ -85,6 +89,7 @@ func (g *Gateway) raise(p *port) (err error) {
 	if p.attachment == nil {
 		p.attachment, err = attach.Open(attach.Options{
 			Interface: p.config.Name, Mode: mode, StallAfter: p.config.StallAfter,
+			PacketMax: g.options.Config.Workers.FrameSize - frameHeadroom,
 		})
 		if err != nil {
 			p.attachment = nil
