@@ -25,7 +25,7 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 		steps, _ := w.ClockSteps()
 		s.ClockSteps = max(s.ClockSteps, steps)
 		s.Workers = append(s.Workers, telemetry.Worker{
-			Name: w.Name(), CPU: w.CPU(), Node: w.Node(), Heartbeat: time.Duration(now - w.Heartbeat()),
+			Name: w.Name(), CPU: w.CPU(), Node: w.Node(), Heartbeat: time.Duration(max(now-w.Heartbeat(), 0)),
 			Counters: w.Counters(), Transport: states[i].Transport,
 		})
 	}

@@ -18,7 +18,6 @@ import (
 // database is a private InfluxDB 1.x in the gateway's namespace.
 type database struct {
 	t       *testing.T
-	g       *gateway
 	url     string
 	command *exec.Cmd
 	dir     string

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -139,7 +140,8 @@ func startCommand(t *testing.T, lab *testenv.Lab, command *exec.Cmd) *gateway {
 // namespaceClient is an HTTP client inside the gateway's namespace.
 func namespaceClient(lab *testenv.Lab) *http.Client {
 	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true, Dial: func(network, address string) (conn net.Conn, err error) {
+		DisableKeepAlives: true,
+		DialContext: func(_ context.Context, network, address string) (conn net.Conn, err error) {
 			err = lab.Gateway.Do(func() error { conn, err = net.Dial(network, address); return err })
 			return conn, err
 		},
