@@ -76,7 +76,8 @@ func (e *Encoder) Bound(p *point.Point) int {
 // Append writes a point as one line: its time in nanoseconds, if it has one, and LF at its end. It
 // returns dst as it was and false for a point that no line can say: an unsigned value beyond what the
 // policy allows, no field, an empty name, a control character or a trailing backslash in a name or in a
-// tag's value, a key that is too long. The decoder gives no point of these except for the first.
+// tag's value, a key that is too long. A backslash before a character that needs an escape is a trailing
+// one. The decoder gives no such points, except for the first.
 func (e *Encoder) Append(dst []byte, p *point.Point) ([]byte, bool) {
 	start, ok := len(dst), true
 	from, spliced := keyTags(p)
@@ -276,9 +277,21 @@ func appendName(dst, name []byte, further byte) ([]byte, bool) {
 			return dst, false
 		}
 		if c == ',' || c == ' ' || c == further {
+			if backslashes(name[:end])%2 == 1 {
+				return dst, false
+			}
 			dst = append(dst, '\\')
 		}
 		dst = append(dst, c)
 		i = end + 1
 	}
+}
+
+// backslashes is how many of them a text ends in.
+func backslashes(text []byte) int {
+	n := 0
+	for n < len(text) && text[len(text)-1-n] == '\\' {
+		n++
+	}
+	return n
 }

@@ -107,7 +107,8 @@ func (d *Decoder) nameFails(i int, missing, otherwise Reason) int {
 
 // escaped reads a name or a tag's value that holds a backslash, from its start on, and returns it without
 // its escapes, where it ends, or -1, and the bits of nameEnd. A backslash that is not before a character
-// that needs one is an ordinary character.
+// that needs one is an ordinary character. An even number of them before such a character is refused:
+// some readers take the last for an escape, others take them in pairs and end the name there.
 func (d *Decoder) escaped(
 	p *point.Point, start int, measurement bool,
 ) (name point.Span, end int, rare uint64) {
@@ -116,25 +117,28 @@ func (d *Decoder) escaped(
 		at, more := nameEnd(b, i)
 		rare |= more
 		i = at
-		if i == len(b) {
-			break
-		}
-		if b[i] == '=' && measurement {
+		if i < len(b) && b[i] == '=' && measurement {
 			i++
 			continue
 		}
-		if b[i] != '\\' {
+		if i == len(b) || b[i] != '\\' {
 			break
 		}
-		if lineEnds(b, i+1) {
-			return 0, d.fail(TrailingBackslash, i, i), 0
-		}
-		if c := b[i+1]; c == ',' || c == ' ' || c == '=' && !measurement {
-			p.ScratchBytes = append(p.ScratchBytes, b[copied:i]...)
-			copied = i + 1
+		first := i
+		for i < len(b) && b[i] == '\\' {
 			i++
 		}
-		i++
+		if lineEnds(b, i) {
+			return 0, d.fail(TrailingBackslash, i-1, i), 0
+		}
+		if c := b[i]; c == ',' || c == ' ' || c == '=' && !measurement {
+			if (i-first)%2 == 0 {
+				return 0, d.fail(TrailingBackslash, i-1, i), 0
+			}
+			p.ScratchBytes = append(p.ScratchBytes, b[copied:i-1]...)
+			copied = i
+			i++
+		}
 	}
 	if rare&highs != 0 {
 		d.noteDEL(start, i)

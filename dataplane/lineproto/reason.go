@@ -27,7 +27,7 @@ const (
 	TimestampRange                   // beyond what servers store
 	UnexpectedText                   // behind a string's closing quote, or behind the timestamp
 	ControlCharacter                 // in a name or a tag's value
-	TrailingBackslash                // a name or a tag's value ends in a backslash
+	TrailingBackslash                // a name or a tag's value ends in one, at least for some readers
 	InvalidUTF8                      // anywhere in the line
 	KeyTooLong                       // longer than KeyLengthMax
 	Reasons                          // how many there are

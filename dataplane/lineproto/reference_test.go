@@ -181,21 +181,25 @@ func (r *referenceLine) readKey() bool {
 func (r *referenceLine) readName(special string) (string, bool) {
 	var name strings.Builder
 	for r.text != "" {
-		c := r.text[0]
-		if c == '\\' {
-			if _, atEnd := lineEndOf(r.text[1:]); atEnd {
-				return "", false
-			}
-			if strings.IndexByte(special, r.text[1]) >= 0 {
-				name.WriteByte(r.text[1])
-				r.text = r.text[2:]
-				continue
-			}
-		} else if strings.IndexByte(special, c) >= 0 || c < ' ' {
+		rest := strings.TrimLeft(r.text, "\\")
+		run := r.text[:len(r.text)-len(rest)]
+		_, atEnd := lineEndOf(rest)
+		isSpecial := rest != "" && strings.IndexByte(special, rest[0]) >= 0
+		if run != "" && (atEnd || isSpecial && len(run)%2 == 0) {
+			return "", false
+		}
+		if run == "" && (isSpecial || rest[0] < ' ') {
 			break
 		}
-		name.WriteByte(c)
-		r.text = r.text[1:]
+		if run != "" && isSpecial {
+			run = run[1:]
+		} else if run != "" {
+			name.WriteString(run)
+			r.text = rest
+			continue
+		}
+		name.WriteString(run + rest[:1])
+		r.text = rest[1:]
 	}
 	return name.String(), name.Len() > 0
 }

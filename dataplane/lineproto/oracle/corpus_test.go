@@ -59,7 +59,10 @@ type corpus struct {
 	}
 	Encode map[string]struct {
 		Input  struct{ Point corpusPoint }
-		Output struct{ Error string }
+		Output struct {
+			Result text
+			Error  string
+		}
 	}
 }
 
@@ -185,6 +188,9 @@ func TestCorpusEncode(t *testing.T) {
 		var e lineproto.Encoder
 		p := in.point(t)
 		line, ok := e.Append(nil, p)
+		if !ok && pairBeforeEscape.MatchString(string(cases[key].Output.Result)) {
+			continue // The difference "backslashes before an escape", from the other side.
+		}
 		if ok == (failure != "") || len(line) > e.Bound(p) {
 			t.Fatalf("%s: %+v gives %q, %t; the library says %q", key, in, line, ok, failure)
 		}

@@ -23,7 +23,9 @@ var (
 	whiteBeforeLine = regexp.MustCompile(`(?m)^ *[\t\x00]`)
 	controlComment  = regexp.MustCompile(`(?m)^[ \t\x00]*#[^\n]*[\x00-\x1f\x7f]`)
 	noNumber        = regexp.MustCompile(`=[+-]?(?i:nan|inf|infinity)([, \r\n]|$)`)
-	hexNumber       = regexp.MustCompile(`=-?0[xX]`)
+	// A backslash may be part of a longer run, so that only its end is looked at.
+	pairBeforeEscape = regexp.MustCompile(`\\\\[,= ]`)
+	hexNumber        = regexp.MustCompile(`=-?0[xX]`)
 )
 
 var differences = []difference{
@@ -43,6 +45,12 @@ var differences = []difference{
 		name: "hexadecimal floats",
 		rejects: func(reason lineproto.Reason, line string) bool {
 			return reason == lineproto.BadNumber && hexNumber.MatchString(line)
+		},
+	},
+	{
+		name: "backslashes before an escape",
+		rejects: func(reason lineproto.Reason, line string) bool {
+			return reason == lineproto.TrailingBackslash && pairBeforeEscape.MatchString(line)
 		},
 	},
 	{
