@@ -44,12 +44,12 @@ func (w *Worker) openQueue(config QueueConfig) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("allocate UMEM: %w", err)
 	}
-	// Every frame is in the fill ring, in the RX ring or in the turn's batch, so a fill ring of all frames
-	// never refuses one.
+	// Every frame is in the fill ring, in the RX ring or in the turn's batch, so rings of all frames never
+	// refuse one, and a burst finds every frame there is.
 	ring := config.Frames
 	socket, err := xsk.Open(xsk.Config{
 		Interface: config.Index, Queue: config.Queue, Mode: config.Mode, UMEM: memory.Bytes(),
-		FrameSize: config.FrameSize, FillSize: ring, CompletionSize: xskUnusedRing, RXSize: ring / 2,
+		FrameSize: config.FrameSize, FillSize: ring, CompletionSize: xskUnusedRing, RXSize: ring,
 	})
 	if err != nil {
 		memory.Close()
