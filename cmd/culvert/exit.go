@@ -50,8 +50,11 @@ func exitCode(err error) int {
 		// The interface is missing, taken by another program, or cannot do what was asked.
 		return exitUnavailable
 	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return exitUnavailable
+	// A port or a queue that another program has, a way of receiving that the driver does not offer.
+	for _, absent := range []error{syscall.EADDRINUSE, syscall.EBUSY, syscall.EOPNOTSUPP} {
+		if errors.Is(err, absent) {
+			return exitUnavailable
+		}
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return exitPrivilege
