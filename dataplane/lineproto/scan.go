@@ -43,15 +43,21 @@ func word(b []byte, i int) uint64 {
 // plain ASCII: DEL, or a part of a longer UTF-8 sequence. It may have one set for bytes behind the end
 // too.
 func nameEnd(b []byte, i int) (end int, rare uint64) {
-	for {
-		w := word(b, i)
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i : i+8])
 		rare |= w | (w + ones)
-		stops := below(w, ('!')*ones) | equal(w, ','*ones) | equal(w, '='*ones) | equal(w, '\\'*ones)
-		if stops &= highs; stops != 0 {
-			return min(i+bits.TrailingZeros64(stops)>>3, len(b)), rare
+		if stops := nameStops(w); stops != 0 {
+			return i + bits.TrailingZeros64(stops)>>3, rare
 		}
-		i += 8
 	}
+	w := word(b, i)
+	rare |= w | (w + ones)
+	return min(i+bits.TrailingZeros64(nameStops(w))>>3, len(b)), rare
+}
+
+// nameStops marks the bytes that may end a name.
+func nameStops(w uint64) uint64 {
+	return (below(w, '!'*ones) | equal(w, ','*ones) | equal(w, '='*ones) | equal(w, '\\'*ones)) & highs
 }
 
 // stringEnd finds the first quote or backslash from i on, or the end of the text; rare is as in nameEnd.
