@@ -99,10 +99,11 @@ func (w *Worker) RemoveDoor(door *Door) error {
 	return w.Do(func() error {
 		for i, d := range w.sockets {
 			if d == door {
-				for w.takeDatagrams(d, w.clock.Now()) > 0 {
+				err := d.deafen()
+				for err == nil && w.takeDatagrams(d, w.clock.Now()) > 0 {
 				}
 				w.sockets = append(w.sockets[:i], w.sockets[i+1:]...)
-				return d.socket.Close()
+				return errors.Join(err, d.socket.Close())
 			}
 		}
 		return fmt.Errorf("remove the socket on port %d: %w", door.port, os.ErrNotExist)
@@ -118,11 +119,16 @@ func (w *Worker) Retarget(address netip.AddrPort) error {
 }
 
 // Drain lets the worker empty its sources, seal what is open and wait for the answers, until everything is
-// settled or the limit is over; what is left then is dropped as undelivered. The control plane
-// has turned the redirect off. Drain returns when it is done; the worker then idles until Close.
+// settled or the limit is over; what is left then is dropped as undelivered. The control plane has turned the
+// redirect off, and the kernel's sockets take nothing more. Drain returns when it is done; the worker then
+// idles until Close.
 func (w *Worker) Drain(limit time.Duration) error {
+	var open []error // sockets whose intake could not be ended; the limit bounds these
 	err := w.Do(func() error {
 		w.draining, w.drainUntil = true, w.clock.Now()+int64(limit)
+		for _, d := range w.sockets {
+			open = append(open, d.deafen())
+		}
 		return nil
 	})
 	if err != nil {
@@ -132,7 +138,7 @@ func (w *Worker) Drain(limit time.Duration) error {
 	case <-w.drained:
 	case <-w.ended:
 	}
-	return nil
+	return errors.Join(open...)
 }
 
 // drain is Drain's part of a turn: work is what the turn did.
@@ -161,8 +167,9 @@ func (w *Worker) handingOver() bool {
 	return len(w.rules.Transitions()) > 0
 }
 
-// abandon gives up on what the sink did not take in time.
+// abandon gives up on what the sink did not take in time, the open batch included.
 func (w *Worker) abandon(now int64) {
+	w.seal(now)
 	w.out.writer.Close(now, now+closeTime)
 	for {
 		outcome, ok := w.out.writer.Outcome()

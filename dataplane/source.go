@@ -143,6 +143,18 @@ func (d *Door) Join(group netip.Addr, index int) error { return d.socket.Join(gr
 // KernelDrops is how many datagrams the kernel dropped because the socket was full.
 func (d *Door) KernelDrops() uint64 { return d.socket.KernelDrops() }
 
+// deafen ends the intake: the kernel drops, and counts, what comes from now on, and what it holds already
+// can be read to its end however fast senders send.
+func (d *Door) deafen() error {
+	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	program := unix.SockFprog{Len: 1, Filter: &nothing}
+	err := unix.SetsockoptSockFprog(d.socket.FD(), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
+	if err != nil {
+		return fmt.Errorf("end the intake of UDP port %d: %w", d.port, err)
+	}
+	return nil
+}
+
 // datagramBatch is what one turn takes from a kernel socket.
 type datagramBatch []udp.Datagram
 

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,9 @@ import (
 type Waker struct {
 	fd       int
 	sleeping atomic.Bool
+	// closing keeps the descriptor open while somebody writes to it: its number may be another file's
+	// afterwards. Those who wake do not wait for each other, only for Close.
+	closing sync.RWMutex
 }
 
 // NewWaker opens the eventfd.
@@ -33,8 +37,12 @@ func (w *Waker) Wake() {
 	}
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)
-	// The only failure is a counter at its maximum, and then the worker is being woken already.
-	_, _ = unix.Write(w.fd, one[:])
+	w.closing.RLock()
+	if w.fd >= 0 {
+		// The only failure is a counter at its maximum, and then the worker is being woken already.
+		_, _ = unix.Write(w.fd, one[:])
+	}
+	w.closing.RUnlock()
 }
 
 // clear takes the wake-ups that came, so that the next wait sleeps.
@@ -43,8 +51,10 @@ func (w *Waker) clear() {
 	_, _ = unix.Read(w.fd, count[:])
 }
 
-// Close closes the eventfd. Nobody may call Wake afterwards.
+// Close closes the eventfd; a Wake that comes later does nothing. The worker has ended.
 func (w *Waker) Close() error {
+	w.closing.Lock()
+	defer w.closing.Unlock()
 	if w.fd < 0 {
 		return nil
 	}
