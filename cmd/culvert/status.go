@@ -46,7 +46,8 @@ func askStatus(url string) (*telemetry.Status, error) {
 	response, err := client.Get(strings.TrimSuffix(url, "/") + "/api/v1/status")
 	if err != nil {
 		return nil,
-			fmt.Errorf("ask the gateway at %s: %w; is one running there? (--url names another address)", url, err)
+			fmt.Errorf("ask the gateway at %s: %w; is one running there? (--url names another address)", url,
+				err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {

@@ -43,7 +43,8 @@ func TestPrivPacketsLongerThanAFrame(t *testing.T) {
 	}
 	s := g.settled(4)
 	verdicts := interfaceOf(t, s, lab.GatewayInterface).Verdicts
-	if verdicts["too_long"] != 2 || s.Packets.Redirected != 2 || s.Packets.Kernel != 2 || len(sink.all()) != 4 {
+	if verdicts["too_long"] != 2 || s.Packets.Redirected != 2 || s.Packets.Kernel != 2 ||
+		len(sink.all()) != 4 {
 		t.Fatalf("verdicts %v, packets %+v", verdicts, s.Packets)
 	}
 }

@@ -314,8 +314,8 @@ func TestPrivObstacles(t *testing.T) {
 	f("wrong key", 78, "does not start", "run", "-c", wrong)
 	f("wrong usage", 2, "unknown", "run", "--nonsense")
 	rule := write(t, dir, "rules.yaml", "groups: [{name: g, rules: [{alert: A, on: m, expr: \"v >\"}]}]\n")
-	f("wrong rule", 78, "does not start", "run", "-c", write(t, dir, "r.yaml", minimal("gw0", sink.url)+fmt.Sprintf(
-		"rules: {files: [%s]}\n", rule)))
+	ruled := minimal("gw0", sink.url) + fmt.Sprintf("rules: {files: [%s]}\n", rule)
+	f("wrong rule", 78, "does not start", "run", "-c", write(t, dir, "ruled.yaml", ruled))
 
 	var taken net.PacketConn
 	err := lab.Gateway.Do(func() (err error) {
@@ -337,7 +337,8 @@ func TestPrivObstacles(t *testing.T) {
 	}
 	f("busy HTTP port", 69, "9490", "run", "-c", good)
 	web.Close()
-	nobody := exec.Command(culvert, "run", "-c", write(t, publicDir(t), "culvert.yaml", minimal("gw0", sink.url)))
+	nobody := exec.Command(culvert, "run", "-c",
+		write(t, publicDir(t), "culvert.yaml", minimal("gw0", sink.url)))
 	nobody.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	judge("no privilege", 77, "CAP_", startCommand(t, lab, nobody))
 }
