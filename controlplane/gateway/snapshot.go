@@ -158,15 +158,20 @@ func (g *Gateway) sinkStates() []dataplane.SinkState {
 	return states
 }
 
-// sinkOf adds up what the workers' writers say of the sink. It is up while any of them reaches it.
+// sinkOf adds up what the workers' writers say of the sink. It is up while any of them reaches it and none of
+// them holds points that it does not take: an idle worker's connection says nothing about writes.
 func (g *Gateway) sinkOf(states []dataplane.SinkState) telemetry.Sink {
 	c := &g.options.Config.Sinks[0]
 	t := telemetry.Sink{Name: c.Name, URL: c.URLs[0], Requests: map[string]uint64{}}
+	stuck := ""
 	for i := range states {
 		t.Up = t.Up || states[i].Up
 		t.Connections += states[i].Stats.Connections
 		if states[i].LastError != "" {
 			t.LastError = states[i].LastError
+			if !states[i].Up && g.workers[i].Counters().PointsInFlight > 0 {
+				stuck = states[i].LastError
+			}
 		}
 		for code, n := range states[i].Stats.Requests {
 			t.Requests[code] += n
@@ -174,7 +179,10 @@ func (g *Gateway) sinkOf(states []dataplane.SinkState) telemetry.Sink {
 		t.ZeroCopySent += states[i].Stats.ZeroCopySent
 		t.ZeroCopyCopied += states[i].Stats.ZeroCopyCopied
 	}
-	if t.Up {
+	switch {
+	case stuck != "":
+		t.Up, t.LastError = false, stuck
+	case t.Up:
 		t.LastError = ""
 	}
 	return t

@@ -247,6 +247,9 @@ type recorder struct {
 	mutex sync.Mutex
 	lines []string
 	url   string
+	// refuse (optional, set before the first request) answers a request itself and returns true, or does
+	// nothing.
+	refuse func(w http.ResponseWriter) bool
 }
 
 func newRecorder(t *testing.T, lab *testenv.Lab) *recorder {
@@ -263,7 +266,7 @@ func newRecorder(t *testing.T, lab *testenv.Lab) *recorder {
 	r.url = "http://" + listener.Addr().String()
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		body, err := io.ReadAll(request.Body)
-		if err != nil {
+		if err != nil || r.refuse != nil && r.refuse(w) {
 			return
 		}
 		r.mutex.Lock()

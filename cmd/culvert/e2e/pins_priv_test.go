@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,32 +67,43 @@ func passes(t *testing.T, lab *testenv.Lab, when string) {
 	})
 }
 
-// flood sends without end until the test is over, and counts what was sent.
-func flood(t *testing.T, lab *testenv.Lab, pause time.Duration) *atomic.Uint64 {
+// flood is a sender that never pauses for long. Its points have timestamps 1, 2, 3, …
+type flood struct {
+	sent    uint64
+	end     sync.Once
+	endless chan struct{} // closed to end it
+	ended   chan struct{}
+}
+
+// newFlood starts one; it ends with the test, or by stop.
+func newFlood(t *testing.T, lab *testenv.Lab, pause time.Duration) *flood {
 	t.Helper()
 	conn := udpSender(t, lab, lab.GatewayIPv4)
-	stop, ended := make(chan struct{}), make(chan struct{})
-	sent := new(atomic.Uint64)
+	f := &flood{endless: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
-		defer close(ended)
+		defer close(f.ended)
 		for {
 			select {
-			case <-stop:
+			case <-f.endless:
 				return
 			default:
 			}
 			// Refused while nobody listens: that is what a sender sees.
-			if _, err := fmt.Fprintf(conn, "flood v=1 %d", sent.Load()+1); err == nil {
-				sent.Add(1)
+			if _, err := fmt.Fprintf(conn, "flood v=1 %d", f.sent+1); err == nil {
+				f.sent++
 			}
 			time.Sleep(pause)
 		}
 	}()
-	t.Cleanup(func() {
-		close(stop)
-		<-ended
-	})
-	return sent
+	t.Cleanup(func() { f.stop() })
+	return f
+}
+
+// stop ends the sender and returns how many points it has sent.
+func (f *flood) stop() uint64 {
+	f.end.Do(func() { close(f.endless) })
+	<-f.ended
+	return f.sent
 }
 
 // steers waits until points come by XDP and are written.
@@ -101,7 +112,8 @@ func (g *gateway) steers() {
 	eventually(g.t, "points are steered", func() error {
 		s, err := g.status()
 		if err == nil && (s.Packets.Redirected == s.Packets.Drops["dropped"] || s.Ledger.Written == 0) {
-			err = fmt.Errorf("%d packets redirected, %d points written", s.Packets.Redirected, s.Ledger.Written)
+			err = fmt.Errorf("%d packets redirected, %d points written", s.Packets.Redirected,
+				s.Ledger.Written)
 		}
 		return err
 	})
@@ -120,7 +132,7 @@ func TestPrivPinnedLink(t *testing.T) {
 		t.Fatalf("attach: exit code %d, %q", code, output)
 	}
 	passes(t, lab, "while no gateway runs")
-	flood(t, lab, time.Millisecond)
+	newFlood(t, lab, time.Millisecond)
 	for life, end := range []func(g *gateway){
 		(*gateway).kill,
 		(*gateway).kill,
@@ -139,7 +151,8 @@ func TestPrivPinnedLink(t *testing.T) {
 		}
 		for _, arguments := range [][]string{{"-i", lab.GatewayInterface}, {"--all"}} {
 			code, output := once(t, lab, append([]string{"detach"}, arguments...)...)
-			if code != 69 || strings.Count(output, "\n") != 1 || !strings.Contains(output, "running gateway") {
+			if code != 69 || strings.Count(output, "\n") != 1 ||
+				!strings.Contains(output, "running gateway") {
 				t.Fatalf("detach %q below a running gateway: exit code %d, %q", arguments, code, output)
 			}
 		}
