@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,9 @@ const (
 	stuckAfter = 5 * time.Second
 	// kernelName is the slow path's worker and interface in metrics and status.
 	kernelName = "kernel"
+	// housekeepingSlots is how many goroutines beside the workers can run at once, at least: one that computes
+	// and one that must not wait for it.
+	housekeepingSlots = 2
 	// sysfsRoot is where /sys is looked for.
 	sysfsRoot = "/"
 )
@@ -104,6 +108,9 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if err := numa.Confine(g.plan.Housekeeping); err != nil {
 		return nil, err
 	}
+	// Left alone, Go counts the CPUs that Confine left and lets as many goroutines run at once: workers, which
+	// hold their CPUs all the time, would take turns with each other and with everything else.
+	runtime.GOMAXPROCS(len(g.plan.Workers) + max(len(g.plan.Housekeeping), housekeepingSlots))
 	if g.sink, err = newSinkTarget(ctx, &options.Config.Sinks[0], g.log); err != nil {
 		return nil, err
 	}
@@ -286,18 +293,10 @@ func (g *Gateway) drain() error {
 // close gives back what Start took, as far as it came: detach, sockets, memory.
 func (g *Gateway) close() error {
 	g.cancel()
-	var errs []error
-	for _, p := range g.interfaces {
-		errs = append(errs, p.detach())
-	}
+	errs := []error{g.closeIntake()}
 	for _, w := range g.workers {
 		errs = append(errs, w.Close())
 	}
-	for _, p := range g.interfaces {
-		errs = append(errs, p.close())
-		freeDoors(p.doors)
-	}
-	freeDoors(g.doors)
 	for _, a := range g.alerts {
 		errs = append(errs, a.Close())
 	}
@@ -311,6 +310,18 @@ func (g *Gateway) close() error {
 		g.exchange.Close()
 	}
 	return errors.Join(errs...)
+}
+
+// closeIntake takes programs and sockets away, as an interface that goes loses them: with the mutex held,
+// since snapshots are asked for until the process ends, and with what they counted kept.
+func (g *Gateway) closeIntake() error {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	var errs []error
+	for _, p := range g.interfaces {
+		errs = append(errs, p.detach(), g.lower(p))
+	}
+	return errors.Join(append(errs, g.closeDoors(&g.doors))...)
 }
 
 func waitMode(name string) dataplane.WaitMode {

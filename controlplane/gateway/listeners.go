@@ -127,16 +127,9 @@ func (g *Gateway) openDoor(listener int, iface string, worker int) (door, error)
 func (g *Gateway) closeDoors(doors *[]door) error {
 	var errs []error
 	for _, d := range *doors {
-		g.kernelDrops[d.listener] += d.door.KernelDrops()
 		errs = append(errs, g.workers[d.worker].RemoveDoor(d.door), d.memory.Close())
+		g.kernelDrops[d.listener] += d.door.KernelDrops()
 	}
 	*doors = nil
 	return errors.Join(errs...)
-}
-
-// freeDoors gives the receive memory back of sockets that their workers have closed.
-func freeDoors(doors []door) {
-	for _, d := range doors {
-		d.memory.Close()
-	}
 }

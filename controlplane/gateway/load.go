@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"fmt"
+
 	"culvert/controlplane/config"
 	"culvert/controlplane/rulefile"
+	"culvert/dataplane/lineproto"
 	"culvert/dataplane/rules"
 )
 
@@ -25,6 +28,9 @@ func Load(file string) (*Setup, []Mistake) {
 	if len(found) > 0 {
 		return nil, mistakes(found)
 	}
+	if found := checkTags(c); len(found) > 0 {
+		return nil, mistakes(found)
+	}
 	groups, wrong := rulefile.Load(c.Rules.Files)
 	if len(wrong) > 0 {
 		return nil, mistakes(wrong)
@@ -37,6 +43,29 @@ func Load(file string) (*Setup, []Mistake) {
 		return nil, mistakes(wrong)
 	}
 	return &Setup{Config: c, Rules: set}, nil
+}
+
+// checkTags finds the listeners' tags that no line can hold: every point of such a listener would be refused.
+func checkTags(c *config.Config) (found []*config.Error) {
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		for name, value := range l.Tags {
+			if !lineproto.ValidTag(name, value) {
+				found = append(found, &config.Error{
+					Position: config.Position{File: c.File}, Key: fmt.Sprintf("listeners[%d].tags.%s", i, name),
+					Message: fmt.Sprintf("Line Protocol has no way to write the tag %s=%s: a backslash cannot "+
+						"end a name or a value, nor stand in pairs before a comma, an equals sign or a space", name, value),
+				})
+			}
+		}
+		if l.SourceTag != "" && !lineproto.ValidTag(l.SourceTag, "x") {
+			found = append(found, &config.Error{
+				Position: config.Position{File: c.File}, Key: fmt.Sprintf("listeners[%d].source_tag", i),
+				Message: fmt.Sprintf("Line Protocol has no way to write a tag named %q", l.SourceTag),
+			})
+		}
+	}
+	return found
 }
 
 func mistakes[E Mistake](list []E) []Mistake {

@@ -7,22 +7,27 @@ import (
 	"culvert/numa"
 )
 
-func twoNodes() *numa.Topology {
-	return &numa.Topology{Nodes: []numa.Node{{ID: 0, CPUs: []int{0, 1, 2, 3}},
-		{ID: 1, CPUs: []int{4, 5, 6, 7}}}}
+// topology reads one of numa's trees: "two" has CPUs 0-1,4-5 on node 0 and 2-3,6 on node 1.
+func topology(t *testing.T, name string) *numa.Topology {
+	t.Helper()
+	read, err := numa.Read("../../numa/testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
 }
 
 func TestPlanDealsQueuesToTheirNode(t *testing.T) {
 	plan, err := NewPlan(Placement{
-		Topology: twoNodes(), Allowed: []int{0, 1, 2, 3, 4, 5, 6, 7}, Node: -1,
+		Topology: topology(t, "two"), Allowed: []int{0, 1, 2, 3, 4, 5, 6}, Node: -1,
 		Ports: []Port{{Name: "eth1", Node: 1, Queues: []int{0, 1, 2, 3}},
 			{Name: "eth0", Node: 0, Queues: []int{0}}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Three CPUs of node 1 are workers, the fourth queue shares; CPUs 0 and 4 keep house.
-	if len(plan.Workers) != 4 || numa.FormatList(plan.Housekeeping) != "0,2-4" {
+	// Two CPUs of node 1 are workers, the further queues share; the first of each node keeps house.
+	if len(plan.Workers) != 3 || numa.FormatList(plan.Housekeeping) != "0,2,4-5" {
 		t.Fatalf("%d workers, housekeeping %v", len(plan.Workers), plan.Housekeeping)
 	}
 	for _, seat := range plan.Seats {
@@ -31,7 +36,7 @@ func TestPlanDealsQueuesToTheirNode(t *testing.T) {
 			t.Fatalf("%s queue %d is served on node %d", seat.Interface, seat.Queue, w.Node)
 		}
 	}
-	if plan.For("eth1", 0) == plan.For("eth1", 1) || plan.For("eth1", 3) != plan.For("eth1", 0) {
+	if plan.For("eth1", 0) == plan.For("eth1", 1) || plan.For("eth1", 2) != plan.For("eth1", 0) {
 		t.Fatalf("queues are not dealt out in turn: %v", plan.Seats)
 	}
 	if w := plan.For("eth1", 9); plan.Workers[w].Node != 1 {
@@ -40,8 +45,7 @@ func TestPlanDealsQueuesToTheirNode(t *testing.T) {
 }
 
 func TestPlanWithTwoCPUsHasOneWorker(t *testing.T) {
-	one := &numa.Topology{Nodes: []numa.Node{{ID: 0, CPUs: []int{0, 1}}}}
-	plan, err := NewPlan(Placement{Topology: one, Allowed: []int{0, 1}, Node: -1,
+	plan, err := NewPlan(Placement{Topology: topology(t, "flat"), Allowed: []int{0, 1}, Node: -1,
 		Ports: []Port{{Name: "eth1", Node: -1, Queues: []int{0, 1}}}})
 	if err != nil {
 		t.Fatal(err)
@@ -52,8 +56,7 @@ func TestPlanWithTwoCPUsHasOneWorker(t *testing.T) {
 }
 
 func TestPlanOnOneCPUPinsNothing(t *testing.T) {
-	one := &numa.Topology{Nodes: []numa.Node{{ID: 0, CPUs: []int{0}}}}
-	plan, err := NewPlan(Placement{Topology: one, Allowed: []int{0}, Node: -1,
+	plan, err := NewPlan(Placement{Topology: topology(t, "flat"), Allowed: []int{0}, Node: -1,
 		Ports: []Port{{Name: "eth1", Node: 0, Queues: []int{0, 1}}}})
 	if err != nil {
 		t.Fatal(err)
@@ -64,18 +67,18 @@ func TestPlanOnOneCPUPinsNothing(t *testing.T) {
 }
 
 func TestPlanRefusesAndNotes(t *testing.T) {
-	place := Placement{Topology: twoNodes(), Allowed: []int{0, 1, 2, 3, 4, 5, 6, 7}, Node: -1,
+	place := Placement{Topology: topology(t, "two"), Allowed: []int{0, 1, 2, 3, 4, 5, 6}, Node: -1,
 		Ports: []Port{{Name: "eth1", Node: 1, Queues: []int{0}}}}
-	place.CPUs = []int{2, 9}
+	place.CPUs = []int{1, 9}
 	if _, err := NewPlan(place); err == nil || !strings.Contains(err.Error(), "CPU 9") {
 		t.Fatalf("a CPU that is not there: %v", err)
 	}
-	place.CPUs = []int{2}
+	place.CPUs = []int{1}
 	plan, err := NewPlan(place)
-	if err != nil || plan.Workers[0].CPU != 2 || len(plan.Notes) != 1 {
+	if err != nil || plan.Workers[0].CPU != 1 || len(plan.Notes) != 1 {
 		t.Fatalf("%+v, %v", plan, err)
 	}
-	place.CPUs, place.Allowed = []int{4}, []int{4}
+	place.CPUs, place.Allowed = []int{2}, []int{2}
 	if _, err := NewPlan(place); err == nil || !strings.Contains(err.Error(), "leave one out") {
 		t.Fatalf("no housekeeping CPU: %v", err)
 	}

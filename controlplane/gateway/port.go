@@ -270,16 +270,6 @@ func (p *port) detach() error {
 	return errors.Join(p.attachment.RedirectOff(), p.attachment.Detach())
 }
 
-// close lets go of the program and its maps. The sockets are closed by then.
-func (p *port) close() error {
-	if p.attachment == nil {
-		return nil
-	}
-	err := p.attachment.Close()
-	p.attachment = nil
-	return err
-}
-
 // queuesOf are the queues to serve: those asked for, or all.
 func queuesOf(c *config.Interface, rxQueues int) []int {
 	if len(c.Queues) > 0 {
