@@ -78,5 +78,6 @@ var answers = []answer{
 	{"redirected", withBody("307 Temporary Redirect", "Location: /x\r\n", ""), 307, false, 3, verdictHold, 0},
 	{"unauthorized", withBody("401 Unauthorized", "", ""), 401, false, 3, verdictHold, 0},
 	{"words in a long header", withBody(badRequest,
-		"X-Influxdb-Error: "+strings.Repeat("partial ", 9000)+"\r\n", "{}"), 400, false, 3, verdictRefused, 0},
+		"X-Influxdb-Error: "+strings.Repeat("partial ", 9000)+"\r\n", "{}"),
+		400, false, 3, verdictRefused, 0},
 }
