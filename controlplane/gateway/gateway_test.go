@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,9 +16,13 @@ import (
 	"culvert/controlplane/config"
 )
 
-// startOnLoopback starts a gateway that serves loopback by kernel sockets, towards a sink that is not there.
+// startOnLoopback starts a gateway that serves loopback by kernel sockets, towards a sink that takes all.
 func startOnLoopback(t *testing.T) (*Gateway, int) {
 	t.Helper()
+	sink := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.WriteHeader(http.StatusNoContent)
+	}))
+	t.Cleanup(sink.Close)
 	free, err := net.ListenUDP("udp", &net.UDPAddr{})
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +31,7 @@ func startOnLoopback(t *testing.T) (*Gateway, int) {
 	free.Close()
 	file := filepath.Join(t.TempDir(), "culvert.yaml")
 	text := fmt.Sprintf("interfaces: [{name: lo, mode: socket}]\nlisteners: [{name: plant, port: %d}]\n"+
-		"sinks: [{name: main, urls: [\"http://127.0.0.1:9\"], database: telemetry}]\n", port)
+		"sinks: [{name: main, urls: [%q], database: telemetry}]\n", port, sink.URL)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
