@@ -169,12 +169,15 @@ func (w *Writer) completeSend(a *attempt, op operation, cqe *uring.CQE, now int6
 			return
 		}
 		a.notices--
-		if cqe.Copied() {
-			w.zeroCopied++
-		} else {
-			w.zeroSent++
+		if w.ring.ReportsUsage() {
+			// An older kernel does not say: there the size of a body alone decides, and nothing is counted.
+			if cqe.Copied() {
+				w.zeroCopied++
+			} else {
+				w.zeroSent++
+			}
+			c.record(cqe.Copied())
 		}
-		c.record(cqe.Copied())
 		w.finish(a)
 		return
 	}

@@ -45,7 +45,7 @@ type Stats struct {
 	Requests map[string]uint64
 	// Connections are established now.
 	Connections int
-	// ZeroCopySent and ZeroCopyCopied count notifications by what the kernel did.
+	// ZeroCopySent and ZeroCopyCopied count notifications by what the kernel did; before 6.2 it does not say.
 	ZeroCopySent, ZeroCopyCopied uint64
 	// Connects counts connections that were established, Failures those that were not or were lost.
 	Connects, Failures uint64

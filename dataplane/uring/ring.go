@@ -146,6 +146,9 @@ func (r *Ring) FD() int { return r.fd }
 // ZeroCopy tells whether the kernel knows SendZC.
 func (r *Ring) ZeroCopy() bool { return r.zeroCopy }
 
+// ReportsUsage tells whether notifications say, by Copied, what the kernel did: since 6.2.
+func (r *Ring) ReportsUsage() bool { return r.usage }
+
 // RegisterBuffers pins memory once, so that SendZC need not pin it for every send. It can be called once a
 // ring. The memory stays pinned until Close, and what is sent must lie in it.
 func (r *Ring) RegisterBuffers(memory ...[]byte) error {
