@@ -15,8 +15,8 @@ func newAttachCommand() *cobra.Command {
 		Use:   "attach -i IFACE",
 		Short: "Load and pin the steering program on an interface",
 		Long: "Load the steering program, attach it and pin its link below " + attach.DefaultPinDir + ".\n" +
-			"Everything passes to the kernel until a gateway runs and takes the link over; when that ends,\n" +
-			"however it ends, everything passes again. `culvert detach` removes it.",
+			"Everything passes to the kernel until a gateway runs and takes the link over; when that\n" +
+			"ends, however it ends, everything passes again. `culvert detach` removes it.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			o := attach.Options{Interface: iface}
@@ -82,7 +82,8 @@ func newDetachCommand() *cobra.Command {
 		Use:   "detach -i IFACE | --all",
 		Short: "Remove what `culvert attach` put on an interface",
 		Long: "Remove exactly what culvert put on an interface and pinned, also what a crash left behind.\n" +
-			"Another's program is never touched, nor a gateway that runs without a pin: its program goes with it.",
+			"Another's program is never touched, nor a gateway that runs without a pin: its program goes\n" +
+			"with it.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			var removed []attach.Removed

@@ -17,9 +17,9 @@ func newCheckCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check -c FILE",
 		Short: "Read configuration and rules, report every error, print the plan",
-		Long: "Read the configuration and the rules it names and report every error with file, line and column.\n" +
-			"If there is none, print what `culvert run` would do on this machine. It opens no port and attaches\n" +
-			"nothing.",
+		Long: "Read the configuration and the rules it names and report every error with file, line and\n" +
+			"column. If there is none, print what `culvert run` would do on this machine. It opens no port\n" +
+			"and attaches nothing.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			setup, err := load(file, command.ErrOrStderr())

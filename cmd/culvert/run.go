@@ -27,7 +27,8 @@ func newRunCommand() *cobra.Command {
 		Use:   "run -c FILE",
 		Short: "Run the gateway in the foreground",
 		Long: "Run the gateway in the foreground. On SIGTERM or SIGINT it takes no more packets, delivers\n" +
-			"what is in memory (for at most ten seconds), detaches and ends; on a second one it ends at once.",
+			"what is in memory (for at most ten seconds), detaches and ends; on a second one it ends at\n" +
+			"once.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			// Before anything else: a signal that comes while starting must not kill half a gateway.

@@ -36,8 +36,8 @@ const (
 	stuckAfter = 5 * time.Second
 	// kernelName is the slow path's worker and interface in metrics and status.
 	kernelName = "kernel"
-	// housekeepingSlots is how many goroutines beside the workers can run at once, at least: one that computes
-	// and one that must not wait for it.
+	// housekeepingSlots is how many goroutines beside the workers can run at once, at least: one that
+	// computes and one that must not wait for it.
 	housekeepingSlots = 2
 	// sysfsRoot is where /sys is looked for.
 	sysfsRoot = "/"
@@ -108,8 +108,8 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if err := numa.Confine(g.plan.Housekeeping); err != nil {
 		return nil, err
 	}
-	// Left alone, Go counts the CPUs that Confine left and lets as many goroutines run at once: workers, which
-	// hold their CPUs all the time, would take turns with each other and with everything else.
+	// Left alone, Go counts the CPUs that Confine left and lets as many goroutines run at once: workers,
+	// which hold their CPUs all the time, would take turns with each other and with everything else.
 	runtime.GOMAXPROCS(len(g.plan.Workers) + max(len(g.plan.Housekeeping), housekeepingSlots))
 	if g.sink, err = newSinkTarget(ctx, &options.Config.Sinks[0], g.log); err != nil {
 		return nil, err

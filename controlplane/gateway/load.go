@@ -51,21 +51,23 @@ func checkTags(c *config.Config) (found []*config.Error) {
 		l := &c.Listeners[i]
 		for name, value := range l.Tags {
 			if !lineproto.ValidTag(name, value) {
-				found = append(found, &config.Error{
-					Position: config.Position{File: c.File}, Key: fmt.Sprintf("listeners[%d].tags.%s", i, name),
-					Message: fmt.Sprintf("Line Protocol has no way to write the tag %s=%s: a backslash cannot "+
-						"end a name or a value, nor stand in pairs before a comma, an equals sign or a space", name, value),
-				})
+				found = append(found, unwritable(c, fmt.Sprintf("listeners[%d].tags.%s", i, name),
+					name+"="+value))
 			}
 		}
 		if l.SourceTag != "" && !lineproto.ValidTag(l.SourceTag, "x") {
-			found = append(found, &config.Error{
-				Position: config.Position{File: c.File}, Key: fmt.Sprintf("listeners[%d].source_tag", i),
-				Message: fmt.Sprintf("Line Protocol has no way to write a tag named %q", l.SourceTag),
-			})
+			found = append(found, unwritable(c, fmt.Sprintf("listeners[%d].source_tag", i), l.SourceTag))
 		}
 	}
 	return found
+}
+
+func unwritable(c *config.Config, key, tag string) *config.Error {
+	return &config.Error{
+		Position: config.Position{File: c.File}, Key: key,
+		Message: fmt.Sprintf("Line Protocol has no way to write the tag %s: a backslash cannot end a name or a "+
+			"value, nor stand in pairs before a comma, an equals sign or a space", tag),
+	}
 }
 
 func mistakes[E Mistake](list []E) []Mistake {

@@ -10,8 +10,8 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// Goal: a packet longer than a frame is not lost but takes the slow path. Method: an MTU above the frame's room,
-// and packets around that.
+// Goal: a packet longer than a frame is not lost but takes the slow path. Method: an MTU above the frame's
+// room, and packets around that.
 func TestPrivPacketsLongerThanAFrame(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 1)
