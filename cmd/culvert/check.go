@@ -18,8 +18,8 @@ func newCheckCommand() *cobra.Command {
 		Use:   "check -c FILE",
 		Short: "Read configuration and rules, report every error, print the plan",
 		Long: "Read the configuration and the rules it names and report every error with file, line and\n" +
-			"column. If there is none, print what `culvert run` would do on this machine. It opens no port\n" +
-			"and attaches nothing.",
+			"column. If there is none, print what `culvert run` would do on this machine. It opens no\n" +
+			"port and attaches nothing.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			setup, err := load(file, command.ErrOrStderr())
