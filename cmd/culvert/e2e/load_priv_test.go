@@ -1,0 +1,142 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"culvert/controlplane/fakesink"
+	"culvert/controlplane/loadgen"
+	"culvert/controlplane/telemetry"
+	"culvert/scripts/testenv"
+)
+
+// checkingSink is a sink that decodes every line, in the gateway's namespace.
+func checkingSink(t *testing.T, lab *testenv.Lab, config fakesink.Config) (url string, sink *fakesink.Sink) {
+	t.Helper()
+	sink, err := fakesink.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listener net.Listener
+	err = lab.Gateway.Do(func() (err error) {
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: sink}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return "http://" + listener.Addr().String(), sink
+}
+
+// load sends from the sender's namespace and returns what was sent.
+func load(t *testing.T, lab *testenv.Lab, config loadgen.Config) loadgen.Report {
+	t.Helper()
+	gateway, _ := netip.AddrFromSlice(lab.GatewayIPv4.To4())
+	config.To = []netip.AddrPort{netip.AddrPortFrom(gateway, port)}
+	var report loadgen.Report
+	err := <-lab.Sender.Go(func() (err error) {
+		report, err = loadgen.Run(context.Background(), config)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(report)
+	return report
+}
+
+// wireDrops is what the sender's end of the veth dropped since the other end's ring was full: the cable's
+// loss, which the gateway cannot see.
+func wireDrops(t *testing.T, lab *testenv.Lab) (packets uint64) {
+	t.Helper()
+	err := lab.Sender.Do(func() error {
+		l, err := netlink.LinkByName(lab.SenderInterface)
+		if err == nil {
+			packets = l.Attrs().Statistics.TxDropped
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packets
+}
+
+// accounted waits until nothing is on its way any more and checks that every packet that was sent is counted
+// under one heading on its way to the sink.
+func accounted(t *testing.T, lab *testenv.Lab, g *gateway, sent loadgen.Report) *telemetry.Status {
+	t.Helper()
+	var s *telemetry.Status
+	eventually(t, "every packet is accounted for", func() (err error) {
+		if s, err = g.status(); err != nil {
+			return err
+		}
+		p, perPacket := s.Packets, sent.Points/sent.Packets
+		lost := wireDrops(t, lab) + sum(p.Drops) + p.KernelDrops
+		switch {
+		case p.Received+lost != sent.Packets:
+			return fmt.Errorf("%d packets sent, %d received, %d dropped by the veth: %+v", sent.Packets,
+				p.Received, wireDrops(t, lab), p)
+		case p.ResidueRedirect != 0 || p.ResidueDecode != 0 || len(p.Rejected) != 0:
+			return fmt.Errorf("the packet balance does not close: %+v", p)
+		case s.Ledger.Received != p.Received*perPacket || s.Ledger.InFlight != 0 || s.Ledger.Residue != 0:
+			return fmt.Errorf("%d packets of %d points received: %+v", p.Received, perPacket, s.Ledger)
+		}
+		return nil
+	})
+	return s
+}
+
+func sum(counts map[string]uint64) (total uint64) {
+	for _, n := range counts {
+		total += n
+	}
+	return total
+}
+
+// Goal: at every pace each point that was sent is in the sink, or counted as dropped by name. Method: the
+// load generator from the other namespace against a sink that decodes each line.
+func TestPrivLoadIsAccountedFor(t *testing.T) {
+	need(t)
+	f := func(name string, lossless bool, config loadgen.Config) {
+		t.Run(name, func(t *testing.T) {
+			lab := testenv.NewLab(t, 2)
+			url, sink := checkingSink(t, lab, fakesink.Config{})
+			path := write(t, t.TempDir(), "culvert.yaml", fmt.Sprintf(
+				`interfaces: [{name: %s, mode: native, stall_after: 10s}]
+listeners: [{name: plant, port: %d}]
+sinks: [{name: main, urls: [%s], database: telemetry}]
+`, lab.GatewayInterface, port, url))
+			g := start(t, lab, "run", "-c", path)
+			g.ready()
+			sent := load(t, lab, config)
+			s := accounted(t, lab, g, sent)
+			if s.Ledger.Written+sum(s.Ledger.Dropped) != s.Ledger.Received || len(s.Ledger.Rejected) > 0 {
+				t.Fatalf("%+v", s.Ledger)
+			}
+			if lossless && s.Ledger.Written != sent.Points {
+				t.Fatalf("%d points sent, %d written: %+v, %+v", sent.Points, s.Ledger.Written, s.Ledger,
+					s.Packets)
+			}
+			if got := sink.Stats(); got.Points != s.Ledger.Written || got.Rejected != 0 || got.Refused != 0 {
+				t.Fatalf("the sink has %+v, the ledger %+v", got, s.Ledger)
+			}
+			if code := g.stop(); code != 0 {
+				t.Fatalf("exit code %d", code)
+			}
+		})
+	}
+	f("200000 a second", false, loadgen.Config{Rate: 200_000, Duration: 3 * time.Second, PointsPerPacket: 10})
+	f("one a second", true, loadgen.Config{Rate: 1, Duration: 3 * time.Second})
+	f("5000 at once", false, loadgen.Config{Count: 5000})
+}
