@@ -57,8 +57,8 @@ func TestPrivSinkHeals(t *testing.T) {
 	}
 	eventually(t, "not ready", func() error {
 		code, body, err := g.get("/health/ready")
-		if err != nil || code != http.StatusServiceUnavailable || !strings.Contains(body, "engine is closed") ||
-			refused.Load() < 5 {
+		if err != nil || code != http.StatusServiceUnavailable || refused.Load() < 5 ||
+			!strings.Contains(body, "engine is closed") {
 			return fmt.Errorf("%d refused, %d %s %v", refused.Load(), code, body, err)
 		}
 		return nil
@@ -116,7 +116,8 @@ func TestPrivDatabaseComesBack(t *testing.T) {
 	}
 	eventually(t, "not ready", func() error {
 		code, body, err := g.get("/health/ready")
-		if err != nil || code != http.StatusServiceUnavailable || !strings.Contains(body, "database not found") {
+		if err != nil || code != http.StatusServiceUnavailable ||
+			!strings.Contains(body, "database not found") {
 			return fmt.Errorf("%d %s %v", code, body, err)
 		}
 		return nil
@@ -186,7 +187,8 @@ func TestPrivInfluxDBStartsAnew(t *testing.T) {
 	for range 2 {
 		d.stop()
 		eventually(t, "not ready", func() error {
-			if code, body, err := g.get("/health/ready"); err != nil || code != http.StatusServiceUnavailable {
+			code, body, err := g.get("/health/ready")
+			if err != nil || code != http.StatusServiceUnavailable {
 				return fmt.Errorf("%d %s %v", code, body, err)
 			}
 			return nil

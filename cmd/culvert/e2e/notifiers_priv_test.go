@@ -65,8 +65,8 @@ func listenDatagrams(t *testing.T, lab *testenv.Lab) *net.UDPConn {
 	return conn
 }
 
-// Goal: a change of state reaches a PLC as one datagram of JSON, a person by the log, and both again after the
-// gateway was started anew. Method: two lives, two machines each.
+// Goal: a change of state reaches a PLC as one datagram of JSON, a person by the log, and both again after
+// the gateway was started anew. Method: two lives, two machines each.
 func TestPrivAlertsByDatagramAndLog(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 2)
@@ -97,8 +97,9 @@ func TestPrivAlertsByDatagramAndLog(t *testing.T) {
 				t.Fatalf("%q: %v", into[:size], err)
 			}
 			machine, state := []string{"m1", "m2", "m1"}[n], []string{"firing", "firing", "resolved"}[n]
-			if got.Version != 1 || got.Rule != "Hot" || got.State != state || got.Labels["machine"] != machine ||
-				got.Labels["severity"] != "critical" || !strings.HasPrefix(got.Annotations["summary"], machine) {
+			if got.Version != 1 || got.Rule != "Hot" || got.State != state ||
+				got.Labels["machine"] != machine || got.Labels["severity"] != "critical" ||
+				!strings.HasPrefix(got.Annotations["summary"], machine) {
 				t.Fatalf("life %d, change %d: %q", life, n, into[:size])
 			}
 			if before, known := fingerprints[machine]; known && before != got.Fingerprint {
@@ -149,8 +150,9 @@ func TestPrivAlertWithoutActions(t *testing.T) {
 		g.ready()
 		fmt.Fprint(udpSender(t, lab, lab.GatewayIPv4), "motor,machine=m7 temperature=100 1")
 		eventually(t, "the alert is in the log", func() error {
-			if !strings.Contains(g.output.String(), "alert firing") || !strings.Contains(g.output.String(), "m7") {
-				return fmt.Errorf("notifiers %q: %q", notifiers, g.output)
+			output := g.output.String()
+			if !strings.Contains(output, "alert firing") || !strings.Contains(output, "m7") {
+				return fmt.Errorf("notifiers %q: %q", notifiers, output)
 			}
 			return nil
 		})
