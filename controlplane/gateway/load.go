@@ -65,8 +65,8 @@ func checkTags(c *config.Config) (found []*config.Error) {
 func unwritable(c *config.Config, key, tag string) *config.Error {
 	return &config.Error{
 		Position: config.Position{File: c.File}, Key: key,
-		Message: fmt.Sprintf("Line Protocol has no way to write the tag %s: a backslash cannot end a name or "+
-			"a value, nor stand in pairs before a comma, an equals sign or a space", tag),
+		Message: fmt.Sprintf("Line Protocol has no way to write the tag %s: a backslash cannot end a name "+
+			"or a value, nor stand in pairs before a comma, an equals sign or a space", tag),
 	}
 }
 
