@@ -156,7 +156,7 @@ func TestPrivInfluxDBStandsStill(t *testing.T) {
 	d.start()
 	g := start(t, lab, "run", "-c", configureRetry(t, lab, d.url, ""))
 	g.ready()
-	load := newFlood(t, lab, time.Millisecond)
+	load := newFlood(t, lab, 1, time.Millisecond)
 	g.steers()
 	if err := d.command.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func TestPrivInfluxDBStartsAnew(t *testing.T) {
 	d.start()
 	g := start(t, lab, "run", "-c", configureRetry(t, lab, d.url, ""))
 	g.ready()
-	load := newFlood(t, lab, time.Millisecond)
+	load := newFlood(t, lab, 1, time.Millisecond)
 	g.steers()
 	for range 2 {
 		d.stop()

@@ -75,10 +75,13 @@ type flood struct {
 	ended   chan struct{}
 }
 
-// newFlood starts one; it ends with the test, or by stop.
-func newFlood(t *testing.T, lab *testenv.Lab, pause time.Duration) *flood {
+// newFlood starts one that sends from this many ports in turn; it ends with the test, or by stop.
+func newFlood(t *testing.T, lab *testenv.Lab, flows int, pause time.Duration) *flood {
 	t.Helper()
-	conn := udpSender(t, lab, lab.GatewayIPv4)
+	conns := make([]net.Conn, flows)
+	for i := range conns {
+		conns[i] = udpSender(t, lab, lab.GatewayIPv4)
+	}
 	f := &flood{endless: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(f.ended)
@@ -88,6 +91,7 @@ func newFlood(t *testing.T, lab *testenv.Lab, pause time.Duration) *flood {
 				return
 			default:
 			}
+			conn := conns[f.sent%uint64(flows)]
 			// Refused while nobody listens: that is what a sender sees.
 			if _, err := fmt.Fprintf(conn, "flood v=1 %d", f.sent+1); err == nil {
 				f.sent++
@@ -132,7 +136,7 @@ func TestPrivPinnedLink(t *testing.T) {
 		t.Fatalf("attach: exit code %d, %q", code, output)
 	}
 	passes(t, lab, "while no gateway runs")
-	newFlood(t, lab, time.Millisecond)
+	newFlood(t, lab, 1, time.Millisecond)
 	for life, end := range []func(g *gateway){
 		(*gateway).kill,
 		(*gateway).kill,
