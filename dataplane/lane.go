@@ -64,6 +64,11 @@ func (w *Worker) openSink() error {
 		if err != nil && !errors.Is(err, uring.ErrUnavailable) {
 			return fmt.Errorf("set up io_uring: %w", err)
 		}
+		if err == nil {
+			if err := w.ring.Announce(w.waker.fd); err != nil {
+				return fmt.Errorf("set up io_uring: %w", err)
+			}
+		}
 	}
 	config.Writer.Ring, config.Writer.Pool = w.ring, w.out.pool
 	if config.Writer.Memory, err = w.alloc(influx.MemorySize(config.Writer), numa.HugeOff); err != nil {

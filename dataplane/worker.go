@@ -228,7 +228,9 @@ func (w *Worker) rest(now int64) {
 		return
 	}
 	w.waker.sleeping.Store(true)
-	// What was published before the flag was seen must be seen now: check again, then sleep.
+	// What was published before the flag was seen must be seen now: clear, check again, then sleep. The ring
+	// writes to the same eventfd, at all times.
+	w.waker.clear()
 	if w.anything() {
 		w.waker.sleeping.Store(false)
 		return
@@ -245,9 +247,9 @@ func (w *Worker) rest(now int64) {
 	w.counters.Sleeps++
 }
 
-// anything tells whether something came for which no file descriptor becomes readable.
+// anything tells whether something came for which no file descriptor becomes readable, or only the waker's.
 func (w *Worker) anything() bool {
-	if w.pending.Load() {
+	if w.pending.Load() || w.ring != nil && w.ring.Ready() {
 		return true
 	}
 	if w.rules == nil {
@@ -275,9 +277,6 @@ func (w *Worker) untilTimer(now int64) int64 {
 // sockets change what they wait for.
 func (w *Worker) sleep(timeout int64) {
 	set := append(w.pollSet[:0], unix.PollFd{Fd: int32(w.waker.fd), Events: unix.POLLIN})
-	if w.ring != nil {
-		set = append(set, unix.PollFd{Fd: int32(w.ring.FD()), Events: unix.POLLIN})
-	}
 	first := len(set)
 	for _, q := range w.queues {
 		set = append(set, unix.PollFd{Fd: q.pollFD(), Events: unix.POLLIN})
@@ -290,9 +289,6 @@ func (w *Worker) sleep(timeout int64) {
 	w.timeout = unix.NsecToTimespec(timeout)
 	// EINTR and EAGAIN are answered by the next turn like every other waking.
 	_, _ = unix.Ppoll(set, &w.timeout, nil)
-	if set[0].Revents != 0 {
-		w.waker.clear()
-	}
 	for i, q := range w.queues {
 		q.noteEvents(set[first+i].Revents)
 	}

@@ -130,14 +130,15 @@ func (r *rig) turn() {
 	}
 }
 
-// sleep waits as the worker does, for descriptors and timers, at most 10 ms.
+// sleep waits for the ring or for descriptors, and for timers, at most 10 ms.
 func (r *rig) sleep() {
 	wait := min(max(r.writer.NextTimer()-r.now(), 0), int64(10*time.Millisecond))
-	set := r.set[:0]
 	if r.ring != nil {
-		set = append(set, unix.PollFd{Fd: int32(r.ring.FD()), Events: unix.POLLIN})
+		// The ring is all there is to wait for here. What it cannot do now is tried again next turn.
+		_ = r.ring.EnterWait(wait)
+		return
 	}
-	r.set = r.writer.PollFDs(set)
+	r.set = r.writer.PollFDs(r.set[:0])
 	timeout := unix.NsecToTimespec(wait)
 	_, _ = unix.Ppoll(r.set, &timeout, nil)
 }

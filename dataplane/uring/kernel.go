@@ -25,6 +25,7 @@ const (
 	enterExtArg    = 1 << 3
 
 	registerBuffers = 0
+	registerEventFD = 4
 	registerProbe   = 8
 
 	sqeLink = 1 << 2

@@ -140,8 +140,20 @@ func (r *Ring) probe() error {
 	return nil
 }
 
-// FD is the ring's descriptor. It becomes readable when Enter has something to do or Next to take.
-func (r *Ring) FD() int { return r.fd }
+// Announce has the kernel write to an eventfd whenever Enter has something new to do or Next to take. It is
+// for a thread that sleeps on several descriptors: it clears the eventfd, asks Ready, and polls. Polling the
+// ring's own descriptor would do only where completions come by themselves: with DEFER_TASKRUN nothing wakes
+// the one thread that could bring them forth (io_req_local_work_add in io_uring/io_uring.c signals an eventfd
+// alone). It can be called once a ring, and the ring keeps the eventfd open.
+func (r *Ring) Announce(event int) error {
+	if err := registerEvent(r.fd, event); err != nil {
+		return fmt.Errorf("register eventfd: %w", err)
+	}
+	return nil
+}
+
+// Ready tells whether Enter has something to do or Next to take.
+func (r *Ring) Ready() bool { return r.completion.waiting() || r.NeedsEnter() }
 
 // ZeroCopy tells whether the kernel knows SendZC.
 func (r *Ring) ZeroCopy() bool { return r.zeroCopy }
@@ -225,7 +237,7 @@ func (r *Ring) NeedsEnter() bool {
 func (r *Ring) Enter() error { return r.entered(enter(r.fd, r.submit())) }
 
 // EnterWait is Enter that waits for a completion, at most nanoseconds long. It returns at once when one is
-// there to be taken. Whoever also waits for other things polls FD instead.
+// there to be taken. Whoever also waits for other things sleeps on an eventfd instead: see Announce.
 func (r *Ring) EnterWait(nanoseconds int64) error {
 	if r.completion.waiting() || nanoseconds <= 0 {
 		return r.Enter()

@@ -69,6 +69,17 @@ func registerRanges(fd int, ranges [][]byte) error {
 	return nil
 }
 
+// registerEvent names the eventfd that the kernel writes to.
+func registerEvent(fd, event int) error {
+	number := int32(event)
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), registerEventFD,
+		uintptr(unsafe.Pointer(&number)), 1, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // readProbe asks which operations the kernel knows.
 func readProbe(fd int, into *probe) error {
 	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), registerProbe,
