@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,8 @@ type QueueConfig struct {
 	HugePages numa.HugePages
 	Checksum  ChecksumPolicy
 	Heartbeat *atomic.Uint64 // the XDP program's cell for this queue
+	// StallAfter is how old a heartbeat the XDP program believes; 0: any.
+	StallAfter time.Duration
 }
 
 // Queue is one AF_XDP socket and its memory. Its worker's thread owns it; Received, ZeroCopy, FD and
@@ -75,6 +78,21 @@ func (q *Queue) FD() int { return q.socket.FD() }
 
 // Statistics are the kernel's counters of the socket.
 func (q *Queue) Statistics() (xsk.Statistics, error) { return q.socket.Statistics() }
+
+// beatsPerStall is how often a sleeping worker wakes up within StallAfter: often enough that a late wake-up is
+// not taken for a stall.
+const beatsPerStall = 4
+
+// sleepMax is how long the worker may sleep at most, in nanoseconds: short enough for every queue's heartbeat.
+func (w *Worker) sleepMax() int64 {
+	longest := waitMax
+	for _, q := range w.queues {
+		if after := int64(q.config.StallAfter); after > 0 {
+			longest = min(longest, after/beatsPerStall)
+		}
+	}
+	return longest
+}
 
 // HugePages says which pages the queue's frames lie on.
 func (q *Queue) HugePages() string { return q.memory.Huge() }

@@ -266,7 +266,7 @@ func (w *Worker) anything() bool {
 
 // untilTimer is how long the worker may sleep, in nanoseconds: until the next thing that time alone brings.
 func (w *Worker) untilTimer(now int64) int64 {
-	until := min(now+waitMax, w.out.timer(), w.out.writer.NextTimer())
+	until := min(now+w.sleepMax(), w.out.timer(), w.out.writer.NextTimer())
 	if w.draining {
 		until = min(until, now+int64(time.Millisecond))
 	}

@@ -140,7 +140,7 @@ func (g *Gateway) openQueues(p *port) error {
 			Interface: p.config.Name, Index: p.state.Index, Queue: number, Mode: p.bindMode(),
 			Frames: g.options.Config.Workers.Frames, FrameSize: g.options.Config.Workers.FrameSize,
 			HugePages: g.hugePages(), Checksum: checksumPolicy(p.config.Checksum, p.attachment.Driver()),
-			Heartbeat: p.attachment.Steer().Heartbeats()[number],
+			Heartbeat: p.attachment.Steer().Heartbeats()[number], StallAfter: p.config.StallAfter,
 		})
 		if err != nil {
 			return err
