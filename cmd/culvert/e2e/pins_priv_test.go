@@ -251,3 +251,44 @@ http: {listen: "127.0.0.1:9491"}
 		})
 	}
 }
+
+// Goal: a pinned link whose interface was deleted is in nobody's way. Method: delete and make the interface
+// below a gateway that has adopted its link, and once more while none runs.
+func TestPrivPinnedInterfaceGoes(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 1)
+	privatePins(t, lab)
+	sink := newRecorder(t, lab)
+	config := configure(t, lab, sink.url, "")
+	attach := func() {
+		t.Helper()
+		if code, output := once(t, lab, "attach", "-i", lab.GatewayInterface); code != 0 {
+			t.Fatalf("attach: exit code %d, %q", code, output)
+		}
+	}
+	attach()
+	g := start(t, lab, "run", "-c", config)
+	g.ready()
+	lab.Recreate(t)
+	conn := udpSender(t, lab, lab.GatewayIPv4)
+	eventually(t, "points are steered on the new interface", func() error {
+		if _, err := fmt.Fprint(conn, "m v=1 1"); err != nil {
+			return err
+		}
+		s, err := g.status()
+		if err == nil && (s.Packets.Redirected == 0 || s.Ledger.Written == 0 ||
+			interfaceOf(t, s, lab.GatewayInterface).Adopted) {
+			err = fmt.Errorf("%+v, %+v", s.Packets, s.Interfaces)
+		}
+		return err
+	})
+	if code := g.stop(); code != 0 || xdpOf(t, lab) {
+		t.Fatalf("exit code %d, still attached: %t", code, xdpOf(t, lab))
+	}
+	attach()
+	lab.Recreate(t)
+	if code, output := once(t, lab, "detach", "--all"); code != 0 || !strings.Contains(output, "leftover") {
+		t.Fatalf("detach: exit code %d, %q", code, output)
+	}
+	attach()
+}

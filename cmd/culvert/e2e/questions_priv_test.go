@@ -24,7 +24,8 @@ func TestPrivCheckPrintsThePlan(t *testing.T) {
 		t.Fatalf("exit code %d, a program attached: %t, %q", code, xdpOf(t, lab), output)
 	}
 	for _, want := range []string{
-		`is right`, `gw0 +0 +\d`, `gw0 +1 +\d`, `kernel .*slow path`, `plant +8089 +the interface's own +ns +all`,
+		`is right`, `gw0 +0 +\d`, `gw0 +1 +\d`, `kernel .*slow path`,
+		`plant +8089 +the interface's own +ns +all`,
 		`main +http://127.0.0.1:8086 +v1 +1MiB or 10000 points +3 attempts`, `Hot +motor +plc`,
 		`warning: listener "plant" takes packets from everyone`,
 	} {
@@ -73,8 +74,8 @@ func TestPrivMistakesHavePlaces(t *testing.T) {
 	f("action.yaml", good+"rules: {files: [unknown.yaml]}\n", "unknown.yaml:10:", "nobody")
 }
 
-// Goal: check names what the configuration needs and this machine lacks. Method: an interface and a queue that
-// are not there.
+// Goal: check names what the configuration needs and this machine lacks. Method: an interface and a queue
+// that are not there.
 func TestPrivCheckMissesThings(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 1)
@@ -98,7 +99,8 @@ func TestPrivStatus(t *testing.T) {
 	nobody := func() {
 		t.Helper()
 		code, output := once(t, lab, "status")
-		if code != 1 || strings.Count(output, "\n") != 1 || !strings.Contains(output, "is one running there?") {
+		if code != 1 || strings.Count(output, "\n") != 1 ||
+			!strings.Contains(output, "is one running there?") {
 			t.Fatalf("exit code %d, %q", code, output)
 		}
 	}
@@ -109,7 +111,9 @@ func TestPrivStatus(t *testing.T) {
 	fmt.Fprint(udpSender(t, lab, lab.GatewayIPv4), "m v=1 1\nm v=2 2\nbad")
 	g.settled(3)
 	code, page := once(t, lab, "status")
-	for _, want := range []string{`(?m)^ready$`, `(?i)received +3`, `(?i)written +2`, `gw0 .*native`, `main`} {
+	for _, want := range []string{
+		`(?m)^ready$`, `(?i)received +3`, `(?i)written +2`, `gw0 .*native`, `main`,
+	} {
 		if code != 0 || !regexp.MustCompile(want).MatchString(page) {
 			t.Fatalf("exit code %d, the page does not say %q:\n%s", code, want, page)
 		}
