@@ -79,11 +79,11 @@ func (q *Queue) FD() int { return q.socket.FD() }
 // Statistics are the kernel's counters of the socket.
 func (q *Queue) Statistics() (xsk.Statistics, error) { return q.socket.Statistics() }
 
-// beatsPerStall is how often a sleeping worker wakes up within StallAfter: often enough that a late wake-up is
-// not taken for a stall.
+// beatsPerStall is how often a sleeping worker wakes up within StallAfter: often enough that a late wake-up
+// is not taken for a stall.
 const beatsPerStall = 4
 
-// sleepMax is how long the worker may sleep at most, in nanoseconds: short enough for every queue's heartbeat.
+// sleepMax is how long the worker may sleep at most, in nanoseconds: short enough for every queue's beat.
 func (w *Worker) sleepMax() int64 {
 	longest := waitMax
 	for _, q := range w.queues {
