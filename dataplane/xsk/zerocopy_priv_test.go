@@ -13,9 +13,9 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// nicPair is two real interfaces wired back to back, named by CULVERT_TEST_NIC_PAIR=gateway,sender. No virtual
-// interface has zero copy, so most machines have no such pair; those of scripts/vm do, and virtio_net has zero
-// copy since 6.13.
+// nicPair is two real interfaces wired back to back, named by CULVERT_TEST_NIC_PAIR=gateway,sender. No
+// virtual interface has zero copy, so most machines have no such pair; those of scripts/vm do, and virtio_net
+// has zero copy since 6.13.
 func nicPair(t *testing.T) (gateway, sender string, ok bool) {
 	t.Helper()
 	gateway, sender, ok = strings.Cut(os.Getenv("CULVERT_TEST_NIC_PAIR"), ",")
