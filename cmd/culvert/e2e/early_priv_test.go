@@ -1,0 +1,36 @@
+package e2e
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"culvert/scripts/testenv"
+)
+
+// Goal: a signal that comes while the gateway starts ends it cleanly, wherever it was. Method: SIGTERM after
+// ever longer times, until one comes after the start.
+func TestPrivSignalWhileStarting(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 2)
+	sink := newRecorder(t, lab)
+	config := configure(t, lab, sink.url, "")
+	for wait := time.Duration(0); ; wait += 3 * time.Millisecond {
+		g := start(t, lab, "run", "-c", config)
+		time.Sleep(wait)
+		code := g.stop()
+		ended := g.command.ProcessState.Sys().(syscall.WaitStatus)
+		// In its first moments nothing is there yet that would have to be undone.
+		early := ended.Signaled() && ended.Signal() == syscall.SIGTERM && g.output.String() == ""
+		if code != 0 && !early {
+			t.Fatalf("SIGTERM after %s: %v, %q", wait, g.command.ProcessState, g.output)
+		}
+		if xdpOf(t, lab) {
+			t.Fatalf("SIGTERM after %s: a program is still attached", wait)
+		}
+		if strings.Contains(g.output.String(), "running") {
+			return
+		}
+	}
+}
