@@ -41,6 +41,7 @@ func (w *Worker) obey() int {
 	w.commands = nil
 	w.pending.Store(false)
 	w.mutex.Unlock()
+	w.unshown = true
 	for _, command := range commands {
 		command()
 	}

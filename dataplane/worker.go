@@ -94,6 +94,7 @@ type Worker struct {
 	block     Block
 	stages    *Stages
 	heartbeat atomic.Int64
+	unshown   bool // counters may have changed outside of a turn; the worker's thread alone uses it
 
 	// Commands from the control plane, run between two turns.
 	mutex    sync.Mutex
@@ -204,8 +205,12 @@ func (w *Worker) turn(now int64) int {
 	if work > 0 {
 		w.counters.Turns++
 	}
-	w.counters.PointsInFlight = uint64(w.out.pool.Held())
-	w.block.publish(&w.counters)
+	// A worker that spins changes no counter, and comparing all of them would be most of its turn.
+	if work > 0 || w.unshown {
+		w.counters.PointsInFlight = uint64(w.out.pool.Held())
+		w.block.publish(&w.counters)
+		w.unshown = false
+	}
 	return work
 }
 
@@ -245,6 +250,7 @@ func (w *Worker) rest(now int64) {
 	w.spin = woke-slept < spinTime
 	w.idleSince = woke
 	w.counters.Sleeps++
+	w.unshown = true
 }
 
 // anything tells whether something came for which no file descriptor becomes readable, or only the waker's.
