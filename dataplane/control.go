@@ -240,8 +240,10 @@ func (w *Worker) Heartbeat() int64 { return w.heartbeat.Load() }
 type SinkState struct {
 	Up        bool
 	LastError string
-	Stats     influx.Stats
-	Transport string
+	// LastReject is what the server said of the last points that it refused.
+	LastReject string
+	Stats      influx.Stats
+	Transport  string
 }
 
 // askTime bounds a question to a worker: one that is stuck must not hold up whoever asks.
@@ -266,7 +268,8 @@ func ask[T any](w *Worker, question func() T) (T, error) {
 func (w *Worker) SinkState() (SinkState, error) {
 	return ask(w, func() SinkState {
 		s := SinkState{Up: w.out.writer.Up(), LastError: w.out.writer.LastError(),
-			Stats: w.out.writer.Stats()}
+			LastReject: w.out.writer.LastReject(),
+			Stats:      w.out.writer.Stats()}
 		s.Transport = "io_uring"
 		if w.ring == nil {
 			s.Transport = "sockets"

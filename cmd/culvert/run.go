@@ -36,7 +36,7 @@ func newRunCommand() *cobra.Command {
 			defer stop()
 			setup, err := load(file, command.ErrOrStderr())
 			if err != nil {
-				return err
+				return fmt.Errorf("%w: the gateway does not start", err)
 			}
 			return run(ctx, setup, logger(command), stop)
 		},
@@ -113,7 +113,7 @@ func load(file string, w io.Writer) (*gateway.Setup, error) {
 		fmt.Fprintln(w, m.Detail())
 	}
 	if len(mistakes) > 0 {
-		return nil, exit(exitConfig, fmt.Errorf("%s: %d %s: the gateway does not start", file, len(mistakes),
+		return nil, exit(exitConfig, fmt.Errorf("%s: %d %s", file, len(mistakes),
 			plural(len(mistakes), "mistake", "mistakes")))
 	}
 	return setup, nil

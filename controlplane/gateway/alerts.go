@@ -58,18 +58,22 @@ func toNotify(a *rules.Alert) notify.Alert {
 	}
 }
 
-// logSinks says once when the sink becomes reachable or stops being so.
+// logSinks says once when the sink becomes reachable or stops being so, and at most once a second why it
+// refused points.
 func (g *Gateway) logSinks(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	up, first := false, true
+	refused := map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		state := g.sinkOf(g.sinkStates())
+		states := g.sinkStates()
+		state := g.sinkOf(states)
+		g.logRefusals(states, refused)
 		if state.Up == up && !first {
 			continue
 		}
@@ -80,5 +84,28 @@ func (g *Gateway) logSinks(ctx context.Context) {
 		}
 		g.log.Warn("sink is down: points wait in memory for a while, then are dropped as undelivered",
 			"sink", state.Name, "url", state.URL, "error", orUnknown(state.LastError))
+	}
+}
+
+const (
+	// refusalText is how much of a server's words goes to the log.
+	refusalText = 300
+	// refusalsMax bounds the words that are remembered as said.
+	refusalsMax = 1000
+)
+
+// logRefusals says why the server refused points, each of its reasons once.
+func (g *Gateway) logRefusals(states []dataplane.SinkState, said map[string]bool) {
+	for i := range states {
+		words := states[i].LastReject
+		if words == "" || said[words] {
+			continue
+		}
+		if len(said) == refusalsMax {
+			clear(said)
+		}
+		said[words] = true
+		g.log.Warn("sink refused points", "sink", g.options.Config.Sinks[0].Name,
+			"answer", words[:min(len(words), refusalText)])
 	}
 }
