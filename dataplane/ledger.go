@@ -92,11 +92,18 @@ type Counters struct {
 // PointsIn is what came in: every line whose end was found.
 func (c *Counters) PointsIn() uint64 { return total(c.PointsReceived[:]) }
 
+// PointsRefused is what the decoder, the encoder or the sink did not take.
+func (c *Counters) PointsRefused() uint64 {
+	return total(c.PointsRejected[:]) + total(c.PointsSinkRejected[:])
+}
+
+// PointsLost is what was dropped although it was fine.
+func (c *Counters) PointsLost() uint64 { return total(c.PointsDropped[:]) }
+
 // PointsOut is where points can be: written, refused, filtered, dropped or still held. It equals PointsIn at
 // every turn's end, or there is a bug.
 func (c *Counters) PointsOut() uint64 {
-	return c.PointsWritten + total(c.PointsRejected[:]) + total(c.PointsSinkRejected[:]) +
-		c.PointsFiltered + total(c.PointsDropped[:]) + c.PointsInFlight
+	return c.PointsWritten + c.PointsRefused() + c.PointsFiltered + c.PointsLost() + c.PointsInFlight
 }
 
 func total(counts []uint64) uint64 {

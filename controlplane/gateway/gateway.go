@@ -285,8 +285,8 @@ func (g *Gateway) drain() error {
 		c.Add(&counters)
 	}
 	g.log.Info("drained", "points_received", c.PointsIn(), "points_written", c.PointsWritten,
-		"points_undelivered", c.PointsDropped[dataplane.DropUndelivered], "residue",
-		int64(c.PointsIn()-c.PointsOut()))
+		"points_rejected", c.PointsRefused(), "points_dropped", c.PointsLost(),
+		"residue", int64(c.PointsIn()-c.PointsOut()))
 	return errors.Join(errs...)
 }
 

@@ -151,9 +151,8 @@ func TestPrivUnlawfulFrames(t *testing.T) {
 	}
 }
 
-// Goal: a listener takes what is sent to its multicast group,
-	steered where XDP can and by the kernel where it
-// cannot, and nothing of other groups. Method: raw frames to three groups, and a fragmented datagram.
+// Goal: a listener takes what is sent to its multicast group, steered where XDP can and by the kernel where
+// it cannot, and nothing of other groups. Method: raw frames to three groups, and a fragmented datagram.
 func TestPrivMulticast(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 1)
