@@ -15,11 +15,11 @@ import (
 
 // figures are those of the log line that ends a drain.
 type figures struct {
-	Message     string `json:"msg"`
-	Received    uint64 `json:"points_received"`
-	Written     uint64 `json:"points_written"`
-	Undelivered uint64 `json:"points_undelivered"`
-	Residue     int64  `json:"residue"`
+	Message  string `json:"msg"`
+	Received uint64 `json:"points_received"`
+	Written  uint64 `json:"points_written"`
+	Dropped  uint64 `json:"points_dropped"`
+	Residue  int64  `json:"residue"`
 }
 
 func drained(t *testing.T, g *gateway) figures {
@@ -62,7 +62,7 @@ func TestPrivStopUnderLoad(t *testing.T) {
 	}
 	// Of such a flood some may have found no free batch; that was counted before the stop.
 	f, lines := drained(t, g), uint64(len(sink.all()))
-	if f.Undelivered != 0 || f.Residue != 0 || lines != f.Written {
+	if f.Dropped != 0 || f.Residue != 0 || lines != f.Written {
 		t.Fatalf("%+v, %d lines in the sink", f, lines)
 	}
 }
@@ -130,7 +130,7 @@ func TestPrivStopWithAStuckSink(t *testing.T) {
 	if code := g.wait(); code != 0 || answers < 3 {
 		t.Fatalf("exit code %d, %d answers while draining", code, answers)
 	}
-	if f := drained(t, g); f.Received != 11 || f.Written != 1 || f.Undelivered != 10 || f.Residue != 0 {
+	if f := drained(t, g); f.Received != 11 || f.Written != 1 || f.Dropped != 10 || f.Residue != 0 {
 		t.Fatalf("%+v", f)
 	}
 }
