@@ -144,7 +144,10 @@ func (w *Worker) Drain(limit time.Duration) error {
 
 // drain is Drain's part of a turn: work is what the turn did.
 func (w *Worker) drain(now int64, work int) {
-	w.seal(now)
+	// While there is still something to take, batches grow as ever: one a turn would use up the pool.
+	if work == 0 || w.out.writer.Backlog() == 0 {
+		w.seal(now)
+	}
 	over := now >= w.drainUntil
 	if !over && (work > 0 || w.out.pool.Held() > 0 || w.handingOver()) {
 		return
