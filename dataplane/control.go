@@ -22,8 +22,14 @@ func (w *Worker) Do(f func() error) error {
 		return err
 	case <-w.ended:
 		return fmt.Errorf("command worker %q: %w", w.config.Name, os.ErrClosed)
+	case <-time.After(doTime):
+		return fmt.Errorf("command worker %q: it shows no life: %w", w.config.Name, os.ErrDeadlineExceeded)
 	}
 }
+
+// doTime bounds a command to a worker: longer than the longest of them, a bind that finds its queue busy,
+// takes. A worker that needs more is stuck; the command may still run when it comes to life.
+const doTime = 10 * time.Second
 
 // post leaves a command for the worker and wakes it.
 func (w *Worker) post(command func()) {
@@ -186,13 +192,16 @@ func (w *Worker) abandon(now int64) {
 	w.block.publish(&w.counters)
 }
 
-// Close ends the loop, closes the sockets and gives all memory back. It waits for the thread's end and is
-// idempotent.
+// Close ends the loop, closes the sockets and gives all memory back. It waits for the thread's end, except
+// for a worker that is stuck, and is idempotent.
 func (w *Worker) Close() error {
 	err := w.Do(func() error {
 		w.exit = true
 		return nil
 	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
 	<-w.ended
 	if errors.Is(err, os.ErrClosed) {
 		return nil

@@ -1,11 +1,13 @@
 package dataplane
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 
@@ -116,4 +118,29 @@ func TestWakeAgainstClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-done
+}
+
+// Goal: a worker that is stuck holds up nobody for ever: a question has no answer after a second, and that is
+// an error. Method: a command that waits until the test lets it go.
+func TestStuckWorkerHoldsUpNobody(t *testing.T) {
+	w, err := Start(workerConfig(t, "http://127.0.0.1:9", true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, stuck := make(chan struct{}), make(chan struct{})
+	w.post(func() {
+		close(stuck)
+		<-release
+	})
+	<-stuck
+	if _, err := w.SinkState(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("a stuck worker answers: %v", err)
+	}
+	close(release)
+	if _, err := w.SinkState(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sort"
 
@@ -120,15 +121,29 @@ func (g *Gateway) openDoor(listener int, iface string, worker int) (door, error)
 	}
 	d := door{door: dataplane.NewDoor(uint16(c.Port), socket), listener: listener, worker: worker,
 		memory: memory}
-	return d, g.workers[worker].AddDoor(d.door)
+	if err := g.workers[worker].AddDoor(d.door); err != nil {
+		// The worker may still take the socket when it comes to life, so socket and memory stay.
+		return door{}, fmt.Errorf("listener %q: %w", c.Name, err)
+	}
+	return d, nil
 }
 
 // closeDoors takes sockets away from their workers, which read what is left first.
 func (g *Gateway) closeDoors(doors *[]door) error {
 	var errs []error
-	for _, d := range *doors {
-		errs = append(errs, g.workers[d.worker].RemoveDoor(d.door), d.memory.Close())
+	for len(*doors) > 0 {
+		d := (*doors)[0]
+		err := g.workers[d.worker].RemoveDoor(d.door)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			// The worker still holds the socket and its memory: both stay until it lives again.
+			return errors.Join(append(errs, err)...)
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		errs = append(errs, d.memory.Close())
 		g.kernelDrops[d.listener] += d.door.KernelDrops()
+		*doors = (*doors)[1:]
 	}
 	*doors = nil
 	return errors.Join(errs...)

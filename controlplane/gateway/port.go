@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -190,7 +191,14 @@ func (g *Gateway) closeQueues(p *port) error {
 			errs = append(errs, p.attachment.Steer().ClearXSK(s.number))
 		}
 		s.keep()
-		errs = append(errs, g.workers[s.worker].RemoveQueue(s.queue))
+		err := g.workers[s.worker].RemoveQueue(s.queue)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			// The worker still holds the socket and the program's cell: both stay until it lives again.
+			return errors.Join(append(errs, err)...)
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
 		s.before.received += s.queue.Received()
 		s.queue = nil
 	}
@@ -230,6 +238,9 @@ func (g *Gateway) rebind(p *port) error {
 // lower takes everything off an interface: redirect off, sockets closed, program detached.
 func (g *Gateway) lower(p *port) error {
 	err := errors.Join(p.redirect(false), g.closeQueues(p), g.closeDoors(&p.doors))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
 	if p.attachment != nil {
 		p.verdicts = p.counted()
 		err = errors.Join(err, p.attachment.Close())
