@@ -120,6 +120,9 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if err := g.startWorkers(); err != nil {
 		return nil, err
 	}
+	if err := g.lookAround(); err != nil {
+		return nil, err
+	}
 	if err := g.openDoors(); err != nil {
 		return nil, err
 	}

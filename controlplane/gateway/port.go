@@ -57,15 +57,31 @@ const (
 	modeAuto     = "auto"
 )
 
+// lookAround finds out how the interfaces are and publishes the listeners' addresses, before the kernel's
+// sockets are open: what comes in by them from then on must find its listener.
+func (g *Gateway) lookAround() error {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	for i := range g.options.Config.Interfaces {
+		c := &g.options.Config.Interfaces[i]
+		state, err := attach.Look(c.Name)
+		if err != nil {
+			return err
+		}
+		g.interfaces = append(g.interfaces, &port{
+			config: c, log: g.log.With("interface", c.Name), state: state,
+		})
+	}
+	g.publishAddresses()
+	return nil
+}
+
 // attachAll brings every interface up. An interface that is there but down is waited for; everything else
 // that is missing is an error.
 func (g *Gateway) attachAll() error {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
-	for i := range g.options.Config.Interfaces {
-		c := &g.options.Config.Interfaces[i]
-		p := &port{config: c, log: g.log.With("interface", c.Name)}
-		g.interfaces = append(g.interfaces, p)
+	for _, p := range g.interfaces {
 		if err := g.raise(p); err != nil && !errors.Is(err, unix.ENETDOWN) {
 			return err
 		}
