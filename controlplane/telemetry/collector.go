@@ -37,7 +37,7 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	w.gauge(w.families.ready, truth(s.Ready))
 	w.counter(w.families.clockSteps, s.ClockSteps)
 	w.ledger(&counters)
-	w.interfaces()
+	w.interfaces(&counters)
 	w.rules(&counters)
 	w.sinks()
 	w.workers()
@@ -106,7 +106,7 @@ func (w *writer) ledger(c *dataplane.Counters) {
 	w.gauge(f.residue, float64(ledger.Residue))
 }
 
-func (w *writer) interfaces() {
+func (w *writer) interfaces(c *dataplane.Counters) {
 	f := w.families
 	for _, in := range w.snapshot.Interfaces {
 		w.gauge(f.received, 1, in.Name, in.Driver, in.Mode, strconv.FormatBool(in.ZeroCopy),
@@ -125,7 +125,7 @@ func (w *writer) interfaces() {
 			}
 		}
 	}
-	w.counter(f.framesReceived, kernelFrames(w.snapshot), kernelWorker, "0")
+	w.counter(f.framesReceived, c.DatagramsReceived, kernelInterface, "0")
 }
 
 func (w *writer) rules(c *dataplane.Counters) {

@@ -77,23 +77,30 @@ func TestMetricsOfTheContract(t *testing.T) {
 	f("sink_zerocopy_total", "sink", "result")
 }
 
+// expectMetric checks one counter or gauge by its labels' values, which stand in the order of their names.
+func expectMetric(t *testing.T, families map[string]*dto.MetricFamily, want float64, name string,
+	labels ...string) {
+	t.Helper()
+	for _, m := range families["culvert_"+name].GetMetric() {
+		var values []string
+		for _, l := range m.Label {
+			values = append(values, l.GetValue())
+		}
+		if slices.Equal(values, labels) {
+			if got := m.GetCounter().GetValue() + m.GetGauge().GetValue(); got != want {
+				t.Errorf("culvert_%s%v is %v, want %v", name, labels, got, want)
+			}
+			return
+		}
+	}
+	t.Errorf("culvert_%s%v is not there", name, labels)
+}
+
 func TestMetricValues(t *testing.T) {
 	families := gather(t, full())
 	f := func(want float64, name string, labels ...string) {
 		t.Helper()
-		for _, m := range families["culvert_"+name].GetMetric() {
-			var values []string
-			for _, l := range m.Label {
-				values = append(values, l.GetValue())
-			}
-			if slices.Equal(values, labels) {
-				if got := m.GetCounter().GetValue() + m.GetGauge().GetValue(); got != want {
-					t.Errorf("culvert_%s%v is %v, want %v", name, labels, got, want)
-				}
-				return
-			}
-		}
-		t.Errorf("culvert_%s%v is not there", name, labels)
+		expectMetric(t, families, want, name, labels...)
 	}
 	f(1000, "frames_received_total", "eth1", "3")
 	f(5, "frames_received_total", "kernel", "0")
