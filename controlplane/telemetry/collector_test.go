@@ -96,6 +96,17 @@ func expectMetric(t *testing.T, families map[string]*dto.MetricFamily, want floa
 	t.Errorf("culvert_%s%v is not there", name, labels)
 }
 
+// Goal: rules that share a name, as one alert at two severities does, are one series. Method: their sum.
+func TestRulesOfOneName(t *testing.T) {
+	snapshot := full()
+	snapshot.Rules = append(snapshot.Rules, Rule{Name: "Cold", Firing: 1},
+		Rule{Name: "Hot", Firing: 3, Evicted: 4})
+	families := gather(t, snapshot)
+	expectMetric(t, families, 5, "alerts_firing", "Hot")
+	expectMetric(t, families, 5, "rule_evicted_total", "Hot")
+	expectMetric(t, families, 1, "alerts_firing", "Cold")
+}
+
 func TestMetricValues(t *testing.T) {
 	families := gather(t, full())
 	f := func(want float64, name string, labels ...string) {
