@@ -78,6 +78,11 @@ func (c *Config) resolve(folder string) {
 	}
 }
 
+// Mistake is an error about a value that only others can judge, shown where its key stands in the file.
+func (c *Config) Mistake(key, format string, arguments ...any) *Error {
+	return c.positions.errorf(key, format, arguments...)
+}
+
 // parse gives the file's one document, or nil if it is empty or not YAML.
 func (d *decoder) parse(text []byte) ast.Node {
 	if line, column, ok := notUTF8(d.positions.lines); ok {

@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
-	"strings"
 	"time"
 
 	"culvert/controlplane/config"
@@ -45,13 +43,9 @@ func newSinkTarget(ctx context.Context, sink *config.Sink, log *slog.Logger) (*s
 	if err != nil {
 		return nil, fmt.Errorf("sink %q: read its URL: %w", sink.Name, err)
 	}
-	token := ""
-	if sink.TokenFile != "" {
-		text, err := os.ReadFile(sink.TokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("sink %q: read its token: %w", sink.Name, err)
-		}
-		token = strings.TrimSpace(string(text))
+	token, err := readToken(sink.TokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("sink %q: %w", sink.Name, err)
 	}
 	t.writer, err = influx.Target(influx.TargetConfig{
 		URL: u, Database: sink.Database, Org: sink.Org, Bucket: sink.Bucket, Version: sink.Version,
