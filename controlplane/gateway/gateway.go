@@ -68,6 +68,7 @@ type Gateway struct {
 	notifiers *notify.Notifiers
 	latency   alertLatency
 	sink      *sinkTarget
+	sinkAsked atomic.Int64 // when the sink, asked in doubt, was in order; CLOCK_MONOTONIC nanoseconds
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
 	mutex      sync.Mutex
