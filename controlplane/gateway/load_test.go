@@ -31,8 +31,8 @@ func TestLoadFindsMistakes(t *testing.T) {
 	f(`source_tag: 'sender\'`, ":2:47: listeners[0].source_tag: ")
 }
 
-// Goal: a token that can't be had is a mistake with its place, not a failure while running. Method: files that
-// are missing, empty, and of two lines.
+// Goal: a token that can't be had is a mistake with its place, not a failure while running. Method: files
+// that are missing, empty, and of two lines.
 func TestLoadReadsTokens(t *testing.T) {
 	f := func(token, want string) {
 		t.Helper()

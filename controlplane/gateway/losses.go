@@ -85,8 +85,8 @@ func (g *Gateway) losses() []loss {
 // dropRemedies says of each reason what would mend it.
 func dropRemedies() [dataplane.Drops]string {
 	return [dataplane.Drops]string{
-		dataplane.DropUndelivered: "the sink was away for longer than retry allows: bring it back, or raise " +
-			"retry.attempts and retry.max",
+		dataplane.DropUndelivered: "the sink was away for longer than retry allows: bring it back, " +
+			"or raise retry.attempts and retry.max",
 		dataplane.DropOverload: "the sink is slower than what comes in: see its latency, or send less",
 		dataplane.DropOversize: "the line is longer than batch.bytes: raise it",
 	}

@@ -127,8 +127,8 @@ func (t *sinkTarget) follow(ctx context.Context, workers []*dataplane.Worker) {
 	}
 }
 
-// ask makes a write without a point. Its answer shows whether points would be taken: a server that stands still
-// has connections like any other.
+// ask makes a write without a point. Its answer shows whether points would be taken: a server that stands
+// still has connections like any other.
 func (t *sinkTarget) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()

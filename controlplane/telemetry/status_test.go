@@ -95,8 +95,8 @@ func TestStatusBalances(t *testing.T) {
 	}
 }
 
-// Goal: in `mode: socket` the pinned workers read kernel sockets too, and those packets are counted. Method: a
-// snapshot as such a gateway gives it.
+// Goal: in `mode: socket` the pinned workers read kernel sockets too, and those packets are counted. Method:
+// a snapshot as such a gateway gives it.
 func TestSocketModeCountsAsKernel(t *testing.T) {
 	snapshot := full()
 	c := &snapshot.Workers[0].Counters
