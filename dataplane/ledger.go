@@ -68,6 +68,7 @@ const ListenersMax = 64
 // Counters is what one worker counted since it started. All are totals and only grow, except PointsInFlight.
 type Counters struct {
 	FramesReceived     uint64 // taken from AF_XDP sockets and kernel sockets
+	DatagramsReceived  uint64 // of these, the ones from kernel sockets
 	FramesDecoded      uint64
 	FramesRejected     [FrameRejects]uint64
 	ChecksumPartial    uint64 // accepted with a local sender's not yet final sum

@@ -201,6 +201,7 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 		w.eat(&payload, i == 0)
 	}
 	w.counters.FramesReceived += uint64(n)
+	w.counters.DatagramsReceived += uint64(n)
 	return n
 }
 

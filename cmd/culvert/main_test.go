@@ -79,6 +79,8 @@ func TestWrongUsage(t *testing.T) {
 	f("culvert: receiver \"127.0.0.1:0\": port \"0\" is not in 1 to 65535", "load", "--to", "127.0.0.1:0")
 	f("culvert: precision \"m\", want ns, us, ms or s", "load", "--to", "127.0.0.1:9", "--precision", "m")
 	f("culvert: fault \"503\": it lacks a share; say 503:20%, 429:5%:2s or reset:1%", "sink", "--fail", "503")
+	f("culvert: delay -1s is negative", "sink", "--delay", "-1s")
+	f("culvert: --listen: address x: missing port in address", "sink", "--listen", "x")
 	f("culvert: invalid argument \"loud\" for \"--log-level\" flag: want one of "+
 		"[\"debug\" \"info\" \"warn\" \"error\"]; see `culvert version --help`",
 		"version", "--log-level", "loud")

@@ -47,6 +47,12 @@ func newSinkCommand() *cobra.Command {
 				}
 				c.Faults = append(c.Faults, fault)
 			}
+			if c.Delay < 0 {
+				return exit(exitUsage, fmt.Errorf("delay %s is negative", c.Delay))
+			}
+			if _, _, err := net.SplitHostPort(listen); err != nil {
+				return exit(exitUsage, fmt.Errorf("--listen: %w", err))
+			}
 			s, err := fakesink.New(c)
 			if err != nil {
 				return exit(exitUsage, err)

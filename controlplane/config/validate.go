@@ -114,7 +114,7 @@ func (k *checker) tags(key string, l *Listener) {
 			k.failf(path, "a tag's name and value have at least one character, no control characters and no "+
 				`\ at the end`)
 		}
-		if name == l.SourceTag {
+		if name == l.SourceTag && name != "" {
 			k.failf(key+".source_tag", "%q is among the listener's tags already", name)
 		}
 	}

@@ -58,8 +58,8 @@ func toNotify(a *rules.Alert) notify.Alert {
 	}
 }
 
-// logSinks says once when the sink becomes reachable or stops being so, and at most once a second why it
-// refused points.
+// logSinks asks a sink that is in doubt, says once when the sink becomes reachable or stops being so, and at
+// most once a second why it refused points.
 func (g *Gateway) logSinks(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -72,6 +72,9 @@ func (g *Gateway) logSinks(ctx context.Context) {
 		case <-ticker.C:
 		}
 		states := g.sinkStates()
+		if g.doubt(states) != "" && g.sink.ask(ctx) == nil {
+			g.sinkAsked.Store(g.clock.Now())
+		}
 		state := g.sinkOf(states)
 		g.logRefusals(states, refused)
 		if state.Up == up && !first {

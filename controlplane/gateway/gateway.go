@@ -68,6 +68,7 @@ type Gateway struct {
 	notifiers *notify.Notifiers
 	latency   alertLatency
 	sink      *sinkTarget
+	sinkAsked atomic.Int64 // when the sink, asked in doubt, was in order; CLOCK_MONOTONIC nanoseconds
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
 	mutex      sync.Mutex
@@ -236,6 +237,7 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names) })
 	g.background.Go(func() { g.sink.follow(ctx, g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
+	g.background.Go(func() { g.logLosses(ctx) })
 	for i := range g.alerts {
 		g.carriers.Go(func() { g.carryAlerts(g.alerts[i]) })
 	}

@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"fmt"
+	"os"
+	"strings"
+	"unicode"
 
 	"culvert/controlplane/config"
 	"culvert/controlplane/rulefile"
@@ -28,7 +31,7 @@ func Load(file string) (*Setup, []Mistake) {
 	if len(found) > 0 {
 		return nil, mistakes(found)
 	}
-	if found := checkTags(c); len(found) > 0 {
+	if found := append(checkTags(c), checkTokens(c)...); len(found) > 0 {
 		return nil, mistakes(found)
 	}
 	groups, wrong := rulefile.Load(c.Rules.Files)
@@ -63,11 +66,37 @@ func checkTags(c *config.Config) (found []*config.Error) {
 }
 
 func unwritable(c *config.Config, key, tag string) *config.Error {
-	return &config.Error{
-		Position: config.Position{File: c.File}, Key: key,
-		Message: fmt.Sprintf("Line Protocol has no way to write the tag %s: a backslash cannot end a name "+
-			"or a value, nor stand in pairs before a comma, an equals sign or a space", tag),
+	return c.Mistake(key, "Line Protocol has no way to write the tag %s: a backslash cannot end a name or a "+
+		"value, nor stand in pairs before a comma, an equals sign or a space", tag)
+}
+
+// checkTokens finds the sinks whose token can't be had.
+func checkTokens(c *config.Config) (found []*config.Error) {
+	for i := range c.Sinks {
+		if _, err := readToken(c.Sinks[i].TokenFile); err != nil {
+			found = append(found, c.Mistake(fmt.Sprintf("sinks[%d].token_file", i), "%v", err))
+		}
 	}
+	return found
+}
+
+// readToken reads the file that holds a token, and nothing where no file is named.
+func readToken(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	switch {
+	case token == "":
+		return "", fmt.Errorf("read the token: %s is empty", file)
+	case strings.ContainsFunc(token, unicode.IsControl):
+		return "", fmt.Errorf("read the token: %s holds more than one line", file)
+	}
+	return token, nil
 }
 
 func mistakes[E Mistake](list []E) []Mistake {

@@ -134,7 +134,11 @@ func New(configs []Config, log *slog.Logger, sent func(a *Alert, at int64)) (*No
 		n.add(one)
 	}
 	if len(n.logs) == 0 {
-		one, err := newNotifier(Config{Name: builtin, Type: "log", Limit: 1000}.withDefaults(), log, sent)
+		name := builtin
+		for n.byName[name] != nil {
+			name += "_" // Somebody has called a webhook "log"; metrics tell notifiers apart by name.
+		}
+		one, err := newNotifier(Config{Name: name, Type: "log", Limit: 1000}.withDefaults(), log, sent)
 		if err != nil {
 			return nil, err
 		}

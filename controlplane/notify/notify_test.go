@@ -374,6 +374,21 @@ func TestLogAndAlertsWithoutActions(t *testing.T) {
 	}
 }
 
+// Goal: names tell notifiers apart, the built-in one's too. Method: a notifier of another type has its name.
+func TestBuiltinNameIsTaken(t *testing.T) {
+	n := start(t, nil, Config{Name: "log", Type: "udp", Address: "127.0.0.1:9"})
+	seen := map[string]string{}
+	for _, s := range n.Stats() {
+		if other, twice := seen[s.Name]; twice {
+			t.Errorf("both %s and %s are called %q", other, s.Type, s.Name)
+		}
+		seen[s.Name] = s.Type
+	}
+	if len(seen) != 2 || seen["log"] != "udp" {
+		t.Errorf("notifiers %v", seen)
+	}
+}
+
 func TestLimitPerRuleAndSecond(t *testing.T) {
 	now := time.Unix(1000, 0)
 	b := newBucket(3, now)

@@ -29,6 +29,7 @@ type Decoder struct {
 
 	// Of the line that is read:
 	start int // its first byte
+	uints int // fields of kind Uint
 	del   int // the first DEL in a name that has no span in the payload, or -1
 
 	// Of the line that was rejected last:
@@ -73,7 +74,7 @@ func (d *Decoder) Next(p *point.Point) Outcome {
 		return End
 	}
 	p.Verbatim = true
-	d.kept, d.del = d.dropped, -1
+	d.kept, d.del, d.uints = d.dropped, -1, 0
 	keyStart := i
 	i, rare := d.key(p, i)
 	if i < 0 {

@@ -45,8 +45,20 @@ func shortPayload() []byte {
 	return []byte(b.String())
 }
 
+// repeatedPayload is one line of 64 KiB that says every field twice: what a hostile sender would choose.
+func repeatedPayload() []byte {
+	b := []byte("m ")
+	for i := range 9600 {
+		b = fmt.Appendf(b, "%x=1,", i%4800)
+	}
+	return append(b, "z=1\n"...)
+}
+
 func BenchmarkDecode(b *testing.B) {
-	for name, payload := range map[string][]byte{"mixed": mixedPayload(), "short": shortPayload()} {
+	payloads := map[string][]byte{
+		"mixed": mixedPayload(), "short": shortPayload(), "repeated": repeatedPayload(),
+	}
+	for name, payload := range payloads {
 		b.Run(name, func(b *testing.B) {
 			var d Decoder
 			var p point.Point

@@ -51,13 +51,16 @@ func (d *Decoder) fields(p *point.Point, i int) (end int, rare uint64) {
 		default:
 			seen |= bit
 			p.Fields = append(p.Fields, field)
-			p.HasUint = p.HasUint || field.Kind == point.Uint
+			if field.Kind == point.Uint {
+				d.uints++
+			}
 		}
 		if i == len(b) || b[i] != ',' {
 			break
 		}
 		i++
 	}
+	p.HasUint = d.uints > 0
 	if nameMax > limit {
 		return d.fail(KeyTooLong, p.Key.Offset(), i), 0
 	}

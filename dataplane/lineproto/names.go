@@ -57,12 +57,14 @@ func (d *Decoder) replaceField(p *point.Point, field *point.Field) bool {
 		return false
 	}
 	name := p.Fields[at].Name
+	if p.Fields[at].Kind == point.Uint {
+		d.uints--
+	}
+	if field.Kind == point.Uint {
+		d.uints++
+	}
 	p.Fields[at] = *field
 	p.Fields[at].Name = name
-	p.HasUint = false
-	for i := range p.Fields {
-		p.HasUint = p.HasUint || p.Fields[i].Kind == point.Uint
-	}
 	return true
 }
 
