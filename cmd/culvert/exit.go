@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"culvert/controlplane/attach"
+	"culvert/controlplane/gateway"
 )
 
 // The exit codes, as docs and service files may rely on; 69, 77 and 78 are those of sysexits.
@@ -49,6 +50,10 @@ func exitCode(err error) int {
 		}
 		// The interface is missing, taken by another program, or cannot do what was asked.
 		return exitUnavailable
+	}
+	var placement *gateway.PlacementError
+	if errors.As(err, &placement) {
+		return exitConfig
 	}
 	// A port or a queue that another program has, a way of receiving that the driver does not offer.
 	for _, absent := range []error{syscall.EADDRINUSE, syscall.EBUSY, syscall.EOPNOTSUPP} {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"culvert/controlplane/attach"
+	"culvert/controlplane/gateway"
 	"culvert/controlplane/fakesink"
 	"culvert/controlplane/loadgen"
 )
@@ -133,6 +134,7 @@ func TestExitCodes(t *testing.T) {
 	f(exitDone, nil)
 	f(exitFailed, errors.New("x"))
 	f(exitConfig, fmt.Errorf("start: %w", exit(exitConfig, errors.New("x"))))
+	f(exitConfig, fmt.Errorf("start: %w", &gateway.PlacementError{Problem: "x"}))
 	f(exitPrivilege, fmt.Errorf("open socket: %w", syscall.EPERM))
 	f(exitPrivilege, fmt.Errorf("read: %w", fs.ErrPermission))
 	f(exitPrivilege, &attach.Error{Kind: attach.Privilege})

@@ -45,15 +45,32 @@ type Placement struct {
 	Ports    []Port
 }
 
+// PlacementError is a configuration that this machine has no place for. It says what to change.
+type PlacementError struct{ Problem string }
+
+func (e *PlacementError) Error() string { return e.Problem }
+
+func placementError(format string, values ...any) error {
+	return &PlacementError{Problem: fmt.Sprintf(format, values...)}
+}
+
 // NewPlan deals the queues out. With CPUs on auto a worker is made for each queue, on its card's node, as
-// long as that node keeps one CPU for housekeeping; further queues share. Errors say what to change.
+// long as that node keeps one CPU for housekeeping; further queues share. Errors are of PlacementError.
 func NewPlan(p Placement) (*Plan, error) {
 	plan := &Plan{}
 	for _, cpu := range p.CPUs {
 		if !slices.Contains(p.Allowed, cpu) {
-			return nil, fmt.Errorf("workers.cpus: CPU %d is not among those this process may use (%s)",
+			return nil, placementError("workers.cpus: CPU %d is not among those this process may use (%s)",
 				cpu, numa.FormatList(p.Allowed))
 		}
+	}
+	if p.Node >= 0 && p.Topology.Node(p.Node) == nil {
+		var there []int
+		for _, n := range p.Topology.Nodes {
+			there = append(there, n.ID)
+		}
+		return nil, placementError("workers.numa: there is no node %d: this machine has %s",
+			p.Node, numa.FormatList(there))
 	}
 	taken := map[int]int{} // CPU → worker
 	for _, port := range p.Ports {
@@ -81,9 +98,9 @@ func NewPlan(p Placement) (*Plan, error) {
 		}
 	}
 	if len(plan.Housekeeping) == 0 {
-		return nil,
-			fmt.Errorf("workers.cpus: no CPU is left for the rest of the gateway, of %s: leave one out",
-				numa.FormatList(p.Allowed))
+		return nil, placementError(
+			"workers.cpus: no CPU is left for the rest of the gateway, of %s: leave one out",
+			numa.FormatList(p.Allowed))
 	}
 	return plan, nil
 }

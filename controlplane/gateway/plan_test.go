@@ -73,7 +73,11 @@ func TestPlanRefusesAndNotes(t *testing.T) {
 	if _, err := NewPlan(place); err == nil || !strings.Contains(err.Error(), "CPU 9") {
 		t.Fatalf("a CPU that is not there: %v", err)
 	}
-	place.CPUs = []int{1}
+	place.CPUs, place.Node = nil, 7
+	if _, err := NewPlan(place); err == nil || !strings.Contains(err.Error(), "node 7") {
+		t.Fatalf("a node that is not there: %v", err)
+	}
+	place.CPUs, place.Node = []int{1}, -1
 	plan, err := NewPlan(place)
 	if err != nil || plan.Workers[0].CPU != 1 || len(plan.Notes) != 1 {
 		t.Fatalf("%+v, %v", plan, err)
