@@ -239,6 +239,9 @@ func (w *Worker) CPU() int { return w.config.CPU }
 // Node is the NUMA node of the worker's memory, or −1.
 func (w *Worker) Node() int { return w.config.Node }
 
+// WithoutRing is why the worker sends over plain sockets instead of an io_uring, or nil.
+func (w *Worker) WithoutRing() error { return w.withoutRing }
+
 // Counters are the worker's counters as of one turn's end.
 func (w *Worker) Counters() Counters { return w.block.Read() }
 

@@ -61,7 +61,9 @@ func (w *Worker) openSink() error {
 	}
 	if !config.Sockets {
 		w.ring, err = uring.New(uring.Config{Entries: ringEntries, CompletionEntries: 4 * ringEntries})
-		if err != nil && !errors.Is(err, uring.ErrUnavailable) {
+		if errors.Is(err, uring.ErrUnavailable) {
+			w.withoutRing = err
+		} else if err != nil {
 			return fmt.Errorf("set up io_uring: %w", err)
 		}
 		if err == nil {

@@ -90,6 +90,8 @@ type Worker struct {
 	spin      bool
 	idleSince int64
 
+	withoutRing error // why there is no ring; written before Start returns
+
 	// What others read.
 	block     Block
 	stages    *Stages

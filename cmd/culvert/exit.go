@@ -61,7 +61,8 @@ func exitCode(err error) int {
 			return exitUnavailable
 		}
 	}
-	if errors.Is(err, fs.ErrPermission) {
+	// ENOBUFS is the kernel's word for memory beyond RLIMIT_MEMLOCK.
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOBUFS) {
 		return exitPrivilege
 	}
 	return exitFailed

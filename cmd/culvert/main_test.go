@@ -136,6 +136,7 @@ func TestExitCodes(t *testing.T) {
 	f(exitConfig, fmt.Errorf("start: %w", exit(exitConfig, errors.New("x"))))
 	f(exitConfig, fmt.Errorf("start: %w", &gateway.PlacementError{Problem: "x"}))
 	f(exitPrivilege, fmt.Errorf("open socket: %w", syscall.EPERM))
+	f(exitPrivilege, fmt.Errorf("register UMEM: %w", syscall.ENOBUFS))
 	f(exitPrivilege, fmt.Errorf("read: %w", fs.ErrPermission))
 	f(exitPrivilege, &attach.Error{Kind: attach.Privilege})
 	f(exitUnavailable, &attach.Error{Kind: attach.Missing})

@@ -198,6 +198,9 @@ func (g *Gateway) startWorkers() (err error) {
 		}
 		g.workers = append(g.workers, worker)
 	}
+	if err := g.workers[0].WithoutRing(); err != nil {
+		g.log.Warn("no io_uring, sending over plain sockets", "error", err)
+	}
 	return nil
 }
 

@@ -137,14 +137,22 @@ func (g *Gateway) raise(p *port) (err error) {
 }
 
 // orSockets falls back to mode socket where the configuration leaves the choice and the interface cannot do
-// better; any other obstacle is returned.
+// better; any other obstacle is returned. Want of privilege is one: nobody who forgot a capability wants a
+// tenth of the speed for it.
 func (g *Gateway) orSockets(p *port, cause error) error {
 	var obstacle *attach.Error
-	if p.config.Mode != modeAuto || errors.As(cause, &obstacle) && obstacle.Kind != attach.Unsupported {
+	refused := errors.As(cause, &obstacle) && obstacle.Kind != attach.Unsupported
+	if p.config.Mode != modeAuto || refused || wantsPrivilege(cause) {
 		return cause
 	}
 	p.log.Warn("no AF_XDP on this interface, using kernel sockets", "error", cause)
 	return g.raiseSockets(p)
+}
+
+// wantsPrivilege tells whether more privilege would mend it: a capability, or a higher RLIMIT_MEMLOCK, which
+// the kernel answers by ENOBUFS.
+func wantsPrivilege(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOBUFS)
 }
 
 // openQueues opens a socket for every queue that is served and puts it into the XSKMAP. The effective mode is
