@@ -131,7 +131,7 @@ func (c Config) resolve() (*resolved, error) {
 	if r.layout, err = newLayout(c.Template, c.Series, r.unit, !c.NoTimestamps, c.Sequence); err != nil {
 		return nil, err
 	}
-	if size := len(r.layout.line) * c.PointsPerPacket; size > payloadMax {
+	if size := len(r.layout.line) * c.PointsPerPacket; size > payloadMax && c.Play == "" {
 		return nil, fmt.Errorf("%d points of %d bytes make a packet of %d bytes, a datagram holds %d",
 			c.PointsPerPacket, len(r.layout.line), size, payloadMax)
 	}

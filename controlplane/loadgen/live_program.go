@@ -77,7 +77,10 @@ func liveProgram(packets, control *ebpf.Map, index, longest int) asm.Instruction
 		asm.FnRedirect.Call(),
 		asm.Return(),
 	}
-	program = append(program, asm.StoreImm(asm.R7, liveIdleAt, 1, asm.DWord).WithSymbol("idle"))
+	program = append(program,
+		asm.Mov.Imm(asm.R1, 1).WithSymbol("idle"),
+		asm.StoreMem(asm.R7, liveIdleAt, asm.R1, asm.DWord),
+	)
 	for range idleClocks {
 		program = append(program, asm.FnKtimeGetNs.Call())
 	}

@@ -35,6 +35,7 @@ func openSockets(r *resolved) (opened way, err error) {
 			s.close()
 		}
 	}()
+	prime(r)
 	for i := range r.Flows {
 		fd, err := openSocket(r.To[i%len(r.To)], r.Interface)
 		if err != nil {
