@@ -32,10 +32,16 @@ func newLoadCommand() *cobra.Command {
 		Long: "Send Line Protocol over UDP at a steady rate and print what was sent. Every point has a\n" +
 			"series and timestamp of its own, so a database that got them all counts as many. Ends after\n" +
 			"--duration or --count, or on Ctrl-C; exits 1 if it could not hold 99 % of the rate.\n\n" +
+			"By default packets leave by UDP sockets, which takes no privilege. --via xdp sends by AF_XDP\n" +
+			"past the stack, with zero copy where the driver has it, and takes CAP_NET_RAW. --via live lets\n" +
+			"the kernel run a program that sends, which is the fastest into a veth pair; it takes CAP_BPF\n" +
+			"and CAP_NET_ADMIN. --play sends what a capture or a file of lines holds.\n\n" +
 			"Templates:\n  " +
 			strings.Join(loadgen.Templates(), "\n  "),
 		Example: "  culvert load --to 10.0.0.1:8089 --rate 100000 --points-per-packet 10 --duration 10s\n" +
-			"  culvert load --to '[fd00::1]:8089' --template 'm,id={series} v={float}' --count 1000",
+			"  culvert load --to '[fd00::1]:8089' --template 'm,id={series} v={float}' --count 1000\n" +
+			"  culvert load --to 10.88.0.1:8089 --via live --cpu 1 --sequence --duration 10s\n" +
+			"  culvert load --to 10.0.0.1:8089 --play monday.pcapng --speed 2x --loop",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(command.Context(), syscall.SIGTERM, syscall.SIGINT)
@@ -69,6 +75,8 @@ func newLoadCommand() *cobra.Command {
 	flags.StringVar(&mac, "to-mac", "",
 		"with xdp and live: the next hop's hardware address (default: ask for it)")
 	flags.BoolVar(&c.NoChecksum, "no-checksum", false, "with xdp and live over IPv4: leave out UDP checksums")
+	flags.BoolVar(&c.NoSegments, "no-segments", false,
+		"with sockets: give the kernel every packet for itself, not up to 64 as one")
 	flags.IntVar(&c.CPU, "cpu", -1, "send on this CPU alone; -1: on any")
 	flags.BoolVar(&c.Sequence, "sequence", false,
 		"give every point an integer field seq, which `culvert sink --sequence` checks")
@@ -122,6 +130,10 @@ func runLoad(ctx context.Context, command *cobra.Command, c loadgen.Config, asJS
 		return err
 	}
 	if !report.Held && !report.Interrupted {
+		if report.TargetRate == 0 {
+			return fmt.Errorf("keep the file's pace: it took %.3f s, up to %.3f s behind; "+
+				"play it at a lower --speed", report.Seconds, report.LagMax)
+		}
 		return fmt.Errorf("hold %.0f points/s: reached %.0f, %.1f %% of it; "+
 			"send more --points-per-packet or ask for less", report.TargetRate, report.Rate,
 			100*report.Rate/report.TargetRate)

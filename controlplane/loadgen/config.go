@@ -45,6 +45,9 @@ type Config struct {
 	ToMAC net.HardwareAddr
 	// NoChecksum leaves out the UDP checksum of packets over IPv4 that no socket makes.
 	NoChecksum bool
+	// NoSegments sends every packet of a socket for itself. It is for a receiver that would see the packets
+	// before the kernel has cut them up: a veth whose other end runs XDP in generic mode.
+	NoSegments bool
 	// Pin runs the sender on CPU alone.
 	Pin bool
 	CPU int

@@ -58,7 +58,7 @@ func Run(ctx context.Context, config Config) (report Report, err error) {
 	}
 	g.report = Report{
 		TargetRate: r.Rate, Series: r.Series, Flows: r.Flows, PacketSize: r.source.sizeMax(),
-		Errors: map[string]uint64{}, Mode: g.way.mode(),
+		Errors: map[string]uint64{},
 	}
 	if played, ok := r.source.(*replay); ok {
 		g.report.Series, g.report.Recorded = 0, &played.found
@@ -211,7 +211,8 @@ func (g *generator) send(t turn) error {
 		case unix.ENOBUFS, unix.EAGAIN, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN:
 			pause()
 		default:
-			return fmt.Errorf("send %d bytes by %s: %w", len(g.parcel.packets[sent]), g.way.mode(), errno)
+			return fmt.Errorf("send %d bytes by %s: %w", len(g.parcel.packets[sent]), g.way.mode().text,
+				errno)
 		}
 		if g.stop.Load() {
 			return nil
@@ -223,7 +224,8 @@ func (g *generator) send(t turn) error {
 // finish takes the time and says how the run went.
 func (g *generator) finish() {
 	r := &g.report
-	r.Mode = g.way.mode()
+	mode := g.way.mode()
+	r.Via, r.Mode, r.ZeroCopy = mode.via, mode.text, mode.zeroCopy
 	r.Seconds = time.Since(g.start).Seconds()
 	r.Rate = float64(r.Points) / max(r.Seconds, 1e-9)
 	r.FirstTime, r.LastTime = g.source.times()

@@ -233,7 +233,7 @@ func (l *live) flush() error {
 	return nil
 }
 
-func (l *live) mode() string { return "live frames, copied by a kernel program" }
+func (l *live) mode() mode { return mode{ViaLive, "live frames, copied by a kernel program", false} }
 
 // close ends the run. The kernel looks for signals between batches; SIGURG is the one that Go's runtime sends
 // itself and takes from anybody.

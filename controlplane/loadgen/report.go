@@ -26,8 +26,11 @@ type Report struct {
 	// numbered f × 10¹³ + 0, 1, 2 …, with a 1 in front of the 17 digits. What a receiver has seen less than
 	// this of a flow is lost.
 	FlowPoints []uint64 `json:"flow_points,omitempty"`
-	// Mode says in words how packets were brought to the kernel, and whether it copied them.
-	Mode string `json:"mode"`
+	// Via is how packets left: socket, xdp or live; Mode says it in words. ZeroCopy tells that the card read
+	// them where they were written; otherwise the kernel has copied them.
+	Via      string `json:"via"`
+	Mode     string `json:"mode"`
+	ZeroCopy bool   `json:"zero_copy"`
 	// Recorded is what the played file holds.
 	Recorded *Recorded `json:"recorded,omitempty"`
 	// LagMax is how far behind its schedule a burst ever began, in seconds.

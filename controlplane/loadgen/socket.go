@@ -29,7 +29,7 @@ type sockets struct {
 }
 
 func openSockets(r *resolved) (opened way, err error) {
-	s := &sockets{segments: true}
+	s := &sockets{segments: !r.NoSegments}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -148,11 +148,11 @@ func sameSize(packets [][]byte) int {
 
 func (s *sockets) flush() error { return nil }
 
-func (s *sockets) mode() string {
+func (s *sockets) mode() mode {
 	if s.segments {
-		return "UDP sockets, segments cut by the kernel"
+		return mode{ViaSocket, "UDP sockets, segments cut by the kernel", false}
 	}
-	return "UDP sockets"
+	return mode{ViaSocket, "UDP sockets", false}
 }
 
 func (s *sockets) close() error {

@@ -21,9 +21,16 @@ type way interface {
 	send(flow int, packets [][]byte) (taken int, errno unix.Errno)
 	// flush waits until what was taken has left, and ends with what the kernel said of it.
 	flush() error
-	// mode says how it sends, for the report.
-	mode() string
+	// mode says how it sends at the moment.
+	mode() mode
 	close() error
+}
+
+// mode is how a way sends: its word, a text for people, and whether the card reads the packets where we wrote
+// them.
+type mode struct {
+	via, text string
+	zeroCopy  bool
 }
 
 // openWay opens the configured way. Auto is the sockets, which need no privilege, unless there is an

@@ -169,11 +169,11 @@ func (x *xdp) flush() error {
 	}
 }
 
-func (x *xdp) mode() string {
+func (x *xdp) mode() mode {
 	if x.zeroCopy {
-		return "AF_XDP, zero copy"
+		return mode{ViaXDP, "AF_XDP, zero copy", true}
 	}
-	return "AF_XDP, copied by the kernel"
+	return mode{ViaXDP, "AF_XDP, copied by the kernel", false}
 }
 
 func (x *xdp) close() error {

@@ -9,9 +9,9 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// Goal: the frames that the load generator makes itself pass the gateway's strictest check of sums, and by the
-// sequence numbers the sink finds per flow exactly what was sent. Method: each way, counted and decoded, at a
-// rate that loses nothing.
+// Goal: the frames that the load generator makes itself pass the gateway's strictest check of sums, and by
+// the sequence numbers the sink finds per flow exactly what was sent. Method: each way, counted and decoded,
+// at a rate that loses nothing.
 func TestPrivLoadWays(t *testing.T) {
 	need(t)
 	for _, c := range []struct {
