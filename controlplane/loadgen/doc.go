@@ -5,7 +5,7 @@
 //	                                                                            ▼
 //	                              generator: a turn of at most 64 packets of one flow, when it is due
 //	                                                                            │
-//	          sockets (segments, or sendmmsg) ◀─ or ─ AF_XDP ─ or ─ live frames ◀┘
+//	          sockets (segments or sendmmsg) ◀─ or ─ AF_XDP ─ or ─ live frames ◀┘
 //
 // Every point that is made has a series and timestamp of its own, so a database that got them all counts as
 // many points as were sent; with sequence numbers a receiver knows which ones it lacks. A series always leaves

@@ -24,7 +24,7 @@ func capture(t *testing.T, kind string, link layers.LinkType, frames ...[]byte) 
 		t.Fatal(err)
 	}
 	defer file.Close()
-	write := func(gopacket.CaptureInfo, []byte) error { return nil }
+	var write func(gopacket.CaptureInfo, []byte) error
 	end := func() error { return nil }
 	if kind == "pcap" {
 		w := pcapgo.NewWriter(file)
