@@ -33,9 +33,9 @@ func newLoadCommand() *cobra.Command {
 			"series and timestamp of its own, so a database that got them all counts as many. Ends after\n" +
 			"--duration or --count, or on Ctrl-C; exits 1 if it could not hold 99 % of the rate.\n\n" +
 			"By default packets leave by UDP sockets, which takes no privilege. --via xdp sends by AF_XDP\n" +
-			"past the stack, with zero copy where the driver has it, and takes CAP_NET_RAW. --via live\n" +
-			"lets the kernel run a program that sends, which is the fastest into a veth pair; it takes CAP_BPF\n" +
-			"and CAP_NET_ADMIN. --play sends what a capture or a file of lines holds.\n\n" +
+			"past the stack, with zero copy where the driver has it; it takes CAP_NET_RAW. --via live\n" +
+			"lets the kernel run a program that sends, the fastest way into a veth pair; it takes\n" +
+			"CAP_BPF and CAP_NET_ADMIN. --play sends what a capture or a file of lines holds.\n\n" +
 			"Templates:\n  " +
 			strings.Join(loadgen.Templates(), "\n  "),
 		Example: "  culvert load --to 10.0.0.1:8089 --rate 100000 --points-per-packet 10 --duration 10s\n" +

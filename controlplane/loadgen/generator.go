@@ -15,6 +15,8 @@ const (
 	burstTime = 250 * time.Microsecond
 	// burstMax is how many packets leave together at most.
 	burstMax = 64
+	// earlyMax is how long before its time a turn of burstMax packets may leave.
+	earlyMax = burstTime / 2
 	// sleepMax bounds a sleep, so that the end of the context is seen.
 	sleepMax = 20 * time.Millisecond
 	// refusedPause is how long a packet that the kernel refused waits before it is sent again.
@@ -31,7 +33,9 @@ type generator struct {
 	stop   atomic.Bool
 	start  time.Time
 	ended  bool // the source has nothing more
-	report Report
+	// earliest is when, after the start, the next turn may leave at twice the rate.
+	earliest time.Duration
+	report   Report
 }
 
 // Run sends until the configuration's end or the context's, and reports. It sends on the calling thread, so
@@ -108,18 +112,17 @@ func settle(r *resolved) (restore func(), err error) {
 func (g *generator) run() error {
 	g.start = time.Now()
 	deadline := g.deadline()
-	var begun, ticked time.Duration // when the last turn began, and when progress was last told
+	var ticked time.Duration // when progress was last told
 	for !g.stop.Load() {
 		t := g.source.plan()
 		if t.packets == 0 {
 			g.ended = true
 			break
 		}
-		now := g.await(t, begun, deadline)
+		now := g.await(t, deadline)
 		if g.stop.Load() || deadline > 0 && now >= deadline {
 			break
 		}
-		begun = now
 		g.source.fill(g.start.Add(now), &g.parcel)
 		if err := g.send(t); err != nil {
 			return err
@@ -150,25 +153,32 @@ func (g *generator) deadline() time.Duration {
 
 // await waits until the last packet of a turn is due, and returns the time since the start. A sender that is
 // behind its rate catches up at twice of it at most, rather than in one blow that would overrun the receiver.
-func (g *generator) await(t turn, begun, deadline time.Duration) time.Duration {
-	due := t.due
+// Turns that are as large as they can be may leave a little early, so that a high rate is not made of naps
+// that take longer than the turns.
+func (g *generator) await(t turn, deadline time.Duration) time.Duration {
+	now := time.Since(g.start)
+	due, earliest := t.due, t.due
 	switch {
 	case g.Rate > 0:
 		due = time.Duration(float64(g.report.Points+t.points-t.lastPoints) / g.Rate * 1e9)
-		if g.report.Packets > 0 {
-			due = max(due, begun+time.Duration(float64(t.points)/g.Rate/2*1e9))
+		earliest = max(due, g.earliest)
+		early := time.Duration(0)
+		if t.packets == burstMax {
+			early = earlyMax
+		}
+		if now >= earliest-early {
+			earliest = now
 		}
 	case due == 0:
-		return time.Since(g.start)
+		return now
 	}
 	if deadline > 0 {
-		g.sleepUntil(min(due, deadline))
-	} else {
-		g.sleepUntil(due)
+		earliest = min(earliest, deadline)
 	}
-	now := time.Since(g.start)
+	g.sleepUntil(earliest)
+	now = time.Since(g.start)
 	if g.Rate > 0 {
-		due = time.Duration(float64(g.report.Points+t.points-t.lastPoints) / g.Rate * 1e9)
+		g.earliest = max(g.earliest, now) + time.Duration(float64(t.points)/g.Rate/2*1e9)
 	}
 	g.report.LagMax = max(g.report.LagMax, (now - due).Seconds())
 	return now

@@ -16,9 +16,10 @@ const (
 	liveIdleAt      = 136 // 1 once the program has run without anything to send
 	liveControlSize = 192
 
-	// idleClocks is how often the program reads the clock when there is nothing to send: a third of a
-	// microsecond, so that an idle hour fits into the runs that one call may ask for.
-	idleClocks = 16
+	// idleClocks is how often the program reads the clock when there is nothing to send. It makes a call
+	// last, for minutes; more would let the sender, which shares the CPU, wait for the end of an idle batch
+	// too long.
+	idleClocks = 4
 )
 
 // The program's verdicts (enum xdp_action, include/uapi/linux/bpf.h).
