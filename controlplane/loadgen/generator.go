@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -72,9 +73,8 @@ func Run(ctx context.Context, config Config) (report Report, err error) {
 	}
 	defer context.AfterFunc(ctx, func() { g.stop.Store(true) })()
 	err = g.run()
-	if flushed := g.way.flush(); err == nil {
-		err = flushed
-	}
+	// Where sending has failed, the way may know more of why.
+	err = errors.Join(err, g.way.flush())
 	g.finish()
 	if closed := g.way.close(); err == nil && closed != nil {
 		err = fmt.Errorf("close: %w", closed)

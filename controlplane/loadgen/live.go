@@ -123,11 +123,8 @@ func (l *live) load(stride, longest int) (err error) {
 // await waits until the kernel runs the program.
 func (l *live) await() error {
 	for deadline := time.Now().Add(liveStartTime); l.ring.idle.Load() == 0; pause() {
-		select {
-		case err := <-l.done:
-			l.done <- err
+		if err := l.failed(); err != nil {
 			return err
-		default:
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("run live frames on %q: the kernel has not begun after %v: is the CPU busy?",
@@ -165,6 +162,17 @@ func (l *live) run(r *resolved, space, longest int, started chan<- struct{}) {
 	l.done <- nil
 }
 
+// failed is why the run has ended, if it has.
+func (l *live) failed() error {
+	select {
+	case err := <-l.done:
+		l.done <- err
+		return err
+	default:
+		return nil
+	}
+}
+
 // enter takes the thread into a network namespace, unless it is there, and closes the descriptor.
 func enter(space int) error {
 	defer unix.Close(space)
@@ -187,6 +195,9 @@ func (l *live) send(flow int, packets [][]byte) (int, unix.Errno) {
 	headers := l.flows[flow]
 	for waited := time.Duration(0); l.ring.room() < len(packets); waited += liveWait {
 		if waited >= liveWaitMax {
+			if err := l.failed(); err != nil {
+				return 0, errnoOf(err)
+			}
 			return 0, unix.EAGAIN
 		}
 		nap := unix.NsecToTimespec(int64(liveWait))
@@ -205,11 +216,8 @@ func (l *live) send(flow int, packets [][]byte) (int, unix.Errno) {
 // otherwise.
 func (l *live) flush() error {
 	for deadline := time.Now().Add(flushTime); l.ring.held() > 0; pause() {
-		select {
-		case err := <-l.done:
-			l.done <- err
+		if err := l.failed(); err != nil {
 			return err
-		default:
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("send live frames: %d of them wait for a CPU", l.ring.held())
