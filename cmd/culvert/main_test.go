@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"culvert/controlplane/attach"
+	"culvert/controlplane/gateway"
 	"culvert/controlplane/fakesink"
 	"culvert/controlplane/loadgen"
 )
@@ -136,6 +137,9 @@ func TestExitCodes(t *testing.T) {
 	f(exitPrivilege, &attach.Error{Kind: attach.Privilege})
 	f(exitUnavailable, &attach.Error{Kind: attach.Missing})
 	f(exitUnavailable, &attach.Error{Kind: attach.Unsupported})
+	f(exitUnavailable, &gateway.PlanError{Absent: true})
+	f(exitConfig, fmt.Errorf("start: %w", &gateway.PlanError{}))
+	f(exitPrivilege, fmt.Errorf("register UMEM: %w", syscall.ENOBUFS))
 	f(exitFailed, errors.Join(errors.New("x"), syscall.EIO))
 	if got := oneLine(errors.Join(errors.New("a"), errors.New("b\n\tc"))); got != "a; b; c" {
 		t.Errorf("on one line: %q", got)

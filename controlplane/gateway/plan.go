@@ -45,15 +45,29 @@ type Placement struct {
 	Ports    []Port
 }
 
+// PlanError is a demand of the configuration that this machine cannot meet.
+type PlanError struct {
+	Key     string // of the configuration
+	Problem string
+	Absent  bool // what is demanded is not there; else the demand itself is wrong
+}
+
+func (e *PlanError) Error() string { return e.Key + ": " + e.Problem }
+
 // NewPlan deals the queues out. With CPUs on auto a worker is made for each queue, on its card's node, as
 // long as that node keeps one CPU for housekeeping; further queues share. Errors say what to change.
 func NewPlan(p Placement) (*Plan, error) {
 	plan := &Plan{}
 	for _, cpu := range p.CPUs {
 		if !slices.Contains(p.Allowed, cpu) {
-			return nil, fmt.Errorf("workers.cpus: CPU %d is not among those this process may use (%s)",
-				cpu, numa.FormatList(p.Allowed))
+			return nil, &PlanError{Key: "workers.cpus", Absent: true,
+				Problem: fmt.Sprintf("CPU %d is not among those this process may use (%s)",
+					cpu, numa.FormatList(p.Allowed))}
 		}
+	}
+	if p.Node >= 0 && p.Topology.Node(p.Node) == nil {
+		return nil, &PlanError{Key: "workers.numa", Absent: true,
+			Problem: fmt.Sprintf("there is no node %d", p.Node)}
 	}
 	taken := map[int]int{} // CPU → worker
 	for _, port := range p.Ports {
@@ -81,9 +95,9 @@ func NewPlan(p Placement) (*Plan, error) {
 		}
 	}
 	if len(plan.Housekeeping) == 0 {
-		return nil,
-			fmt.Errorf("workers.cpus: no CPU is left for the rest of the gateway, of %s: leave one out",
-				numa.FormatList(p.Allowed))
+		return nil, &PlanError{Key: "workers.cpus",
+			Problem: fmt.Sprintf("no CPU is left for the rest of the gateway, of %s: leave one out",
+				numa.FormatList(p.Allowed))}
 	}
 	return plan, nil
 }
