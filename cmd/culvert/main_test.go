@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"culvert/controlplane/attach"
-	"culvert/controlplane/gateway"
 	"culvert/controlplane/fakesink"
+	"culvert/controlplane/gateway"
 	"culvert/controlplane/loadgen"
 )
 
