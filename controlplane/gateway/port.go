@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -121,10 +122,11 @@ func (g *Gateway) raise(p *port) (err error) {
 }
 
 // orSockets falls back to mode socket where the configuration leaves the choice and the interface cannot do
-// better; any other obstacle is returned.
+// better; any other obstacle is returned, a missing capability above all: nobody means to run slowly for that.
 func (g *Gateway) orSockets(p *port, cause error) error {
 	var obstacle *attach.Error
-	if p.config.Mode != modeAuto || errors.As(cause, &obstacle) && obstacle.Kind != attach.Unsupported {
+	if p.config.Mode != modeAuto || errors.Is(cause, fs.ErrPermission) ||
+		errors.As(cause, &obstacle) && obstacle.Kind != attach.Unsupported {
 		return cause
 	}
 	p.log.Warn("no AF_XDP on this interface, using kernel sockets", "error", cause)
