@@ -35,7 +35,8 @@ func newRunCommand() *cobra.Command {
 			// Before anything else: a signal that comes while starting must not kill half a gateway.
 			ctx, stop := signal.NotifyContext(command.Context(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
-			// Nor does a hang-up, by which services are told to reload: a terminal that closes sends one, too.
+			// Nor must a hang-up, by which services are told to reload: a terminal that closes sends one,
+			// too.
 			hangUps := make(chan os.Signal, 1)
 			signal.Notify(hangUps, syscall.SIGHUP)
 			defer signal.Stop(hangUps)

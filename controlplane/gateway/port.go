@@ -122,7 +122,8 @@ func (g *Gateway) raise(p *port) (err error) {
 }
 
 // orSockets falls back to mode socket where the configuration leaves the choice and the interface cannot do
-// better; any other obstacle is returned, a missing capability above all: nobody means to run slowly for that.
+// better; any other obstacle is returned, a missing capability above all: nobody means to run slowly for
+// that.
 func (g *Gateway) orSockets(p *port, cause error) error {
 	var obstacle *attach.Error
 	if p.config.Mode != modeAuto || errors.Is(cause, fs.ErrPermission) ||

@@ -81,7 +81,7 @@ func (g *Gateway) change(p *port, e attach.Event) {
 	if changed&attach.ChangedAddresses != 0 {
 		g.report(p, g.setListeners(p))
 	}
-	if changed&attach.ChangedMTU != 0 {
+	if e.After.Present && changed&attach.ChangedMTU != 0 {
 		p.log.Warn("MTU changed", "mtu", e.After.MTU)
 	}
 }
