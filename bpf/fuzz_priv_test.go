@@ -9,8 +9,8 @@ import (
 	"culvert/bpf/abi"
 )
 
-// packetMax is what BPF_PROG_TEST_RUN takes with room for the metadata: less than a page (bpf_prog_test_run_xdp,
-// net/bpf/test_run.c).
+// packetMax is what BPF_PROG_TEST_RUN takes with room for the metadata: less than a page
+// (bpf_prog_test_run_xdp, net/bpf/test_run.c).
 const packetMax = 3000
 
 // judge is a slow and obvious reading of what becomes of a packet, for the listener that newSteer sets up.

@@ -20,6 +20,8 @@ import (
 type Options struct {
 	Interface string
 	Mode      Mode
+	// ZeroCopy refuses an interface whose driver is known to have no zero-copy (optional).
+	ZeroCopy bool
 	// PinDir is where `culvert attach` pins (optional): DefaultPinDir if empty.
 	PinDir string
 	// StallAfter is how long a worker may show no life before its packets pass to the kernel; 0 is for ever.
@@ -73,6 +75,15 @@ func Open(o Options) (_ *Attachment, err error) {
 	}
 	if err := a.checkPrivilege(); err != nil {
 		return nil, err
+	}
+	if o.ZeroCopy {
+		offer, err := AskOffer(a.state.Index)
+		if err == nil {
+			err = offer.DemandZeroCopy(o.Interface)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	a.driver = a.lookout.driver()
 	a.steer, err = bpf.LoadSteer(bpf.SteerConfig{

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"culvert/controlplane/attach"
 	"culvert/numa"
 )
 
@@ -25,6 +26,8 @@ type Plan struct {
 	Workers      []WorkerSeat
 	Seats        []Seat
 	Housekeeping []int
+	// Offers is what the interfaces' drivers say of themselves, by interface.
+	Offers map[string]attach.Offer
 	// Notes are deviations from what was asked or from what is best, in plain words.
 	Notes []string
 }
@@ -176,4 +179,19 @@ func (plan *Plan) For(iface string, queue int) int {
 		return queue % len(plan.Workers)
 	}
 	return workers[queue%len(workers)]
+}
+
+// Mode is the mode that an interface will run in, as far as its driver tells before anything is attached;
+// asked is what the configuration says.
+func (plan *Plan) Mode(iface, asked string) string {
+	offer := plan.Offers[iface]
+	switch {
+	case asked != modeAuto || !offer.Known:
+		return asked
+	case offer.ZeroCopy:
+		return modeZeroCopy
+	case offer.Native:
+		return modeNative
+	}
+	return modeGeneric
 }

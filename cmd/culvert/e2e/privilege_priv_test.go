@@ -44,14 +44,16 @@ func TestPrivCapabilities(t *testing.T) {
 	g := startCommand(t, lab, nobodyWith(numbers, "run", "-c", config))
 	g.ready()
 	udpSender(t, lab, lab.GatewayIPv4).Write([]byte("m v=1 1"))
-	if s := g.settled(1); s.Packets.Redirected != 1 || interfaceOf(t, s, lab.GatewayInterface).Mode != "native" {
-		t.Fatalf("%+v", s.Packets)
+	s := g.settled(1)
+	if mode := interfaceOf(t, s, lab.GatewayInterface).Mode; s.Packets.Redirected != 1 || mode != "native" {
+		t.Fatalf("mode %s, %+v", mode, s.Packets)
 	}
 	if code := g.stop(); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
 	for i, c := range all[:4] {
-		g := startCommand(t, lab, nobodyWith(slices.Delete(slices.Clone(numbers), i, i+1), "run", "-c", config))
+		others := slices.Delete(slices.Clone(numbers), i, i+1)
+		g := startCommand(t, lab, nobodyWith(others, "run", "-c", config))
 		if code := g.wait(); code != 77 || !strings.Contains(g.output.String(), c.name) || xdpOf(t, lab) {
 			t.Fatalf("without %s: exit code %d, %q", c.name, code, g.output)
 		}
