@@ -133,12 +133,18 @@ func (g *Gateway) setListeners(p *port) error {
 // the card and the switches to let them in, for AF_XDP too.
 func (g *Gateway) joinGroups(p *port) error {
 	for _, d := range g.doors {
-		for _, address := range g.options.Config.Listeners[d.listener].Address {
-			if !address.IsMulticast() {
+		for i := range g.listeners {
+			if g.listeners[i].Port != g.listeners[d.listener].Port {
 				continue
 			}
-			if err := d.door.Join(address, p.state.Index); err != nil {
-				return fmt.Errorf("listener %q: %w", g.options.Config.Listeners[d.listener].Name, err)
+			listener := &g.options.Config.Listeners[i]
+			for _, address := range listener.Address {
+				if !address.IsMulticast() {
+					continue
+				}
+				if err := d.door.Join(address, p.state.Index); err != nil {
+					return fmt.Errorf("listener %q: %w", listener.Name, err)
+				}
 			}
 		}
 	}
