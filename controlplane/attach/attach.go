@@ -274,6 +274,22 @@ func (a *Attachment) Addresses() []netip.Addr { return a.state.Addresses }
 // State is how the interface was at Open.
 func (a *Attachment) State() State { return a.state }
 
+// Lost tells whether somebody took the program off its interface, which an administrator can do to any link,
+// or whether another is in its place.
+func (a *Attachment) Lost() (bool, error) {
+	about, err := a.steer.Program().Info()
+	if err != nil {
+		return false, fmt.Errorf("look at the program of %q: %w", a.name, err)
+	}
+	state, err := a.lookout.look()
+	if err != nil {
+		return false, err
+	}
+	id, _ := about.ID()
+	// Beside a program on the NIC itself the kernel names none.
+	return state.Present && state.program.id != uint32(id) && state.program.mode != attachedSeveral, nil
+}
+
 // RedirectOff makes everything pass to the kernel: the first step of the end.
 func (a *Attachment) RedirectOff() error {
 	if err := a.steer.SetRedirect(false); err != nil && !errors.Is(err, os.ErrClosed) {

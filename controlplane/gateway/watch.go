@@ -74,6 +74,10 @@ func (g *Gateway) change(p *port, e attach.Event) {
 		g.report(p, g.rebind(p))
 	case changed&attach.ChangedLink != 0:
 		p.log.Warn("link is down")
+	case changed&attach.ChangedProgram != 0 && g.lost(p):
+		p.log.Warn("somebody took the XDP program off: attaching anew")
+		g.report(p, g.lower(p))
+		g.report(p, g.raise(p))
 	}
 	if p.attachment != nil && changed&attach.ChangedMAC != 0 {
 		g.report(p, p.attachment.Steer().SetMAC(e.After.MAC))
@@ -84,6 +88,17 @@ func (g *Gateway) change(p *port, e attach.Event) {
 	if e.After.Present && changed&attach.ChangedMTU != 0 {
 		p.log.Warn("MTU changed", "mtu", e.After.MTU)
 	}
+}
+
+// lost asks anew whether the interface lacks our program: the state that Watch saw may be from before the
+// gateway attached.
+func (g *Gateway) lost(p *port) bool {
+	if p.attachment == nil {
+		return false
+	}
+	lost, err := p.attachment.Lost()
+	g.report(p, err)
+	return lost
 }
 
 // tryAgain binds an interface that is there but could not be bound before.
