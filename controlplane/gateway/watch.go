@@ -108,11 +108,15 @@ func (g *Gateway) tryAgain(p *port) {
 	if g.stopping || p.waiting == nil || !p.state.Present || !p.state.Up {
 		return
 	}
+	again := g.rebind
 	if p.attachment == nil {
-		g.report(p, g.raise(p))
-		return
+		again = g.raise
 	}
-	g.report(p, g.rebind(p))
+	// The same obstacle is told once, however often it is met.
+	before := p.waiting.Error()
+	if err := again(p); err != nil && err.Error() != before {
+		g.report(p, err)
+	}
 }
 
 func (g *Gateway) report(p *port, err error) {
