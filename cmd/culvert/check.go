@@ -48,7 +48,7 @@ func printPlan(out io.Writer, setup *gateway.Setup, plan *gateway.Plan) {
 		worker := plan.Workers[seat.Worker]
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\n", seat.Interface, seat.Queue, seat.Worker,
 			orNone(worker.CPU, "not pinned"), orNone(worker.Node, "any"),
-			findInterface(c, seat.Interface).Mode)
+			plan.Mode(seat.Interface, findInterface(c, seat.Interface).Mode))
 	}
 	fmt.Fprintf(w, "kernel\t-\tkernel\t%s\tany\tslow path\n", plan.HousekeepingList())
 	w.Flush()

@@ -51,8 +51,11 @@ func exitCode(err error) int {
 		// The interface is missing, taken by another program, or cannot do what was asked.
 		return exitUnavailable
 	}
-	var placement *gateway.PlacementError
-	if errors.As(err, &placement) {
+	var demand *gateway.PlanError
+	if errors.As(err, &demand) {
+		if demand.Absent {
+			return exitUnavailable
+		}
 		return exitConfig
 	}
 	// A port or a queue that another program has, a way of receiving that the driver does not offer.
@@ -61,7 +64,7 @@ func exitCode(err error) int {
 			return exitUnavailable
 		}
 	}
-	// ENOBUFS is the kernel's word for memory beyond RLIMIT_MEMLOCK.
+	// ENOBUFS is how AF_XDP says that RLIMIT_MEMLOCK, or CAP_IPC_LOCK, does not suffice for the memory asked.
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOBUFS) {
 		return exitPrivilege
 	}

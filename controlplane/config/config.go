@@ -89,7 +89,7 @@ type BusyPoll struct {
 type Listener struct {
 	// The listener's name in metrics, logs and tenants.
 	Name string `yaml:"name" required:"true"`
-	// The UDP port. No two listeners share one.
+	// The UDP port. Listeners that share one list their addresses, of which none is in both lists.
 	Port int `yaml:"port" min:"1" max:"65535"`
 	// Destination addresses: the interface's own, or a list. Multicast groups are listed.
 	Address Addresses `yaml:"address"`

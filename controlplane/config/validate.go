@@ -89,16 +89,34 @@ func (k *checker) listeners() {
 	if n := len(k.config.Listeners); n > listenersMax {
 		k.failf("listeners", "%d listeners are more than %d", n, listenersMax)
 	}
-	names, ports := map[string]int{}, map[int]string{}
+	names := map[string]int{}
 	for i := range k.config.Listeners {
 		l := &k.config.Listeners[i]
 		key := fmt.Sprintf("listeners[%d]", i)
 		k.name(key+".name", l.Name, names, i)
-		if other, taken := ports[l.Port]; taken {
-			k.failf(key+".port", "port %d is listener %q's already", l.Port, other)
+		for j := range i {
+			k.share(key, &k.config.Listeners[j], l)
 		}
-		ports[l.Port] = l.Name
 		k.tags(key, l)
+	}
+}
+
+// share checks that two listeners on one port are told apart by their addresses. One that takes all of the
+// interfaces' own cannot be told from any other.
+func (k *checker) share(key string, first, second *Listener) {
+	if first.Port != second.Port {
+		return
+	}
+	if len(first.Address) == 0 || len(second.Address) == 0 {
+		k.failf(key+".port", "port %d is listener %q's already: to share it, both list their addresses",
+			second.Port, first.Name)
+		return
+	}
+	for i, address := range second.Address {
+		if slices.Contains(first.Address, address) {
+			k.failf(fmt.Sprintf("%s.address[%d]", key, i), "%s port %d is listener %q's already", address,
+				second.Port, first.Name)
+		}
 	}
 }
 

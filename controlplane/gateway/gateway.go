@@ -144,6 +144,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	offers := map[string]attach.Offer{}
 	p := Placement{Topology: topology, Allowed: allowed, CPUs: c.Workers.CPUs, Node: int(c.Workers.NUMA)}
 	for i := range c.Interfaces {
 		iface := &c.Interfaces[i]
@@ -162,12 +163,25 @@ func MakePlan(c *config.Config) (*Plan, error) {
 					Remedy:  fmt.Sprintf("`ethtool -l %s` shows them", iface.Name)}
 			}
 		}
+		offer, err := attach.AskOffer(state.Index)
+		if err == nil && iface.Mode == modeZeroCopy {
+			err = offer.DemandZeroCopy(iface.Name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		offers[iface.Name] = offer
 		p.Ports = append(p.Ports, Port{
 			Name: iface.Name, Node: numa.NICNode(sysfsRoot, iface.Name),
 			Queues: queuesOf(iface, state.RXQueues),
 		})
 	}
-	return NewPlan(p)
+	plan, err := NewPlan(p)
+	if err != nil {
+		return nil, err
+	}
+	plan.Offers = offers
+	return plan, nil
 }
 
 // startWorkers starts the pinned workers and the slow path's, none of which has a source yet.
@@ -198,8 +212,10 @@ func (g *Gateway) startWorkers() (err error) {
 		}
 		g.workers = append(g.workers, worker)
 	}
-	if err := g.workers[0].WithoutRing(); err != nil {
-		g.log.Warn("no io_uring, sending over plain sockets", "error", err)
+	for _, w := range g.workers {
+		if err := w.WithoutRing(); err != nil {
+			g.log.Warn("no io_uring, sending over plain sockets", "worker", w.Name(), "error", err)
+		}
 	}
 	return nil
 }

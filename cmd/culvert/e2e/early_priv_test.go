@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -74,5 +76,27 @@ func TestPrivPacketsWhileStarting(t *testing.T) {
 	}
 	if !slices.Contains(sink.all(), "early v=1 1") {
 		t.Fatal("nothing reached the sink")
+	}
+}
+
+// Goal: SIGHUP, by which services are told to reload and which a closed terminal sends, does not end the
+// gateway, nor what came in before it. Method: SIGHUP while it runs, then a point and a stop.
+func TestPrivHangUp(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 1)
+	sink := newRecorder(t, lab)
+	g := start(t, lab, "run", "-c", configure(t, lab, sink.url, ""))
+	g.ready()
+	g.command.Process.Signal(syscall.SIGHUP)
+	eventually(t, "the log says what became of it", func() error {
+		if !strings.Contains(g.output.String(), "SIGHUP") {
+			return errors.New("not a word of SIGHUP")
+		}
+		return nil
+	})
+	fmt.Fprint(udpSender(t, lab, lab.GatewayIPv4), "m v=1 1")
+	g.settled(1)
+	if code := g.stop(); code != 0 || drained(t, g).Written != 1 || xdpOf(t, lab) {
+		t.Fatalf("%v, %q", g.command.ProcessState, g.output)
 	}
 }

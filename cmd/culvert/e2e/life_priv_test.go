@@ -16,7 +16,6 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"culvert/scripts/testenv"
 )
@@ -342,23 +341,4 @@ func TestPrivObstacles(t *testing.T) {
 		write(t, publicDir(t), "culvert.yaml", minimal("gw0", sink.url)))
 	nobody.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	judge("no privilege", 77, "CAP_", startCommand(t, lab, nobody))
-	// Mode auto, which falls back to kernel sockets where the interface can't do better.
-	auto := write(t, publicDir(t), "culvert.yaml", minimal("gw0", sink.url))
-	all := []uintptr{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW}
-	judge("no CAP_NET_RAW", 77, "CAP_NET_RAW",
-		startCommand(t, lab, unprivileged(exec.Command(culvert, "run", "-c", auto), all[:3])))
-	poor := startCommand(t, lab, unprivileged(
-		exec.Command("sh", "-c", "ulimit -l 64 && exec "+culvert+" run -c "+auto), all))
-	judge("little RLIMIT_MEMLOCK", 77, "register UMEM", poor)
-	if !strings.Contains(poor.output.String(), "no io_uring, sending over plain sockets") {
-		t.Fatalf("no word of the io_uring that is not there: %q", poor.output)
-	}
-}
-
-// unprivileged has a command run as nobody with these capabilities alone.
-func unprivileged(command *exec.Cmd, capabilities []uintptr) *exec.Cmd {
-	command.SysProcAttr = &syscall.SysProcAttr{
-		Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: capabilities,
-	}
-	return command
 }
