@@ -45,27 +45,40 @@ func shortPayload() []byte {
 	return []byte(b.String())
 }
 
+// BenchmarkDecode is the figures of performance.md: payloads of 14 lines of each shape, of all shapes mixed,
+// and "budget", one payload of 14 lines of 95 bytes again and again.
 func BenchmarkDecode(b *testing.B) {
-	for name, payload := range map[string][]byte{"mixed": mixedPayload(), "short": shortPayload()} {
-		b.Run(name, func(b *testing.B) {
-			var d Decoder
-			var p point.Point
-			lines := strings.Count(string(payload), "\n")
-			b.SetBytes(int64(len(payload)))
-			b.ReportAllocs()
-			for b.Loop() {
-				p.ScratchBytes = p.ScratchBytes[:0]
-				n := 0
-				for d.Start(payload, Nanosecond, &p); d.Next(&p) == OK; {
-					n++
-				}
-				if n != lines {
-					b.Fatalf("%d points of %d lines; line %d: %s", n, lines, n, d.Reason())
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(lines), "ns/point")
-		})
+	b.Run("budget", func(b *testing.B) { benchmarkDecode(b, [][]byte{shortPayload()}) })
+	for _, name := range corpusNames() {
+		b.Run(name, func(b *testing.B) { benchmarkDecode(b, corpus(name, 14)) })
 	}
+	b.Run("single", func(b *testing.B) { benchmarkDecode(b, corpus("plant", 1)) })
+}
+
+// benchmarkDecode decodes payloads in turn.
+func benchmarkDecode(b *testing.B, payloads [][]byte) {
+	var d Decoder
+	var p point.Point
+	size, lines := 0, 0
+	for _, payload := range payloads {
+		size += len(payload)
+		lines += strings.Count(string(payload), "\n")
+	}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	for b.Loop() {
+		n := 0
+		for _, payload := range payloads {
+			p.ScratchBytes = p.ScratchBytes[:0]
+			for d.Start(payload, Nanosecond, &p); d.Next(&p) == OK; {
+				n++
+			}
+		}
+		if n != lines {
+			b.Fatalf("%d points of %d lines; %s", n, lines, d.Reason())
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(lines), "ns/point")
 }
 
 func BenchmarkAppend(b *testing.B) {
