@@ -26,9 +26,11 @@ type Decoder struct {
 	dropped   int
 	kept      int // what dropped was before the line that is read
 	names     nameTable
+	index     index
 
 	// Of the line that is read:
 	start int // its first byte
+	mark  int // the first mark from there on
 	del   int // the first DEL in a name that has no span in the payload, or -1
 
 	// Of the line that was rejected last:
@@ -59,7 +61,8 @@ func (d *Decoder) Start(payload []byte, precision Precision, p *point.Point) {
 	d.names.kind = noNames
 	p.Reset()
 	p.PayloadBytes = payload
-	d.payload, d.next, d.dropped, d.kept = payload, 0, 0, 0
+	d.payload, d.next, d.mark, d.dropped, d.kept = payload, 0, 0, 0, 0
+	d.index.build(payload)
 	d.unit = precision.multiplier()
 	d.low, d.high = timeMin/d.unit, timeMax/d.unit
 }
@@ -75,35 +78,51 @@ func (d *Decoder) Next(p *point.Point) Outcome {
 	p.Verbatim = true
 	d.kept, d.del = d.dropped, -1
 	keyStart := i
-	i, rare := d.key(p, i)
-	if i < 0 {
+	k := d.key(p, i, d.markFrom(d.mark, i))
+	if k < 0 {
 		return d.reject(p)
 	}
+	marks := d.index.marks
+	i = int(marks[k])
 	p.Key = point.MakeSpan(point.Payload, keyStart, i-keyStart)
-	for d.payload[i] == ' ' {
-		if i++; i == len(d.payload) {
-			break
-		}
+	for i++; i == int(marks[k+1]) && byteAt(d.payload, i) == ' '; i++ {
+		k++
 	}
 	fieldStart := i
-	i, more := d.fields(p, i)
-	if i < 0 {
+	if k = d.fields(p, i, k+1); k < 0 {
 		return d.reject(p)
 	}
-	p.FieldSet = point.MakeSpan(point.Payload, fieldStart, i-fieldStart)
-	fieldEnd := i
-	if i = d.stamp(p, i); i < 0 {
+	fieldEnd := int(marks[k])
+	p.FieldSet = point.MakeSpan(point.Payload, fieldStart, fieldEnd-fieldStart)
+	if i = d.stamp(p, k); i < 0 {
 		return d.reject(p)
 	}
-	if (rare|more)&highs != 0 && !d.wellFormed(p, keyStart, fieldEnd, i) {
+	if d.index.anyRare && d.index.hasRare(keyStart, fieldEnd) && !d.wellFormed(p, keyStart, fieldEnd, i) {
 		return d.reject(p)
 	}
 	if len(p.Fields) == 0 {
 		d.fail(NoFieldsLeft, fieldStart, i)
 		return d.reject(p)
 	}
-	d.next = i
+	d.next, d.mark = i, k
 	return OK
+}
+
+// markFrom is the first mark at or behind a position, of those from k on.
+func (d *Decoder) markFrom(k, i int) int {
+	marks := d.index.marks
+	for int(marks[k]) < i {
+		k++
+	}
+	return k
+}
+
+// byteAt is the byte at a mark. The end of the payload ends a line like LF.
+func byteAt(b []byte, i int) byte {
+	if i < len(b) {
+		return b[i]
+	}
+	return '\n'
 }
 
 // Reason is why the last line was rejected.
@@ -126,6 +145,10 @@ func (d *Decoder) FieldsDropped() int { return d.dropped }
 // line's text begins and sets d.start to the begin of the line.
 func (d *Decoder) skipBlank() int {
 	b, i := d.payload, d.next
+	if i+1 < len(b) && b[i] == '\n' && b[i+1] > '#' {
+		d.start = i + 1
+		return i + 1
+	}
 	d.start = i
 	for i < len(b) {
 		switch c := b[i]; {

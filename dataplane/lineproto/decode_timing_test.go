@@ -45,19 +45,49 @@ func shortPayload() []byte {
 	return []byte(b.String())
 }
 
-// BenchmarkDecode is the figures of performance.md: payloads of 14 lines of each shape, of all shapes mixed,
-// and "budget", one payload of 14 lines of 95 bytes again and again.
-func BenchmarkDecode(b *testing.B) {
-	b.Run("budget", func(b *testing.B) { benchmarkDecode(b, [][]byte{shortPayload()}) })
-	for _, name := range corpusNames() {
-		b.Run(name, func(b *testing.B) { benchmarkDecode(b, corpus(name, 14)) })
+// BenchmarkDecode is the figures of performance.md by the path that this machine takes: payloads of 14 lines
+// of each shape, of all shapes mixed, of one line, and "budget", the one payload of 14 lines of 95 bytes that
+// the decoder's budget is stated for, again and again.
+func BenchmarkDecode(b *testing.B) { benchmarkShapes(b, pathBest) }
+
+// BenchmarkDecodePath is the same by each path that this machine has.
+func BenchmarkDecodePath(b *testing.B) {
+	for p := pathWords; p <= best(); p++ {
+		b.Run(p.String(), func(b *testing.B) { benchmarkShapes(b, p) })
 	}
-	b.Run("single", func(b *testing.B) { benchmarkDecode(b, corpus("plant", 1)) })
+}
+
+func benchmarkShapes(b *testing.B, path path) {
+	b.Run("budget", func(b *testing.B) { benchmarkDecode(b, path, [][]byte{shortPayload()}) })
+	for _, name := range corpusNames() {
+		b.Run(name, func(b *testing.B) { benchmarkDecode(b, path, corpus(name, 14)) })
+	}
+	b.Run("single", func(b *testing.B) { benchmarkDecode(b, path, corpus("plant", 1)) })
+}
+
+// BenchmarkIndex is the first pass alone, by each path that this machine has.
+func BenchmarkIndex(b *testing.B) {
+	for p := pathWords; p <= best(); p++ {
+		b.Run(p.String(), func(b *testing.B) {
+			payloads, size := corpus("mixed", 14), 0
+			for _, payload := range payloads {
+				size += len(payload)
+			}
+			x := index{path: p}
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				for _, payload := range payloads {
+					x.build(payload)
+				}
+			}
+		})
+	}
 }
 
 // benchmarkDecode decodes payloads in turn.
-func benchmarkDecode(b *testing.B, payloads [][]byte) {
+func benchmarkDecode(b *testing.B, path path, payloads [][]byte) {
 	var d Decoder
+	d.index.path = path
 	var p point.Point
 	size, lines := 0, 0
 	for _, payload := range payloads {

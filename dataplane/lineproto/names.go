@@ -10,7 +10,12 @@ import (
 // names they have already.
 func nameBit(name []byte) uint64 {
 	n := len(name)
-	return 1 << ((uint(name[0])*7 + uint(name[n-1])*5 + uint(n)) & 63)
+	return bitOf(name[0], name[n-1], n)
+}
+
+// bitOf is nameBit of a name's first and last byte and its length.
+func bitOf(first, last byte, n int) uint64 {
+	return 1 << ((uint(first)*7 + uint(last)*5 + uint(n)) & 63)
 }
 
 // fewNames is how many names are searched one by one; beyond, the table is used, so that the cost of a line
