@@ -29,9 +29,11 @@ type Decoder struct {
 	index     index
 
 	// Of the line that is read:
-	start int // its first byte
-	mark  int // the first mark from there on
-	del   int // the first DEL in a name that has no span in the payload, or -1
+	start   int    // its first byte
+	mark    int    // the first mark from there on
+	seen    uint64 // the bits of its fields' names
+	nameMax int    // the longest of them as it stands, in bytes
+	del     int    // the first DEL in a name that has no span in the payload, or -1
 
 	// Of the line that was rejected last:
 	reason Reason
@@ -82,17 +84,17 @@ func (d *Decoder) Next(p *point.Point) Outcome {
 	if k < 0 {
 		return d.reject(p)
 	}
-	marks := d.index.marks
-	i = int(marks[k])
+	i = d.markAt(k)
 	p.Key = point.MakeSpan(point.Payload, keyStart, i-keyStart)
-	for i++; i == int(marks[k+1]) && byteAt(d.payload, i) == ' '; i++ {
+	k++
+	for i++; i == d.markAt(k) && byteAt(d.payload, i) == ' '; i++ {
 		k++
 	}
 	fieldStart := i
-	if k = d.fields(p, i, k+1); k < 0 {
+	if k = d.fields(p, i, k); k < 0 {
 		return d.reject(p)
 	}
-	fieldEnd := int(marks[k])
+	fieldEnd := d.markAt(k)
 	p.FieldSet = point.MakeSpan(point.Payload, fieldStart, fieldEnd-fieldStart)
 	if i = d.stamp(p, k); i < 0 {
 		return d.reject(p)
@@ -110,8 +112,8 @@ func (d *Decoder) Next(p *point.Point) Outcome {
 
 // markFrom is the first mark at or behind a position, of those from k on.
 func (d *Decoder) markFrom(k, i int) int {
-	marks := d.index.marks
-	for int(marks[k]) < i {
+	marks := d.index.marks[:d.index.count]
+	for k < len(marks) && int(marks[k]) < i {
 		k++
 	}
 	return k

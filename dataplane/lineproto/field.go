@@ -1,155 +1,67 @@
 package lineproto
 
-import (
-	"math/bits"
-
-	"culvert/dataplane/point"
-)
+import "culvert/dataplane/point"
 
 // fields reads the fields from i on, given the first mark there. It returns the mark where they end, or -1.
 func (d *Decoder) fields(p *point.Point, i, k int) int {
-	b, marks := d.payload, d.index.marks
-	if lineEnds(b, i) {
+	if lineEnds(d.payload, i) {
 		return d.fail(MissingFields, i, i)
 	}
-	var seen uint64
-	nameMax := 0
-	for {
-		start, end := i, int(marks[k])
-		var bit uint64
-		field := point.Field{Name: point.MakeSpan(point.Payload, start, end-start)}
-		if end < len(b) && b[end] == '=' && start < end {
-			bit = bitOf(b[start], b[end-1], end-start)
-		} else {
-			field.Name, k = d.oddName(p, start, k, MissingFieldKey, MissingFieldKey, MissingFieldValue)
-			if k < 0 {
+	d.seen, d.nameMax = 0, 0
+	for more := true; more; {
+		if i, k, more = d.plainFields(p, i, k); more {
+			if k = d.oddField(p, i, k); k < 0 {
 				return -1
 			}
-			end = int(marks[k])
-			bit = nameBit(p.Bytes(field.Name))
+			i = d.markAt(k)
+			if more = byteAt(d.payload, i) == ','; more {
+				i++
+				k++
+			}
 		}
-		nameMax = max(nameMax, end-start)
-		if k = d.value(p, end+1, k+1, &field); k < 0 {
-			return -1
-		}
-		i = int(marks[k])
-		switch {
-		case field.Kind == point.Missing:
-			d.noteDEL(start, end)
-			d.dropped++
-			p.Verbatim = false
-		case seen&bit != 0 && d.replaceField(p, &field):
-			d.dropped++
-			p.Verbatim = false
-		case len(p.Fields) == FieldsMax:
-			return d.fail(TooManyFields, start, i)
-		default:
-			seen |= bit
-			p.Fields = append(p.Fields, field)
-			p.HasUint = p.HasUint || field.Kind == point.Uint
-		}
-		if byteAt(b, i) != ',' {
-			break
-		}
-		i++
-		k++
 	}
-	if nameMax > KeyLengthMax-keyFieldGap-p.Key.Length() {
-		return d.fail(KeyTooLong, p.Key.Offset(), i)
+	if d.nameMax > KeyLengthMax-keyFieldGap-p.Key.Length() {
+		return d.fail(KeyTooLong, p.Key.Offset(), d.markAt(k))
 	}
 	return k
 }
 
-// value reads a field's value from i on, given the first mark there. It returns the mark where it ends, or
-// -1. A value that is dropped leaves the kind Missing. Behind a value stands a comma, a space or the line's
-// end.
-func (d *Decoder) value(p *point.Point, i, k int, field *point.Field) int {
-	b, marks := d.payload, d.index.marks
-	end := int(marks[k])
-	c := byteAt(b, end)
-	if c == '"' && end == i {
-		if mark := d.plainText(i, k, field); mark > 0 {
-			return mark
-		}
-	} else if c == ',' || c == ' ' || c == '\n' {
-		if d.plain(p, i, end, field) {
-			return k
-		}
-	}
-	if end = d.oddValue(p, i, field); end < 0 {
+// oddField reads one field of any form, from start on, given the first mark there. It returns the mark where
+// it ends, or -1.
+func (d *Decoder) oddField(p *point.Point, start, k int) int {
+	var field point.Field
+	field.Name, k = d.oddName(p, start, k, MissingFieldKey, MissingFieldValue)
+	if k < 0 {
 		return -1
+	}
+	equals := d.markAt(k)
+	end := d.value(p, equals+1, &field)
+	if end < 0 {
+		return -1
+	}
+	d.nameMax = max(d.nameMax, equals-start)
+	bit := nameBit(p.Bytes(field.Name))
+	switch {
+	case field.Kind == point.Missing:
+		d.noteDEL(start, equals)
+		d.dropped++
+		p.Verbatim = false
+	case d.seen&bit != 0 && d.replaceField(p, &field):
+		d.dropped++
+		p.Verbatim = false
+	case len(p.Fields) == FieldsMax:
+		return d.fail(TooManyFields, start, end)
+	default:
+		d.seen |= bit
+		p.Fields = append(p.Fields, field)
+		p.HasUint = p.HasUint || field.Kind == point.Uint
 	}
 	return d.markFrom(k, end)
 }
 
-// plain reads a number without an exponent, or a boolean of one letter, from its text's begin to its end. It
-// tells whether it is one, and then in its range.
-func (d *Decoder) plain(p *point.Point, i, end int, field *point.Field) bool {
-	b, first := d.payload, i
-	if first < end && b[first] == '-' {
-		first++
-	}
-	n := end - first
-	if uint(n-1) >= plainMax {
-		return false
-	}
-	odd := nonDigits(d.index.others, first, n)
-	kind := point.Float
-	if odd != 0 {
-		at := bits.TrailingZeros64(odd)
-		if odd&(odd-1) != 0 {
-			return false
-		}
-		switch c := b[first+at]; {
-		case c == '.' && n > 1:
-			if at == 0 || at == n-1 {
-				// InfluxDB 3 wants a digit on either side of the point.
-				p.Verbatim = false
-			}
-		case c == 'i' && at == n-1 && n-2 < digitsMax-1 && n > 1:
-			kind = point.Int
-		case c == 'u' && at == n-1 && n-1 <= digitsMax && n > 1 && first == i:
-			kind = point.Uint
-		case (c|0x20 == 't' || c|0x20 == 'f') && n == 1 && first == i:
-			kind = point.Bool
-		default:
-			return false
-		}
-	}
-	field.Kind, field.Value = kind, point.MakeSpan(point.Payload, i, end-i)
-	return true
-}
-
-// plainMax is the longest text that plain reads, without its sign, in bytes.
-const plainMax = 63
-
-// plainText reads a string without escapes from the mark of its opening quote on. It returns the mark
-// behind it, or 0 if the string is not plain or not good.
-func (d *Decoder) plainText(quote, k int, field *point.Field) int {
-	b, marks := d.payload, d.index.marks
-	end := 0
-	for {
-		k++
-		if end = int(marks[k]); end >= len(b) || b[end] == '\\' {
-			return 0
-		}
-		if b[end] == '"' {
-			break
-		}
-	}
-	start := quote + 1
-	if end-start > StringLengthMax || int(marks[k+1]) != end+1 {
-		return 0
-	}
-	if c := byteAt(b, end+1); c != ',' && c != ' ' && c != '\n' {
-		return 0
-	}
-	field.Kind, field.Value = point.String, point.MakeSpan(point.Payload, start, end-start)
-	return k + 1
-}
-
-// oddValue reads a value that is not plain from i on. It returns where it ends, or -1.
-func (d *Decoder) oddValue(p *point.Point, i int, field *point.Field) int {
+// value reads a field's value from i on. It returns where it ends, or -1. A value that is dropped leaves the
+// kind Missing. Behind a value stands a comma, a space or the line's end.
+func (d *Decoder) value(p *point.Point, i int, field *point.Field) int {
 	b := d.payload
 	if i == len(b) {
 		return d.fail(MissingFieldValue, i, i)

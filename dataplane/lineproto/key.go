@@ -5,13 +5,13 @@ import "culvert/dataplane/point"
 // key reads measurement and tags from i on, given the first mark there. It returns the mark of the space
 // behind them, or -1.
 func (d *Decoder) key(p *point.Point, i, k int) int {
-	b, marks := d.payload, d.index.marks
-	end := int(marks[k])
+	b := d.payload
+	end := d.markAt(k)
 	c := byteAt(b, end)
 	for c == '=' || c == '"' {
 		// These are like any other character in a measurement.
 		k++
-		end = int(marks[k])
+		end = d.markAt(k)
 		c = byteAt(b, end)
 	}
 	p.Measurement = point.MakeSpan(point.Payload, i, end-i)
@@ -25,13 +25,20 @@ func (d *Decoder) key(p *point.Point, i, k int) int {
 	if end == i {
 		return d.nameFails(end, MissingMeasurement, MissingMeasurement)
 	}
-	if c == ',' {
-		if k = d.tags(p, k); k < 0 {
-			return -1
+	d.seen = 0
+	for c == ',' {
+		if k = d.plainTags(p, k); b[d.markAt(k)] == ',' {
+			if k = d.oddTag(p, k); k < 0 {
+				return -1
+			}
 		}
-		end = int(marks[k])
+		end = d.markAt(k)
+		c = byteAt(b, end)
 	}
-	if end >= len(b) || b[end] != ' ' {
+	if c == '=' {
+		return d.fail(BadTag, end, end)
+	}
+	if end >= len(b) || c != ' ' {
 		return d.nameFails(end, MissingFields, UnexpectedText)
 	}
 	if end-i > KeyLengthMax {
@@ -40,65 +47,45 @@ func (d *Decoder) key(p *point.Point, i, k int) int {
 	return k
 }
 
-// tags reads the tags from the mark of the comma before the first on. It returns the mark behind them, or -1.
-func (d *Decoder) tags(p *point.Point, k int) int {
-	b, marks, tags := d.payload, d.index.marks, p.Tags[:0]
-	var seen uint64
-	end, c := int(marks[k]), byte(',')
-	for c == ',' {
-		start := end + 1
-		k++
-		end = int(marks[k])
-		name := point.MakeSpan(point.Payload, start, end-start)
-		var bit uint64
-		if end < len(b) && b[end] == '=' && start < end {
-			bit = bitOf(b[start], b[end-1], end-start)
-		} else {
-			if name, k = d.oddName(p, start, k, MissingTagKey, MissingTagKey, MissingTagValue); k < 0 {
-				return -1
-			}
-			end = int(marks[k])
-			bit = nameBit(p.Bytes(name))
-		}
-		if seen&bit != 0 && d.findTag(p, tags, name) {
-			return d.fail(DuplicateTag, start, end)
-		}
-		seen |= bit
-		start = end + 1
-		k++
-		end = int(marks[k])
-		c = byteAt(b, end)
-		value := point.MakeSpan(point.Payload, start, end-start)
-		if c != ',' && c != ' ' || start == end {
-			if value, k = d.oddTagValue(p, start, k); k < 0 {
-				return -1
-			}
-			end = int(marks[k])
-			c = byteAt(b, end)
-		}
-		if len(tags) == TagsMax {
-			return d.fail(TooManyTags, name.Offset(), end)
-		}
-		tags = append(tags, point.Tag{Name: name, Value: value})
+// oddTag reads one tag of any form, from the mark of the comma before it on. It returns the mark behind it, or
+// -1.
+func (d *Decoder) oddTag(p *point.Point, k int) int {
+	start := d.markAt(k) + 1
+	name, k := d.oddName(p, start, k+1, MissingTagKey, MissingTagValue)
+	if k < 0 {
+		return -1
 	}
-	p.Tags = tags
-	if c == '=' {
-		return d.fail(BadTag, end, end)
+	end := d.markAt(k)
+	bit := nameBit(p.Bytes(name))
+	if d.seen&bit != 0 && d.findTag(p, p.Tags, name) {
+		return d.fail(DuplicateTag, start, end)
 	}
+	d.seen |= bit
+	start = end + 1
+	value, k := d.oddText(p, start, k+1)
+	if k < 0 {
+		return -1
+	}
+	if end = d.markAt(k); end == start {
+		return d.nameFails(end, MissingTagValue, BadTag)
+	}
+	if len(p.Tags) == TagsMax {
+		return d.fail(TooManyTags, name.Offset(), end)
+	}
+	p.Tags = append(p.Tags, point.Tag{Name: name, Value: value})
 	return k
 }
 
-// oddName reads the name of a tag or a field that does not plainly reach from start to an equals sign, at
-// the mark k. It returns the name and the mark of the equals sign behind it, or -1: for lack of a name,
-// because of misplaced text there, or for lack of the equals sign.
-func (d *Decoder) oddName(p *point.Point, start, k int, missing, otherwise, valueless Reason) (point.Span, int) {
+// oddName reads the name of a tag or a field of any form from start on, given the first mark there. It
+// returns the name and the mark of the equals sign behind it, or -1: for lack of a name or of the equals sign.
+func (d *Decoder) oddName(p *point.Point, start, k int, missing, valueless Reason) (point.Span, int) {
 	name, k := d.oddText(p, start, k)
 	if k < 0 {
 		return 0, -1
 	}
-	end := int(d.index.marks[k])
+	end := d.markAt(k)
 	if end == start {
-		return 0, d.nameFails(end, missing, otherwise)
+		return 0, d.nameFails(end, missing, missing)
 	}
 	if byteAt(d.payload, end) != '=' {
 		return 0, d.nameFails(end, valueless, valueless)
@@ -106,26 +93,14 @@ func (d *Decoder) oddName(p *point.Point, start, k int, missing, otherwise, valu
 	return name, k
 }
 
-// oddTagValue is as oddName for the value of a tag.
-func (d *Decoder) oddTagValue(p *point.Point, start, k int) (point.Span, int) {
-	value, k := d.oddText(p, start, k)
-	if k < 0 {
-		return 0, -1
-	}
-	if end := int(d.index.marks[k]); end == start {
-		return 0, d.nameFails(end, MissingTagValue, BadTag)
-	}
-	return value, k
-}
-
 // oddText reads a name or a tag's value that may hold quotes, which are ordinary characters there, and
 // escapes. It returns the mark where it ends, or -1.
 func (d *Decoder) oddText(p *point.Point, start, k int) (point.Span, int) {
-	b, marks := d.payload, d.index.marks
-	for byteAt(b, int(marks[k])) == '"' {
+	b := d.payload
+	for byteAt(b, d.markAt(k)) == '"' {
 		k++
 	}
-	end := int(marks[k])
+	end := d.markAt(k)
 	if byteAt(b, end) != '\\' {
 		return point.MakeSpan(point.Payload, start, end-start), k
 	}

@@ -10,17 +10,38 @@ import (
 // names they have already.
 func nameBit(name []byte) uint64 {
 	n := len(name)
-	return bitOf(name[0], name[n-1], n)
+	return 1 << (nameSum(name[0], name[n-1], uint32(n)) % 64)
 }
 
-// bitOf is nameBit of a name's first and last byte and its length.
-func bitOf(first, last byte, n int) uint64 {
-	return 1 << ((uint(first)*7 + uint(last)*5 + uint(n)) & 63)
-}
+// nameSum is the number of nameBit, of a name's first and last byte and its length.
+func nameSum(first, last byte, n uint32) uint32 { return uint32(first)*9 + uint32(last)*5 + n }
 
 // fewNames is how many names are searched one by one; beyond, the table is used, so that the cost of a line
 // grows with its length alone, whatever its sender intends.
 const fewNames = 16
+
+// repeatsTag tells whether the text between two positions of the payload is the name of one of the first n
+// tags, or that so many can't be searched here.
+func repeatsTag(p *point.Point, n int, from, to uint32) bool {
+	name := p.PayloadBytes[from:to]
+	for _, tag := range p.Tags[:min(n, fewNames)] {
+		if tag.Name.Length() == len(name) && string(p.Bytes(tag.Name)) == string(name) {
+			return true
+		}
+	}
+	return n > fewNames
+}
+
+// repeatsField is repeatsTag for fields.
+func repeatsField(p *point.Point, n int, from, to uint32) bool {
+	name, fields := p.PayloadBytes[from:to], p.Fields[:min(n, fewNames)]
+	for i := range fields {
+		if fields[i].Name.Length() == len(name) && string(p.Bytes(fields[i].Name)) == string(name) {
+			return true
+		}
+	}
+	return n > fewNames
+}
 
 // findTag tells whether a tag of this name is among tags.
 func (d *Decoder) findTag(p *point.Point, tags []point.Tag, name point.Span) bool {

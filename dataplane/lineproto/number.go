@@ -1,15 +1,12 @@
 package lineproto
 
 import (
-	"encoding/binary"
 	"math"
 
 	"culvert/dataplane/point"
 )
 
 const (
-	// digitsMax is how many decimal digits always fit in 64 bits.
-	digitsMax = 19
 	// exponentMax stops exponents from overflowing; anything as large is beyond float64, or is 0.
 	exponentMax = 1 << 20
 )
@@ -163,40 +160,39 @@ func longInteger(digits []byte) (uint64, bool) {
 // stamp reads what may follow the fields, from the mark behind them on: a timestamp, spaces. It returns the
 // position of the line's end, or -1.
 func (d *Decoder) stamp(p *point.Point, k int) int {
-	b, marks := d.payload, d.index.marks
-	i := int(marks[k])
-	if byteAt(b, i) == '\n' {
-		return i
+	t, m := textOf(d.payload), marksOf(d.index.marks)
+	if k+1 >= d.index.count {
+		return d.oddStamp(p, d.markAt(k))
 	}
-	start, end := i+1, int(marks[k+1])
+	i, end := m.at(k), m.at(k+1) // Two marks, hence positions of bytes.
+	if t.at(i) == '\n' {
+		return int(i)
+	}
+	start := i + 1
 	first := start
-	if first < len(b) && b[first] == '-' {
+	if t.at(first) == '-' {
 		first++
 	}
-	n := end - first
-	if uint(n-1) >= digitsMax || byteAt(b, end) != '\n' || nonDigits(d.index.others, first, n) != 0 {
-		return d.oddStamp(p, i)
+	size := end - first
+	if size-1 >= digitsMax || t.at(end) != '\n' || t.at(first) == '0' ||
+		nonDigits(textOf(d.index.others), first)&(1<<(size%64)-1) != 0 {
+		return d.oddStamp(p, int(i))
 	}
-	value := digitsIn(b[first:end])
+	var value uint64
+	at := first
+	for ; at+8 <= end; at += 8 {
+		value = value*1e8 + eightDigits(t.word(at))
+	}
+	for ; at < end; at++ {
+		value = value*10 + uint64(t.at(at)-'0')
+	}
 	if value > math.MaxInt64 || !d.time(p, int64(value), start != first) {
-		return d.fail(TimestampRange, start, end)
+		return d.fail(TimestampRange, int(start), int(end))
 	}
-	if d.unit == 1 && b[first] != '0' {
-		p.Stamp = point.MakeSpan(point.Payload, start, end-start)
+	if d.unit == 1 {
+		p.Stamp = payloadSpan(start, end)
 	}
-	return end
-}
-
-// digitsIn is the value of decimal digits that fit in 64 bits.
-func digitsIn(text []byte) (value uint64) {
-	for len(text) >= 8 {
-		value = value*1e8 + eightDigits(binary.LittleEndian.Uint64(text))
-		text = text[8:]
-	}
-	for _, c := range text {
-		value = value*10 + uint64(c-'0')
-	}
-	return value
+	return int(end)
 }
 
 // oddStamp reads a timestamp with more around it, or of odd length, or a bad one, or none: from the space

@@ -2,15 +2,19 @@
 
 package lineproto
 
-import "simd/archsimd"
+import (
+	"encoding/binary"
+	"simd/archsimd"
+)
 
 // scanAVX2 makes an index with vectors of 32 bytes.
-func scanAVX2(b []byte, marks []uint32, others, rare []uint64) (n int, anyRare uint64) {
+func scanAVX2(b []byte, marks []uint32, others []byte, rare []uint64) (n int, anyRare uint64) {
 	base := 0
 	for ; base+blockSize <= len(b); base += blockSize {
 		set, other, odd := avx2Block((*[blockSize]byte)(b[base:]))
 		at := base / blockSize
-		others[at], rare[at] = other, odd
+		rare[at] = odd
+		binary.LittleEndian.PutUint64(others[8*at:], other)
 		anyRare |= odd
 		n += putMarks((*[blockSize]uint32)(marks[n:]), uint32(base), set)
 	}
@@ -20,7 +24,8 @@ func scanAVX2(b []byte, marks []uint32, others, rare []uint64) (n int, anyRare u
 		length := copy(tail[:], b[base:])
 		set, other, odd := avx2Block(&tail)
 		at := base / blockSize
-		others[at], rare[at] = other, odd
+		rare[at] = odd
+		binary.LittleEndian.PutUint64(others[8*at:], other)
 		anyRare |= odd
 		set &= 1<<uint(length) - 1
 		n += putMarks((*[blockSize]uint32)(marks[n:]), uint32(base), set)

@@ -3,6 +3,7 @@
 package lineproto
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"simd/archsimd"
 )
@@ -17,7 +18,7 @@ var laneNumbers = [blockSize]uint8{
 
 // scanAVX512 makes an index with vectors of 64 bytes, which compare into bitmaps. The positions of marks are
 // packed by one instruction, of AVX512-VBMI2.
-func scanAVX512(b []byte, marks []uint32, others, rare []uint64) (n int, anyRare uint64) {
+func scanAVX512(b []byte, marks []uint32, others []byte, rare []uint64) (n int, anyRare uint64) {
 	lanes := archsimd.LoadUint8x64(&laneNumbers)
 	for base := 0; base < len(b); base += blockSize {
 		var text archsimd.Uint8x64
@@ -38,8 +39,9 @@ func scanAVX512(b []byte, marks []uint32, others, rare []uint64) (n int, anyRare
 		digit := text.Sub(archsimd.BroadcastUint8x64('0'))
 		odd := text.GreaterEqual(archsimd.BroadcastUint8x64(del)).ToBits()
 		at := base / blockSize
-		others[at] = digit.Greater(archsimd.BroadcastUint8x64(9)).ToBits()
+		other := digit.Greater(archsimd.BroadcastUint8x64(9)).ToBits()
 		rare[at] = odd
+		binary.LittleEndian.PutUint64(others[8*at:], other)
 		anyRare |= odd
 
 		packed := lanes.Compress(archsimd.Mask8x64FromBits(set))

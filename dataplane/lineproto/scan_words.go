@@ -3,12 +3,13 @@ package lineproto
 import "encoding/binary"
 
 // scanWords makes an index with nothing but words of eight bytes, on every machine.
-func scanWords(b []byte, marks []uint32, others, rare []uint64) (n int, anyRare uint64) {
+func scanWords(b []byte, marks []uint32, others []byte, rare []uint64) (n int, anyRare uint64) {
 	base := 0
 	for ; base+blockSize <= len(b); base += blockSize {
 		set, other, odd := wordsBlock((*[blockSize]byte)(b[base:]))
 		at := base / blockSize
-		others[at], rare[at] = other, odd
+		rare[at] = odd
+		binary.LittleEndian.PutUint64(others[8*at:], other)
 		anyRare |= odd
 		n += putMarks((*[blockSize]uint32)(marks[n:]), uint32(base), set)
 	}
@@ -19,7 +20,8 @@ func scanWords(b []byte, marks []uint32, others, rare []uint64) (n int, anyRare 
 	length := copy(tail[:], b[base:])
 	set, other, odd := wordsBlock(&tail)
 	at := base / blockSize
-	others[at], rare[at] = other, odd
+	rare[at] = odd
+	binary.LittleEndian.PutUint64(others[8*at:], other)
 	set &= 1<<uint(length) - 1
 	return n + putMarks((*[blockSize]uint32)(marks[n:]), uint32(base), set), anyRare | odd
 }
