@@ -32,7 +32,7 @@ type Decoder struct {
 	start   int    // its first byte
 	mark    int    // the first mark from there on
 	seen    uint64 // the bits of its fields' names
-	nameMax int    // the longest of them as it stands, in bytes
+	nameMax int    // the longest of those that oddField read, as it stands, in bytes
 	del     int    // the first DEL in a name that has no span in the payload, or -1
 
 	// Of the line that was rejected last:

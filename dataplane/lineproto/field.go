@@ -8,20 +8,44 @@ func (d *Decoder) fields(p *point.Point, i, k int) int {
 		return d.fail(MissingFields, i, i)
 	}
 	d.seen, d.nameMax = 0, 0
-	for more := true; more; {
-		if i, k, more = d.plainFields(p, i, k); more {
-			if k = d.oddField(p, i, k); k < 0 {
-				return -1
-			}
-			i = d.markAt(k)
-			if more = byteAt(d.payload, i) == ','; more {
-				i++
-				k++
+	for next := uint32(i); ; {
+		var why stop
+		next, k, why = d.plainFields(p, next, k)
+		if why == stopEnd {
+			break
+		}
+		if why == stopBit {
+			name := payloadSpan(next, d.index.marks[k])
+			if !repeatsField(p, name) {
+				d.seen &^= nameBit(p.Bytes(name))
+				continue
 			}
 		}
+		mark := -1
+		if why == stopValue {
+			mark = d.oddValue(p, next, k)
+		}
+		if mark < 0 {
+			if mark = d.oddField(p, int(next), k); mark < 0 {
+				return -1
+			}
+		}
+		k = mark
+		end := d.markAt(k)
+		if byteAt(d.payload, end) != ',' {
+			break
+		}
+		next = uint32(end) + 1
+		k++
 	}
-	if d.nameMax > KeyLengthMax-keyFieldGap-p.Key.Length() {
-		return d.fail(KeyTooLong, p.Key.Offset(), d.markAt(k))
+	// Only a long line can hold a name that is too long with its key.
+	if end := d.markAt(k); end-p.Key.Offset() > KeyLengthMax-keyFieldGap {
+		for n := range p.Fields {
+			d.nameMax = max(d.nameMax, p.Fields[n].Name.Length())
+		}
+		if d.nameMax > KeyLengthMax-keyFieldGap-p.Key.Length() {
+			return d.fail(KeyTooLong, p.Key.Offset(), end)
+		}
 	}
 	return k
 }

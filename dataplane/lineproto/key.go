@@ -27,7 +27,16 @@ func (d *Decoder) key(p *point.Point, i, k int) int {
 	}
 	d.seen = 0
 	for c == ',' {
-		if k = d.plainTags(p, k); b[d.markAt(k)] == ',' {
+		var why stop
+		k, why = d.plainTags(p, k)
+		if why == stopBit {
+			name := payloadSpan(d.index.marks[k]+1, d.index.marks[k+1])
+			if !repeatsTag(p, name) {
+				d.seen &^= nameBit(p.Bytes(name))
+				continue
+			}
+		}
+		if why != stopEnd {
 			if k = d.oddTag(p, k); k < 0 {
 				return -1
 			}

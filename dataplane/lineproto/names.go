@@ -20,27 +20,33 @@ func nameSum(first, last byte, n uint32) uint32 { return uint32(first)*9 + uint3
 // grows with its length alone, whatever its sender intends.
 const fewNames = 16
 
-// repeatsTag tells whether the text between two positions of the payload is the name of one of the first n
-// tags, or that so many can't be searched here.
-func repeatsTag(p *point.Point, n int, from, to uint32) bool {
-	name := p.PayloadBytes[from:to]
-	for _, tag := range p.Tags[:min(n, fewNames)] {
+// repeatsTag tells whether a name in the payload is that of a tag that the point has, or that it has too many
+// to search here.
+func repeatsTag(p *point.Point, span point.Span) bool {
+	name := p.Bytes(span)
+	if len(p.Tags) > fewNames {
+		return true
+	}
+	for _, tag := range p.Tags {
 		if tag.Name.Length() == len(name) && string(p.Bytes(tag.Name)) == string(name) {
 			return true
 		}
 	}
-	return n > fewNames
+	return false
 }
 
 // repeatsField is repeatsTag for fields.
-func repeatsField(p *point.Point, n int, from, to uint32) bool {
-	name, fields := p.PayloadBytes[from:to], p.Fields[:min(n, fewNames)]
-	for i := range fields {
-		if fields[i].Name.Length() == len(name) && string(p.Bytes(fields[i].Name)) == string(name) {
+func repeatsField(p *point.Point, span point.Span) bool {
+	name := p.Bytes(span)
+	if len(p.Fields) > fewNames {
+		return true
+	}
+	for i := range p.Fields {
+		if other := p.Fields[i].Name; other.Length() == len(name) && string(p.Bytes(other)) == string(name) {
 			return true
 		}
 	}
-	return n > fewNames
+	return false
 }
 
 // findTag tells whether a tag of this name is among tags.

@@ -10,7 +10,7 @@ import (
 // digits, the byte behind it. Ranges decide, so that no branch depends on the kind.
 type form struct {
 	kind point.Kind
-	// Digits before that byte, and bytes from it to the value's end: the least, and how many more.
+	// Digits and a sign before that byte, and bytes from it to the value's end: the least, and how many more.
 	before, beforeMore uint8
 	behind, behindMore uint8
 }
@@ -18,7 +18,7 @@ type form struct {
 // digitsMax is how many decimal digits always fit in 64 bits, and one less in 63.
 const digitsMax = 19
 
-// forms are looked up by the byte, those with a sign before the digits from signed on. A float that begins or
+// forms are looked up by the byte, for values with a sign from signed on. A float that begins or
 // ends in its point is not plain, because it is not copied.
 var forms = [2 * signed]form{
 	',':  {kind: point.Float, before: 1, beforeMore: plainMax},
@@ -32,21 +32,31 @@ var forms = [2 * signed]form{
 	'f':  {kind: point.Bool, behind: 1},
 	'F':  {kind: point.Bool, behind: 1},
 
-	signed + ',':  {kind: point.Float, before: 1, beforeMore: plainMax},
-	signed + ' ':  {kind: point.Float, before: 1, beforeMore: plainMax},
-	signed + '\n': {kind: point.Float, before: 1, beforeMore: plainMax},
-	signed + '.':  {kind: point.Float, before: 1, beforeMore: plainMax, behind: 2, behindMore: plainMax},
-	signed + 'i':  {kind: point.Int, before: 1, beforeMore: digitsMax - 2, behind: 1},
+	signed + ',':  {kind: point.Float, before: 2, beforeMore: plainMax},
+	signed + ' ':  {kind: point.Float, before: 2, beforeMore: plainMax},
+	signed + '\n': {kind: point.Float, before: 2, beforeMore: plainMax},
+	signed + '.':  {kind: point.Float, before: 2, beforeMore: plainMax, behind: 2, behindMore: plainMax},
+	signed + 'i':  {kind: point.Int, before: 2, beforeMore: digitsMax - 2, behind: 1},
 }
 
 const signed = 256
 
-// plainTags reads tags as long as they are plain, from the mark of the comma before the first on: a name that
-// differs from all before and a value, neither of them with quotes or escapes. It returns the mark behind the
-// last one.
-func (d *Decoder) plainTags(p *point.Point, k int) int {
+// stop is why a walk over plain tags or fields ended.
+type stop uint8
+
+const (
+	stopEnd   stop = iota // no more follow
+	stopOdd               // the next one is not plain
+	stopBit               // the bit of the next one's name is taken
+	stopValue             // the next one's name is plain, its value is not
+)
+
+// plainTags reads tags as long as they are plain, from the mark of the comma before the first on: a name of a
+// bit that is not taken and a value, neither of them with quotes or escapes. It returns the mark behind the
+// last one. It calls nothing, so that what it needs stays in registers; the same holds for plainFields.
+func (d *Decoder) plainTags(p *point.Point, k int) (int, stop) {
 	t, m := textOf(d.payload), marksOf(d.index.marks)
-	n, seen := len(p.Tags), d.seen
+	n, seen, why := len(p.Tags), d.seen, stopOdd
 	room := p.Tags[:min(cap(p.Tags), TagsMax)]
 	comma := m.at(k)
 	for n < len(room) {
@@ -62,7 +72,8 @@ func (d *Decoder) plainTags(p *point.Point, k int) int {
 			break
 		}
 		sum := nameSum(t.at(start), t.at(equals-1), equals-start)
-		if seen>>(sum%64)&1 != 0 && repeatsTag(p, n, start, equals) {
+		if seen>>(sum%64)&1 != 0 {
+			why = stopBit
 			break
 		}
 		seen |= 1 << (sum % 64)
@@ -71,96 +82,103 @@ func (d *Decoder) plainTags(p *point.Point, k int) int {
 		k += 2
 		comma = end
 		if c == ' ' {
+			why = stopEnd
 			break
 		}
 	}
 	p.Tags, d.seen = p.Tags[:n], seen
-	return k
+	return k, why
 }
 
-// plainFields reads fields as long as they are plain, from i on, given the first mark there: a name without
-// quotes and escapes that differs from all before, and any value. It returns where the next field begins and
-// its first mark, or the mark behind the last field and that there are no more.
-func (d *Decoder) plainFields(p *point.Point, at, k int) (next, mark int, more bool) {
+// plainFields reads fields as long as they are plain, from i on, given the first mark there: a name of a bit
+// that is not taken, without quotes and escapes, and a number without an exponent or a boolean of one letter.
+// It returns where the next field begins and its first mark, or the mark behind the last field.
+func (d *Decoder) plainFields(p *point.Point, i uint32, k int) (next uint32, mark int, why stop) {
 	t, m, others := textOf(d.payload), marksOf(d.index.marks), textOf(d.index.others)
-	n, seen, nameMax := len(p.Fields), d.seen, uint32(d.nameMax)
+	n, seen := len(p.Fields), d.seen
 	room := p.Fields[:min(cap(p.Fields), FieldsMax)]
-	i := uint32(at)
-	for {
+	why = stopOdd
+	for n < len(room) {
 		// As in plainTags, marks that ascend are positions of bytes.
 		equals, end := m.at(k), m.at(k+1)
-		if n >= len(room) || equals <= i || end <= equals || t.at(equals) != '=' {
-			more = true
+		value := equals + 1
+		if equals <= i || end < value || t.at(equals) != '=' {
 			break
 		}
 		sum := nameSum(t.at(i), t.at(equals-1), equals-i)
-		if seen>>(sum%64)&1 != 0 && repeatsField(p, n, i, equals) {
-			more = true
+		if seen>>(sum%64)&1 != 0 {
+			why = stopBit
 			break
 		}
-		// Should the value be bad, oddField reads the name once more and says so.
-		seen |= 1 << (sum % 64)
-		nameMax = max(nameMax, equals-i)
-		f, value, c, plain := &room[n], equals+1, t.at(end), false
-		f.Name, f.Known = payloadSpan(i, equals), false
-		if c == ',' || c == ' ' || c == '\n' {
-			first, sign := value, uint32(0)
-			if t.at(value) == '-' {
-				first, sign = value+1, signed
-			}
-			size := end - first
-			odd := nonDigits(others, first) & (1<<(size%64) - 1)
-			digits := bits.TrailingZeros64(odd | 1<<(size%64))
-			form := &forms[(uint32(t.at(first+uint32(digits)))|sign)%(2*signed)]
-			if odd&(odd-1) == 0 && size < plainMax && uint8(digits)-form.before <= form.beforeMore &&
-				uint8(size)-uint8(digits)-form.behind <= form.behindMore {
-				f.Value, f.Kind = payloadSpan(value, end), form.kind
-				if form.kind == point.Uint {
-					p.HasUint = true
-				}
-				k++
-				plain = true
-			}
+		c := t.at(end)
+		if c != ',' && c != ' ' && c != '\n' {
+			why = stopValue
+			break
 		}
-		if !plain {
-			next := d.oddValue(p, f, int(value), k)
-			if next < 0 {
-				more = true
-				break
-			}
-			k = next
-			end = m.at(k)
-			c = t.at(end)
+		size, sign := end-value, uint32(0)
+		odd := nonDigits(others, value) & (1<<(size%64) - 1)
+		if t.at(value) == '-' {
+			sign = signed
+			odd &= odd - 1
+		}
+		digits := uint32(bits.TrailingZeros64(odd | 1<<(size%64)))
+		form := &forms[(uint32(t.at(value+digits))|sign)%(2*signed)]
+		if odd&(odd-1) != 0 || size >= plainMax || uint8(digits)-form.before > form.beforeMore ||
+			uint8(size-digits)-form.behind > form.behindMore {
+			why = stopValue
+			break
+		}
+		seen |= 1 << (sum % 64)
+		f := &room[n]
+		f.Name, f.Value = payloadSpan(i, equals), payloadSpan(value, end)
+		f.Kind, f.Known = form.kind, false
+		if form.kind == point.Uint {
+			p.HasUint = true
 		}
 		n++
+		k++
 		i = end + 1
 		if c != ',' {
+			why = stopEnd
 			break
 		}
 		k++
 	}
-	p.Fields = p.Fields[:n]
-	d.seen, d.nameMax = seen, int(nameMax)
-	return int(i), k, more
+	p.Fields, d.seen = p.Fields[:n], seen
+	return i, k, why
 }
 
-// oddValue reads a value that is not plain, behind the equals sign at mark k, into a field of a plain name. It
+// oddValue reads a field of a plain name whose value is not, from i on, given the mark of its equals sign. It
 // returns the mark of the byte behind it, or -1 where that is the payload's end, or the value is bad or
 // dropped.
-func (d *Decoder) oddValue(p *point.Point, f *point.Field, start, k int) int {
+func (d *Decoder) oddValue(p *point.Point, i uint32, k int) int {
+	equals := d.index.marks[k]
+	field := point.Field{Name: payloadSpan(i, equals)}
+	start := int(equals) + 1
+	k++
 	if d.payload[start] == '"' {
-		if quote := plainText(d.payload, d.index.marks[:d.index.count], k+1); quote >= 0 {
-			f.Kind, f.Value = point.String, payloadSpan(uint32(start+1), d.index.marks[quote])
-			return quote + 1
+		if quote := plainText(d.payload, d.index.marks[:d.index.count], k); quote >= 0 {
+			field.Kind, field.Value = point.String, payloadSpan(equals+2, d.index.marks[quote])
+			k = quote + 1
 		}
 	}
-	f.Kind = point.Missing
-	end := d.value(p, start, f)
-	if end < 0 || end == len(d.payload) || f.Kind == point.Missing {
-		return -1
+	if field.Kind == point.Missing {
+		end := d.value(p, start, &field)
+		if end < 0 || end == len(d.payload) || field.Kind == point.Missing {
+			return -1
+		}
+		k = d.markFrom(k, end)
+		p.HasUint = p.HasUint || field.Kind == point.Uint
 	}
-	p.HasUint = p.HasUint || f.Kind == point.Uint
-	return d.markFrom(k, end)
+	if len(p.Fields) == cap(p.Fields) {
+		return -1 // Let oddField make room.
+	}
+	d.seen |= nameBit(p.Bytes(field.Name))
+	n := len(p.Fields)
+	p.Fields = p.Fields[:n+1]
+	f := &p.Fields[n]
+	f.Name, f.Value, f.Kind, f.Known = field.Name, field.Value, field.Kind, false
+	return k
 }
 
 // payloadSpan names the bytes of the payload between two positions.
