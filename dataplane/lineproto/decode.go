@@ -73,28 +73,30 @@ func (d *Decoder) Start(payload []byte, precision Precision, p *point.Point) {
 // neither blank nor a comment, then End.
 func (d *Decoder) Next(p *point.Point) Outcome {
 	p.Reset()
-	i := d.skipBlank()
-	if i == len(d.payload) {
+	i, b := d.next, d.payload
+	if i+1 < len(b) && b[i] == '\n' && b[i+1] > '#' {
+		i++
+		d.start = i
+	} else if i = d.skipBlank(); i == len(b) {
 		return End
 	}
 	p.Verbatim = true
 	d.kept, d.del = d.dropped, -1
 	keyStart := i
-	k := d.key(p, i, d.markFrom(d.mark, i))
+	k, i := d.key(p, i, d.markFrom(d.mark, i))
 	if k < 0 {
 		return d.reject(p)
 	}
-	i = d.markAt(k)
 	p.Key = point.MakeSpan(point.Payload, keyStart, i-keyStart)
 	k++
-	for i++; i == d.markAt(k) && byteAt(d.payload, i) == ' '; i++ {
+	for i++; i == d.markAt(k) && byteAt(b, i) == ' '; i++ {
 		k++
 	}
 	fieldStart := i
-	if k = d.fields(p, i, k); k < 0 {
+	k, fieldEnd := d.fields(p, i, k)
+	if k < 0 {
 		return d.reject(p)
 	}
-	fieldEnd := d.markAt(k)
 	p.FieldSet = point.MakeSpan(point.Payload, fieldStart, fieldEnd-fieldStart)
 	if i = d.stamp(p, k); i < 0 {
 		return d.reject(p)
@@ -147,10 +149,6 @@ func (d *Decoder) FieldsDropped() int { return d.dropped }
 // line's text begins and sets d.start to the begin of the line.
 func (d *Decoder) skipBlank() int {
 	b, i := d.payload, d.next
-	if i+1 < len(b) && b[i] == '\n' && b[i+1] > '#' {
-		d.start = i + 1
-		return i + 1
-	}
 	d.start = i
 	for i < len(b) {
 		switch c := b[i]; {

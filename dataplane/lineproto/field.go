@@ -2,52 +2,50 @@ package lineproto
 
 import "culvert/dataplane/point"
 
-// fields reads the fields from i on, given the first mark there. It returns the mark where they end, or -1.
-func (d *Decoder) fields(p *point.Point, i, k int) int {
+// fields reads the fields from i on, given the first mark there. It returns the mark where they end and its
+// position, or -1.
+func (d *Decoder) fields(p *point.Point, i, k int) (mark, end int) {
 	if lineEnds(d.payload, i) {
-		return d.fail(MissingFields, i, i)
+		return d.fail(MissingFields, i, i), 0
 	}
 	d.seen, d.nameMax = 0, 0
-	for next := uint32(i); ; {
-		var why stop
-		next, k, why = d.plainFields(p, next, k)
-		if why == stopEnd {
-			break
+	next, k, why := d.plainFields(p, uint32(i), k)
+	for why != stopEnd {
+		if k = d.nextField(p, next, k, why); k < 0 {
+			return -1, 0
 		}
-		if why == stopBit {
-			name := payloadSpan(next, d.index.marks[k])
-			if !repeatsField(p, name) {
-				d.seen &^= nameBit(p.Bytes(name))
-				continue
-			}
-		}
-		mark := -1
-		if why == stopValue {
-			mark = d.oddValue(p, next, k)
-		}
-		if mark < 0 {
-			if mark = d.oddField(p, int(next), k); mark < 0 {
-				return -1
-			}
-		}
-		k = mark
-		end := d.markAt(k)
+		end = d.markAt(k)
 		if byteAt(d.payload, end) != ',' {
+			next = uint32(end) + 1
 			break
 		}
-		next = uint32(end) + 1
-		k++
+		next, k, why = d.plainFields(p, uint32(end)+1, k+1)
 	}
 	// Only a long line can hold a name that is too long with its key.
-	if end := d.markAt(k); end-p.Key.Offset() > KeyLengthMax-keyFieldGap {
+	if end = int(next) - 1; end-p.Key.Offset() > KeyLengthMax-keyFieldGap {
 		for n := range p.Fields {
 			d.nameMax = max(d.nameMax, p.Fields[n].Name.Length())
 		}
 		if d.nameMax > KeyLengthMax-keyFieldGap-p.Key.Length() {
-			return d.fail(KeyTooLong, p.Key.Offset(), end)
+			return d.fail(KeyTooLong, p.Key.Offset(), end), 0
 		}
 	}
-	return k
+	return k, end
+}
+
+// nextField reads the field before which plainFields has stopped, from start on, given the first mark there.
+// It returns the mark where it ends, or -1.
+func (d *Decoder) nextField(p *point.Point, start uint32, k int, why stop) int {
+	if why != stopOdd {
+		// The name is plain, and may be new.
+		name := payloadSpan(start, d.index.marks[k])
+		if why == stopValue || !repeatsField(p, name) {
+			if mark := d.oddValue(p, name, k); mark >= 0 {
+				return mark
+			}
+		}
+	}
+	return d.oddField(p, int(start), k)
 }
 
 // oddField reads one field of any form, from start on, given the first mark there. It returns the mark where
@@ -65,18 +63,19 @@ func (d *Decoder) oddField(p *point.Point, start, k int) int {
 	}
 	d.nameMax = max(d.nameMax, equals-start)
 	bit := nameBit(p.Bytes(field.Name))
+	seen := d.seen&bit != 0
+	d.seen |= bit
 	switch {
 	case field.Kind == point.Missing:
 		d.noteDEL(start, equals)
 		d.dropped++
 		p.Verbatim = false
-	case d.seen&bit != 0 && d.replaceField(p, &field):
+	case seen && d.replaceField(p, &field):
 		d.dropped++
 		p.Verbatim = false
 	case len(p.Fields) == FieldsMax:
 		return d.fail(TooManyFields, start, end)
 	default:
-		d.seen |= bit
 		p.Fields = append(p.Fields, field)
 		p.HasUint = p.HasUint || field.Kind == point.Uint
 	}

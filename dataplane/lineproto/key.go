@@ -3,10 +3,10 @@ package lineproto
 import "culvert/dataplane/point"
 
 // key reads measurement and tags from i on, given the first mark there. It returns the mark of the space
-// behind them, or -1.
-func (d *Decoder) key(p *point.Point, i, k int) int {
+// behind them and its position, or -1.
+func (d *Decoder) key(p *point.Point, i, k int) (mark, end int) {
 	b := d.payload
-	end := d.markAt(k)
+	end = d.markAt(k)
 	c := byteAt(b, end)
 	for c == '=' || c == '"' {
 		// These are like any other character in a measurement.
@@ -17,13 +17,13 @@ func (d *Decoder) key(p *point.Point, i, k int) int {
 	p.Measurement = point.MakeSpan(point.Payload, i, end-i)
 	if c == '\\' {
 		if p.Measurement, end = d.escaped(p, i, true); end < 0 {
-			return -1
+			return -1, 0
 		}
 		k = d.markFrom(k, end)
 		c = byteAt(b, end)
 	}
 	if end == i {
-		return d.nameFails(end, MissingMeasurement, MissingMeasurement)
+		return d.nameFails(end, MissingMeasurement, MissingMeasurement), 0
 	}
 	d.seen = 0
 	for c == ',' {
@@ -38,22 +38,22 @@ func (d *Decoder) key(p *point.Point, i, k int) int {
 		}
 		if why != stopEnd {
 			if k = d.oddTag(p, k); k < 0 {
-				return -1
+				return -1, 0
 			}
 		}
 		end = d.markAt(k)
 		c = byteAt(b, end)
 	}
 	if c == '=' {
-		return d.fail(BadTag, end, end)
+		return d.fail(BadTag, end, end), 0
 	}
 	if end >= len(b) || c != ' ' {
-		return d.nameFails(end, MissingFields, UnexpectedText)
+		return d.nameFails(end, MissingFields, UnexpectedText), 0
 	}
 	if end-i > KeyLengthMax {
-		return d.fail(KeyTooLong, i+KeyLengthMax, end)
+		return d.fail(KeyTooLong, i+KeyLengthMax, end), 0
 	}
-	return k
+	return k, end
 }
 
 // oddTag reads one tag of any form, from the mark of the comma before it on. It returns the mark behind it, or

@@ -14,7 +14,10 @@ func nameBit(name []byte) uint64 {
 }
 
 // nameSum is the number of nameBit, of a name's first and last byte and its length.
-func nameSum(first, last byte, n uint32) uint32 { return uint32(first)*9 + uint32(last)*5 + n }
+func nameSum(first, last byte, n uint32) uint32 {
+	const golden = 0x9e3779b1 // 2³² divided by the golden ratio: the top bits depend on all.
+	return (uint32(first) | uint32(last)<<8 | n<<16) * golden >> 26
+}
 
 // fewNames is how many names are searched one by one; beyond, the table is used, so that the cost of a line
 // grows with its length alone, whatever its sender intends.

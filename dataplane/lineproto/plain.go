@@ -148,17 +148,16 @@ func (d *Decoder) plainFields(p *point.Point, i uint32, k int) (next uint32, mar
 	return i, k, why
 }
 
-// oddValue reads a field of a plain name whose value is not, from i on, given the mark of its equals sign. It
-// returns the mark of the byte behind it, or -1 where that is the payload's end, or the value is bad or
-// dropped.
-func (d *Decoder) oddValue(p *point.Point, i uint32, k int) int {
-	equals := d.index.marks[k]
-	field := point.Field{Name: payloadSpan(i, equals)}
-	start := int(equals) + 1
+// oddValue reads a field of a plain and new name whose value may be of any form, given the mark of its equals
+// sign. It returns the mark of the byte behind it, or -1 where that is the payload's end, or the value is bad
+// or dropped.
+func (d *Decoder) oddValue(p *point.Point, name point.Span, k int) int {
+	field := point.Field{Name: name}
+	start := name.End() + 1
 	k++
-	if d.payload[start] == '"' {
+	if start < len(d.payload) && d.payload[start] == '"' {
 		if quote := plainText(d.payload, d.index.marks[:d.index.count], k); quote >= 0 {
-			field.Kind, field.Value = point.String, payloadSpan(equals+2, d.index.marks[quote])
+			field.Kind, field.Value = point.String, payloadSpan(uint32(start+1), d.index.marks[quote])
 			k = quote + 1
 		}
 	}
