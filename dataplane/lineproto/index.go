@@ -110,24 +110,20 @@ const plainMax = 57
 func nonDigits(others text, i uint32) uint64 { return others.word(i/8) >> (i % 8) }
 
 // putMarks writes the positions of the bits of a block that begins at base, and returns how many there are.
-// It writes 8 or 16 at once, of which the last may mean nothing: to count in steps of eight is cheaper than
-// to guess each time when it is over.
+// It writes twelve at once, of which the last may mean nothing: most blocks have no more, and to guess when it
+// is over costs more than to write some for nothing.
 func putMarks(marks *[blockSize]uint32, base uint32, set uint64) int {
 	n := bits.OnesCount64(set)
-	for i := range 8 {
+	for i := range 12 {
 		marks[i] = base + uint32(bits.TrailingZeros64(set))
 		set &= set - 1
 	}
-	if n <= 8 {
-		return n
-	}
-	for i := 8; i < 16; i++ {
-		marks[i] = base + uint32(bits.TrailingZeros64(set))
-		set &= set - 1
-	}
-	for i := 16; i < n; i++ {
-		marks[i%blockSize] = base + uint32(bits.TrailingZeros64(set))
-		set &= set - 1
+	for i := 12; i < n; i += 4 {
+		four := (*[4]uint32)(marks[i:])
+		for j := range four {
+			four[j] = base + uint32(bits.TrailingZeros64(set))
+			set &= set - 1
+		}
 	}
 	return n
 }

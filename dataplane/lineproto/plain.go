@@ -156,18 +156,12 @@ func (d *Decoder) oddValue(p *point.Point, name point.Span, k int) int {
 	start := name.End() + 1
 	k++
 	if start < len(d.payload) && d.payload[start] == '"' {
-		if quote := plainText(d.payload, d.index.marks[:d.index.count], k); quote >= 0 {
-			field.Kind, field.Value = point.String, payloadSpan(uint32(start+1), d.index.marks[quote])
-			k = quote + 1
-		}
+		k = d.quoted(p, &field, k)
+	} else {
+		k = d.unquoted(p, &field, start, k)
 	}
-	if field.Kind == point.Missing {
-		end := d.value(p, start, &field)
-		if end < 0 || end == len(d.payload) || field.Kind == point.Missing {
-			return -1
-		}
-		k = d.markFrom(k, end)
-		p.HasUint = p.HasUint || field.Kind == point.Uint
+	if k < 0 {
+		return -1
 	}
 	if len(p.Fields) == cap(p.Fields) {
 		return -1 // Let oddField make room.
@@ -185,21 +179,47 @@ func payloadSpan(from, to uint32) point.Span {
 	return point.Span(uint64(from) | uint64(to-from)<<32)
 }
 
-// plainText reads a string without escapes from the mark of its opening quote on. It returns the mark of its
-// closing quote, or -1 if the string is not plain or not good. Behind the quote is a mark then.
-func plainText(b []byte, marks []uint32, k int) int {
-	quote := int(marks[k])
+// unquoted reads a value that is no string, given the first mark there. It returns the mark behind it, or -1 as
+// oddValue.
+func (d *Decoder) unquoted(p *point.Point, field *point.Field, start, k int) int {
+	end := d.value(p, start, field)
+	if end < 0 || end == len(d.payload) || field.Kind == point.Missing {
+		return -1
+	}
+	p.HasUint = p.HasUint || field.Kind == point.Uint
+	return d.markFrom(k, end)
+}
+
+// quoted reads a string from the mark of its opening quote on, by the marks in it. It returns the mark behind
+// it, or -1 as oddValue. escapedText says more about escapes.
+func (d *Decoder) quoted(p *point.Point, field *point.Field, k int) int {
+	b, marks := d.payload, d.index.marks[:d.index.count]
+	start, from := int(marks[k])+1, len(p.ScratchBytes)
+	copied := start
 	for k++; k+1 < len(marks); k++ {
-		end := int(marks[k])
-		switch b[end] {
+		i := int(marks[k])
+		switch b[i] {
 		case '\\':
-			return -1
+			// There is a next mark, hence a next byte.
+			if c := b[i+1]; c != '"' && c != '\\' {
+				p.Verbatim = false
+				continue
+			}
+			p.ScratchBytes = append(p.ScratchBytes, b[copied:i]...)
+			copied = i + 1
+			k++
 		case '"':
-			if end-quote > StringLengthMax || int(marks[k+1]) != end+1 {
+			k++
+			if i-start > StringLengthMax || int(marks[k]) != i+1 {
 				return -1
 			}
-			if c := b[end+1]; c != ',' && c != ' ' && c != '\n' {
+			if c := b[i+1]; c != ',' && c != ' ' && c != '\n' {
 				return -1
+			}
+			field.Kind, field.Value = point.String, payloadSpan(uint32(start), uint32(i))
+			if copied > start {
+				p.ScratchBytes = append(p.ScratchBytes, b[copied:i]...)
+				field.Value = point.MakeSpan(point.Scratch, from, len(p.ScratchBytes)-from)
 			}
 			return k
 		}
