@@ -114,16 +114,16 @@ func nonDigits(others text, i uint32) uint64 { return others.word(i/8) >> (i % 8
 // is over costs more than to write some for nothing.
 func putMarks(marks *[blockSize]uint32, base uint32, set uint64) int {
 	n := bits.OnesCount64(set)
-	for i := range 12 {
-		marks[i] = base + uint32(bits.TrailingZeros64(set))
+	for i := 0; i < max(n, 12); i += 4 {
+		four := (*[4]uint32)(marks[i%blockSize:])
+		four[0] = base + uint32(bits.TrailingZeros64(set))
 		set &= set - 1
-	}
-	for i := 12; i < n; i += 4 {
-		four := (*[4]uint32)(marks[i:])
-		for j := range four {
-			four[j] = base + uint32(bits.TrailingZeros64(set))
-			set &= set - 1
-		}
+		four[1] = base + uint32(bits.TrailingZeros64(set))
+		set &= set - 1
+		four[2] = base + uint32(bits.TrailingZeros64(set))
+		set &= set - 1
+		four[3] = base + uint32(bits.TrailingZeros64(set))
+		set &= set - 1
 	}
 	return n
 }
