@@ -26,9 +26,9 @@ var shapes = []shape{
 			r.IntN(64), r.IntN(100), r.Float64()*100, r.Float64()*3, r.Float64()*20, r.Float64()*80)
 	}},
 	{"net", func(b *strings.Builder, r *rand.Rand) {
-		fmt.Fprintf(b, "net,host=server%02d,interface=eth%d bytes_recv=%di,bytes_sent=%di,drop_in=0i,err_in=0i,"+
-			"packets_recv=%di,packets_sent=%du", r.IntN(100), r.IntN(4), r.Int64N(1e12), r.Int64N(1e11),
-			r.Int64N(1e9), r.Int64N(1e9))
+		fmt.Fprintf(b, "net,host=server%02d,interface=eth%d bytes_recv=%di,bytes_sent=%di,drop_in=0i,"+
+			"err_in=0i,packets_recv=%di,packets_sent=%du", r.IntN(100), r.IntN(4), r.Int64N(1e12),
+			r.Int64N(1e11), r.Int64N(1e9), r.Int64N(1e9))
 	}},
 	{"counter", func(b *strings.Builder, r *rand.Rand) {
 		fmt.Fprintf(b, "press,line=%c ok=%t,strokes=%di", 'a'+r.IntN(4), r.IntN(9) > 0, r.IntN(1e6))
@@ -42,8 +42,8 @@ var shapes = []shape{
 	}},
 	{"bare", func(b *strings.Builder, r *rand.Rand) { fmt.Fprintf(b, "m v=%d", r.IntN(1000)) }},
 	{"log", func(b *strings.Builder, r *rand.Rand) {
-		fmt.Fprintf(b, `log,app=gate\ way,level=warn message="door %d stays open, code=\"E%d\"; see C:\\log",`+
-			`code=%du`, r.IntN(300), r.IntN(100), r.IntN(100))
+		fmt.Fprintf(b, `log,app=gate\ way,level=warn message="door %d stays open, code=\"E%d\"; `+
+			`see C:\\log",code=%du`, r.IntN(300), r.IntN(100), r.IntN(100))
 	}},
 	{"text", func(b *strings.Builder, r *rand.Rand) {
 		fmt.Fprintf(b, `syslog,facility=daemon,host=web%02d,severity=info message="accepted connection from `+

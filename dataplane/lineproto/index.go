@@ -110,8 +110,8 @@ const plainMax = 57
 func nonDigits(others text, i uint32) uint64 { return others.word(i/8) >> (i % 8) }
 
 // putMarks writes the positions of the bits of a block that begins at base, and returns how many there are.
-// It writes twelve at once, of which the last may mean nothing: most blocks have no more, and to guess when it
-// is over costs more than to write some for nothing.
+// It writes twelve at least, of which the last may mean nothing: most blocks have no more, and to guess when
+// it is over costs more than to write some for nothing.
 func putMarks(marks *[blockSize]uint32, base uint32, set uint64) int {
 	n := bits.OnesCount64(set)
 	for i := 0; i < max(n, 12); i += 4 {

@@ -150,8 +150,8 @@ func (e *everyPath) decode(path path, payload []byte, precision Precision) strin
 		case Rejected:
 			fmt.Fprintf(&s, "%s at %d in %d\n", d.Reason(), d.Column(), d.Line())
 		case OK:
-			fmt.Fprintf(&s, "%d %v %d %d %d %d %t %t %t ", p.Measurement, p.Tags, p.Key, p.FieldSet, p.Stamp, p.Time,
-				p.HasTime, p.HasUint, p.Verbatim)
+			fmt.Fprintf(&s, "%d %v %d %d %d %d %t %t %t ", p.Measurement, p.Tags, p.Key, p.FieldSet,
+				p.Stamp, p.Time, p.HasTime, p.HasUint, p.Verbatim)
 			for i := range p.Fields {
 				f := &p.Fields[i]
 				fmt.Fprintf(&s, "%d %d %s %t ", f.Name, f.Value, f.Kind, f.Known)
@@ -216,7 +216,9 @@ func TestNamesOfOneBit(t *testing.T) {
 			fmt.Sprintf("!duplicate_tag:%d:m,%s=x,%s=y,%s=z v=1", len(a)+len(b)+9, a, b, a))
 		f(fmt.Sprintf("m %s=1,%s=2i 5", a, b), fmt.Sprintf(`"m" | %q=f:1 %q=i:2 @5`, a, b))
 		for _, odd := range []string{"NaN", "1e5", "true", `"x"`, "1u"} {
-			kept := map[string]string{"NaN": "", "1e5": "f:100000", "true": "b:true", `"x"`: `s:"x"`, "1u": "u:1"}
+			kept := map[string]string{
+				"NaN": "", "1e5": "f:100000", "true": "b:true", `"x"`: `s:"x"`, "1u": "u:1",
+			}
 			want := fmt.Sprintf(`"m" | %q=f:3`, a)
 			if value := kept[odd]; value != "" {
 				want += fmt.Sprintf(" %q=%s", b, value)

@@ -56,8 +56,8 @@ func (d *Decoder) key(p *point.Point, i, k int) (mark, end int) {
 	return k, end
 }
 
-// oddTag reads one tag of any form, from the mark of the comma before it on. It returns the mark behind it, or
-// -1.
+// oddTag reads one tag of any form, from the mark of the comma before it on. It returns the mark behind it,
+// or -1.
 func (d *Decoder) oddTag(p *point.Point, k int) int {
 	start := d.markAt(k) + 1
 	name, k := d.oddName(p, start, k+1, MissingTagKey, MissingTagValue)
@@ -86,7 +86,7 @@ func (d *Decoder) oddTag(p *point.Point, k int) int {
 }
 
 // oddName reads the name of a tag or a field of any form from start on, given the first mark there. It
-// returns the name and the mark of the equals sign behind it, or -1: for lack of a name or of the equals sign.
+// returns the name and the mark of the equals sign behind it, or -1 for lack of a name or of the equals sign.
 func (d *Decoder) oddName(p *point.Point, start, k int, missing, valueless Reason) (point.Span, int) {
 	name, k := d.oddText(p, start, k)
 	if k < 0 {

@@ -179,8 +179,8 @@ func payloadSpan(from, to uint32) point.Span {
 	return point.Span(uint64(from) | uint64(to-from)<<32)
 }
 
-// unquoted reads a value that is no string, given the first mark there. It returns the mark behind it, or -1 as
-// oddValue.
+// unquoted reads a value that is no string, given the first mark there. It returns the mark behind it, or -1
+// as oddValue.
 func (d *Decoder) unquoted(p *point.Point, field *point.Field, start, k int) int {
 	end := d.value(p, start, field)
 	if end < 0 || end == len(d.payload) || field.Kind == point.Missing {

@@ -38,7 +38,8 @@ func scanAVX2(b []byte, marks []uint32, others []byte, rare []uint64) (n int, an
 func avx2Block(b *[blockSize]byte) (set, other, odd uint64) {
 	set0, other0, odd0 := avx2Half((*[32]byte)(b[:32]))
 	set1, other1, odd1 := avx2Half((*[32]byte)(b[32:]))
-	return uint64(set1)<<32 | uint64(set0), uint64(other1)<<32 | uint64(other0), uint64(odd1)<<32 | uint64(odd0)
+	set, other = uint64(set1)<<32|uint64(set0), uint64(other1)<<32|uint64(other0)
+	return set, other, uint64(odd1)<<32 | uint64(odd0)
 }
 
 // avx2Half finds the marks of half a block, the bytes that are no digits and those that are not plain ASCII.

@@ -19,7 +19,7 @@ var laneNumbers = [blockSize]uint8{
 // scanAVX512 makes an index with vectors of 64 bytes, which compare into bitmaps. The positions of marks are
 // packed by one instruction, of AVX512-VBMI2.
 func scanAVX512(b []byte, marks []uint32, others []byte, rare []uint64) (n int, anyRare uint64) {
-	lanes := archsimd.LoadUint8x64(&laneNumbers)
+	lanes := archsimd.LoadUint8x64Slice(laneNumbers[:])
 	for base := 0; base < len(b); base += blockSize {
 		var text archsimd.Uint8x64
 		inside := ^uint64(0)
