@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -224,6 +225,38 @@ func TestNamesOfOneBit(t *testing.T) {
 				want += fmt.Sprintf(" %q=%s", b, value)
 			}
 			f(fmt.Sprintf("m %s=1,%s=%s,%s=3 5", a, b, odd, a), want+" @5")
+		}
+	}
+}
+
+// A goroutine may be stopped in the midst of a scan, as the garbage collector does again and again here. What
+// was in vector registers must come back.
+func TestIndexWhileOthersCollect(t *testing.T) {
+	payload := bytes.Join(corpus("mixed", 14)[:20], nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 100 {
+			runtime.GC()
+		}
+	}()
+	var indices [paths]index
+	want := plainIndex(payload)
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		for path := pathWords; path <= best(); path++ {
+			x := &indices[path]
+			x.path = path
+			for range 20 {
+				x.build(payload)
+			}
+			if got := indexText(x, payload); got != want {
+				t.Fatalf("an index by %s is not what it was before", path)
+			}
 		}
 	}
 }
