@@ -55,13 +55,14 @@ func TestFloatsAreReadAsStrconvDoes(t *testing.T) {
 		if ok != (err == nil) || ok && math.Float64bits(got) != math.Float64bits(want) {
 			t.Fatalf("%s is %v, %t; want %v, %v", text, got, ok, want, err)
 		}
-		if p := numbered(Float, text); ok && math.Float64bits(p.Float(&p.Fields[0])) != math.Float64bits(want) {
-			t.Fatalf("%s is %v as a field, want %v", text, p.Float(&p.Fields[0]), want)
+		p := numbered(Float, text)
+		if value := p.Float(&p.Fields[0]); ok && math.Float64bits(value) != math.Float64bits(want) {
+			t.Fatalf("%s is %v as a field, want %v", text, value, want)
 		}
 	}
 	for _, text := range []string{
-		"0", "-0", "1", "1.", ".5", "-.5", "-1.5", "96.5", "0.1", "1e5", "1E-3", "1.e5", "-1.2e+78", "0e999",
-		"9007199254740991", "9007199254740992", "9007199254740993", "900719925474099.3", "1234567890123456789",
+		"0", "-0", "1", "1.", ".5", "-.5", "-1.5", "96.5", "0.1", "1e5", "1E-3", "1.e5", "-1.2e+78",
+		"0e999", "9007199254740991", "9007199254740992", "9007199254740993", "900719925474099.3", "1234567890123456789",
 		"12345678901234567890", "0.0000000000000000000000001", "1.7976931348623157e308", "1e400", "4.9e-324",
 		"123456789012345678901234567890.5", "0.1234567890123456789", "000000000000000000000001",
 	} {
@@ -89,7 +90,10 @@ func TestNumbersAllocateNothing(t *testing.T) {
 		}
 	}
 	long := numbered(Float, "3.14159265358979323846264338e-5")
-	if n := testing.AllocsPerRun(100, func() { long.Fields[0].Known = false; long.Float(&long.Fields[0]) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() {
+		long.Fields[0].Known = false
+		long.Float(&long.Fields[0])
+	}); n != 0 {
 		t.Fatalf("a long float allocates %v times", n)
 	}
 }

@@ -16,15 +16,15 @@ func traffic() []byte {
 	var b strings.Builder
 	for i := range 24 {
 		at := 1700000000000000000 + int64(i)*1234567
-		fmt.Fprintf(&b, "cpu,cpu=cpu%d,host=server%02d,region=eu-central-1 usage_idle=%d.%d,usage_system=2.31,"+
-			"usage_user=%d.25 %d\n", i%8, i, 90-i%7, i%10, i%5, at)
+		fmt.Fprintf(&b, "cpu,cpu=cpu%d,host=server%02d,region=eu-central-1 usage_idle=%d.%d,"+
+			"usage_system=2.31,usage_user=%d.25 %d\n", i%8, i, 90-i%7, i%10, i%5, at)
 		fmt.Fprintf(&b, "plant,line=a,machine=m%03d,site=berlin temperature=%d.5,pressure=1013i,ok=t %d\n",
 			i*37%500, 20+i, at)
 		fmt.Fprintf(&b, "press,line=b ok=t,strokes=%di %d\n", i*1001, at)
 		fmt.Fprintf(&b, `log,app=gate\ way,level=warn message="door %d open, code=\"E%d\"",code=%du %d`+"\n",
 			i, i, i, at)
-		fmt.Fprintf(&b, "http,app=shop,env=production,instance=10.0.%d.7:9100,job=api,method=GET,node=ip-10-0-%d,"+
-			"path=/v1/orders value=%d %d\n", i, i*3, i*7919, at)
+		fmt.Fprintf(&b, "http,app=shop,env=production,instance=10.0.%d.7:9100,job=api,method=GET,"+
+			"node=ip-10-0-%d,path=/v1/orders value=%d %d\n", i, i*3, i*7919, at)
 	}
 	return []byte(b.String())
 }
