@@ -83,7 +83,9 @@ func (d *Decoder) Next(p *point.Point) Outcome {
 	p.Verbatim = true
 	d.kept, d.del = d.dropped, -1
 	keyStart := i
-	k, i := d.key(p, i, d.markFrom(d.mark, i))
+	// Kept although the line may be bad: many bad lines must not count the same marks again and again.
+	d.mark = d.markFrom(d.mark, i)
+	k, i := d.key(p, i, d.mark)
 	if k < 0 {
 		return d.reject(p)
 	}

@@ -260,3 +260,19 @@ func TestIndexWhileOthersCollect(t *testing.T) {
 		}
 	}
 }
+
+// Bad lines take the walk over the marks with them: else their number would count twice in the time they take.
+func TestBadLinesMoveOn(t *testing.T) {
+	var d Decoder
+	var p point.Point
+	payload := []byte(strings.Repeat("bad\n", 1000))
+	d.Start(payload, Nanosecond, &p)
+	for line := range 1000 {
+		if outcome := d.Next(&p); outcome != Rejected {
+			t.Fatalf("line %d: %s", line, outcome)
+		}
+		if d.mark != line {
+			t.Fatalf("line %d begins at mark %d, the walk is at mark %d", line, line, d.mark)
+		}
+	}
+}
