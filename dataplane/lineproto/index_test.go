@@ -261,7 +261,8 @@ func TestIndexWhileOthersCollect(t *testing.T) {
 	}
 }
 
-// Bad lines take the walk over the marks with them: else their number would count twice in the time they take.
+// Bad lines take the walk over the marks with them: else the time they take would grow by their number's
+// square.
 func TestBadLinesMoveOn(t *testing.T) {
 	var d Decoder
 	var p point.Point
