@@ -142,10 +142,11 @@ func (s *sequences) scan(body []byte) (points uint64) {
 func (s *sequences) point(p *point.Point) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if f := p.Field("seq"); f != nil && f.Kind == point.Int &&
-		f.Int() >= sequenceBase && f.Int() < 2*sequenceBase {
-		s.note(uint64(f.Int()) - sequenceBase)
-		return
+	if f := p.Field("seq"); f != nil && f.Kind == point.Int {
+		if n := p.Int(f); n >= sequenceBase && n < 2*sequenceBase {
+			s.note(uint64(n) - sequenceBase)
+			return
+		}
 	}
 	s.unnumbered++
 }

@@ -82,6 +82,9 @@ func stepsOf(suite string, packages []string) ([]step, error) {
 	switch suite {
 	case "test":
 		steps := []step{test("tests", nil), test("tests with the tag verify", nil, "-tags", "verify")}
+		words := step{title: "the decoder without SIMD", env: []string{"GOEXPERIMENT=nosimd"}}
+		words.arguments = []string{"test", "-json", "./dataplane/lineproto"}
+		steps = append(steps, words)
 		modules, err := innerModules(".")
 		if err != nil {
 			return nil, err
