@@ -126,11 +126,22 @@ func (w *Worker) takeFrames(q *Queue, now int64) int {
 		_ = q.socket.Wakeup()
 		return 0
 	}
+	w.eatFrames(q.socket.UMEM(), q.descs[:n], q.config.Checksum, now)
+	q.socket.Free(q.descs[:n])
+	// A failed wake-up is tried again with the next batch: the kernel keeps the flag set.
+	_ = q.socket.Wakeup()
+	w.counters.FramesReceived += uint64(n)
+	q.received.Store(q.received.Load() + uint64(n))
+	return n
+}
+
+// eatFrames eats frames of a UMEM that the worker holds.
+func (w *Worker) eatFrames(umem []byte, descs []xsk.Desc, policy ChecksumPolicy, now int64) {
 	var payload Payload
-	for i := range n {
-		d := q.descs[i]
-		metadata := q.socket.Headroom(d, abi.MetaSize)
-		reject := openFrame(&payload, q.socket.Packet(d), metadata, q.config.Checksum, &w.counters)
+	for i := range descs {
+		d := &descs[i]
+		packet, metadata := umem[d.Addr:d.Addr+uint64(d.Len)], umem[d.Addr-abi.MetaSize:d.Addr]
+		reject := openFrame(&payload, packet, metadata, policy, &w.counters)
 		if reject != FrameRejects {
 			w.rejectFrame(reject, &payload)
 			continue
@@ -138,12 +149,6 @@ func (w *Worker) takeFrames(q *Queue, now int64) int {
 		w.stages.SteerToWorker.Record(now - payload.Arrival)
 		w.eat(&payload, i == 0)
 	}
-	q.socket.Free(q.descs[:n])
-	// A failed wake-up is tried again with the next batch: the kernel keeps the flag set.
-	_ = q.socket.Wakeup()
-	w.counters.FramesReceived += uint64(n)
-	q.received.Store(q.received.Load() + uint64(n))
-	return n
 }
 
 // Door is one of the kernel's own sockets on a port: the slow path, or `mode: socket`.
