@@ -92,22 +92,40 @@ func (w *Worker) alloc(size int, huge numa.HugePages) ([]byte, error) {
 	return memory.Bytes(), nil
 }
 
-// store copies a point into the open batch: the only copy of its bytes on the way through.
+// row is lines that stand one behind the other in a payload and go into the batch as they came, by one copy.
+type row struct{ from, to, points int }
+
+// storeLine adds a line of the payload to the row, or begins a new row with it.
+func (w *Worker) storeLine(r *row, payload *Payload, from, to int) {
+	o := &w.out
+	if from == r.to && o.open != nil && to-r.from <= o.open.Room() && o.open.Points()+r.points < o.points {
+		r.to = to
+		r.points++
+		return
+	}
+	w.storeRow(r, payload)
+	*r = row{from, to, 1}
+}
+
+// storeRow copies the row into the open batch and empties it.
+func (w *Worker) storeRow(r *row, payload *Payload) {
+	if r.points == 0 {
+		return
+	}
+	text := payload.Bytes[r.from:r.to]
+	if w.makeRoom(len(text), r.points) {
+		o := &w.out
+		o.open.Extend(append(o.open.Body(), text...), r.points, payload.Arrival)
+		w.sealFull()
+	}
+	*r = row{}
+}
+
+// store writes a point into the open batch: the only copy of its bytes on the way through.
 func (w *Worker) store(p *point.Point, arrival int64) {
 	o := &w.out
-	bound := o.encoder.Bound(p)
-	if o.open != nil && o.open.Room() < bound {
-		w.seal(w.clock.Now())
-	}
-	if o.open == nil {
-		if o.open = o.pool.Take(); o.open == nil {
-			w.counters.PointsDropped[DropOverload]++
-			return
-		}
-		if o.open.Room() < bound {
-			w.counters.PointsDropped[DropOversize]++
-			return
-		}
+	if !w.makeRoom(o.encoder.Bound(p), 1) {
+		return
 	}
 	body, ok := o.encoder.Append(o.open.Body(), p)
 	if !ok {
@@ -120,8 +138,33 @@ func (w *Worker) store(p *point.Point, arrival int64) {
 		w.counters.PointsSinkRejected[reason]++
 		return
 	}
-	o.open.Extend(body, arrival)
-	if o.open.Points() >= o.points {
+	o.open.Extend(body, 1, arrival)
+	w.sealFull()
+}
+
+// makeRoom opens a batch with room for so many bytes unless the open one has it. Where there is none it
+// counts the points as dropped and reports false.
+func (w *Worker) makeRoom(bytes, points int) bool {
+	o := &w.out
+	if o.open != nil && o.open.Room() < bytes {
+		w.seal(w.clock.Now())
+	}
+	if o.open == nil {
+		if o.open = o.pool.Take(); o.open == nil {
+			w.counters.PointsDropped[DropOverload] += uint64(points)
+			return false
+		}
+	}
+	if o.open.Room() < bytes {
+		w.counters.PointsDropped[DropOversize] += uint64(points)
+		return false
+	}
+	return true
+}
+
+// sealFull seals the open batch if it has as many points as one shall have.
+func (w *Worker) sealFull() {
+	if w.out.open.Points() >= w.out.points {
 		w.seal(w.clock.Now())
 	}
 }

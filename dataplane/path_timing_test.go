@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// slabFrames of slabFrameSize bytes are more than a core's own cache holds, as a UMEM is that another core
-	// has just filled.
+	// slabFrames of slabFrameSize bytes are more than a core's own cache holds, as a UMEM is that another
+	// core has just filled.
 	slabFrames, slabFrameSize = 8192, 2048
 	slabBatch                 = 64
 )
@@ -34,7 +34,8 @@ func newSlab(points int) *slab {
 		var text strings.Builder
 		for j := range points {
 			n := i*points + j
-			fmt.Fprintf(&text, "plant,line=l%02d,sensor=s%03d temperature=%d.%02d,pressure=%d.%03d,rpm=%di %d\n",
+			fmt.Fprintf(&text, "plant,line=l%02d,sensor=s%03d temperature=%d.%02d,"+
+				"pressure=%d.%03d,rpm=%di %d\n",
 				n%16, n%1000, 20+n%70, n%100, 100+n%900, n%1000, 1000+n%9000, 1700000000000000000+n)
 		}
 		packet, metadata := frame(text.String(), int64(1+i))
@@ -59,8 +60,8 @@ func tenRules(tb testing.TB) *rules.Set {
 	group := rules.Group{Name: rules.Text{Source: "bench"}}
 	add := func(name, expr string) {
 		group.Rules = append(group.Rules, rules.Rule{
-			Alert: rules.Text{Source: name}, On: []rules.Text{{Source: "plant"}}, Expr: rules.Text{Source: expr},
-			By: []rules.Text{{Source: "sensor"}}, HasBy: true,
+			Alert: rules.Text{Source: name}, On: []rules.Text{{Source: "plant"}},
+			Expr: rules.Text{Source: expr}, By: []rules.Text{{Source: "sensor"}}, HasBy: true,
 		})
 	}
 	add("Hot", "temperature > 95")
@@ -83,7 +84,13 @@ func openWorker(tb testing.TB, set *rules.Set) *Worker {
 	if set != nil {
 		config.Rules, config.RuleState = set, rules.Config{Workers: 1, Owners: 1, KeysMax: 1000}
 	}
-	w := &Worker{config: config, links: config.Exchange, waker: config.Exchange.wakers[0], stages: new(Stages)}
+	return openWith(tb, config)
+}
+
+func openWith(tb testing.TB, config Config) *Worker {
+	tb.Helper()
+	w := &Worker{config: config, links: config.Exchange, waker: config.Exchange.wakers[0],
+		stages: new(Stages)}
 	if err := w.open(); err != nil {
 		tb.Fatal(err)
 	}
@@ -133,8 +140,8 @@ func benchmarkPath(b *testing.B, w *Worker, s *slab) {
 		}
 	}
 	empty(w.out.open)
-	if want := passes * s.points; stored != want || size != 92*want || w.counters.PointsIn() != uint64(want) ||
-		w.counters.FramesDecoded != uint64(passes*slabFrames) {
+	if want := passes * s.points; stored != want || size != 92*want ||
+		w.counters.PointsIn() != uint64(want) || w.counters.FramesDecoded != uint64(passes*slabFrames) {
 		b.Fatalf("%d points of %d bytes in batches, want %d; counters %+v", stored, size, want, w.counters)
 	}
 	each := float64(inside.Nanoseconds()) / float64(passes)
