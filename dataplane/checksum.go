@@ -66,9 +66,12 @@ func checkDatagram(addresses, segment []byte) checksumResult {
 
 // sum adds bytes as little-endian words with end-around carry (RFC 1071) to an initial value below 2⁶³. Eight
 // bytes a step with the carry kept in the flags: 1400 bytes must take less than 60 ns, a plain loop over
-// 16-bit words takes ten times that.
+// 16-bit words takes ten times that. Where the machine and the build have vectors, they take the most of it.
 func sum(b []byte, initial uint64) uint64 {
 	total, carry := initial, uint64(0)
+	if len(b) >= vectorMin {
+		total, b = sumVectors(b, initial)
+	}
 	for len(b) >= 64 {
 		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(b[0:8]), 0)
 		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(b[8:16]), carry)
