@@ -11,8 +11,8 @@ const (
 	vectorMin = 2 * vectorStep
 )
 
-// sumVectors adds whole steps of the bytes to an initial value below 2⁶³ as sum does, and returns what is left
-// of them. Each lane adds up 32-bit halves, which a datagram's 64 KiB cannot overflow.
+// sumVectors adds whole steps of the bytes to an initial value below 2⁶³ as sum does, and returns what is
+// left of them. Each lane adds up 32-bit halves, which a datagram's 64 KiB cannot overflow.
 func sumVectors(b []byte, initial uint64) (total uint64, rest []byte) {
 	if !archsimd.X86.AVX2() {
 		return initial, b
