@@ -138,6 +138,7 @@ func (w *Worker) takeFrames(q *Queue, now int64) int {
 // eatFrames eats frames of a UMEM that the worker holds.
 func (w *Worker) eatFrames(umem []byte, descs []xsk.Desc, policy ChecksumPolicy, now int64) {
 	var payload Payload
+	timed := w.timingDue(now)
 	for i := range descs {
 		d := &descs[i]
 		packet, metadata := umem[d.Addr:d.Addr+uint64(d.Len)], umem[d.Addr-abi.MetaSize:d.Addr]
@@ -147,8 +148,21 @@ func (w *Worker) eatFrames(umem []byte, descs []xsk.Desc, policy ChecksumPolicy,
 			continue
 		}
 		w.stages.SteerToWorker.Record(now - payload.Arrival)
-		w.eat(&payload, i == 0)
+		w.eat(&payload, timed && i == 0)
 	}
+}
+
+// timingInterval is how often a payload's stages are measured, in nanoseconds: a clock reading takes as long
+// as a rule, and a turn may have one payload.
+const timingInterval = int64(time.Millisecond)
+
+// timingDue tells whether the turn's first payload is to be measured.
+func (w *Worker) timingDue(now int64) bool {
+	if now-w.timedAt < timingInterval {
+		return false
+	}
+	w.timedAt = now
+	return true
 }
 
 // Door is one of the kernel's own sockets on a port: the slow path, or `mode: socket`.
@@ -189,6 +203,7 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 	}
 	addresses := *w.config.Addresses.Load()
 	var payload Payload
+	timed := w.timingDue(now)
 	for i := range n {
 		datagram := &w.datagrams[i]
 		payload.Source, payload.SourcePort = datagram.Source, datagram.SourcePort
@@ -203,7 +218,7 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 		}
 		payload.Bytes, payload.Arrival = datagram.Payload, now
 		payload.Listener, payload.Tenant = uint16(listener), tenant
-		w.eat(&payload, i == 0)
+		w.eat(&payload, timed && i == 0)
 	}
 	w.counters.FramesReceived += uint64(n)
 	return n

@@ -76,6 +76,7 @@ type Worker struct {
 	listeners []listenerText
 	lastStamp int64
 	wallNow   int64 // wall time at the turn's start
+	timedAt   int64 // when a payload's stages were last measured
 	rules     *rules.Evaluator
 	counters  Counters
 	sampledAt [sampleReasons]int64
