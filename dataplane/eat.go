@@ -68,7 +68,7 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		}
 		if w.rules != nil {
 			w.rules.Eval(p, payload.Arrival)
-			if len(w.rules.Transitions()) > 0 {
+			if len(w.rules.Transitions()) >= forwardMin {
 				w.forward()
 			}
 		}
