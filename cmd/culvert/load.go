@@ -23,6 +23,7 @@ const fragmentFrom = 1473
 
 func newLoadCommand() *cobra.Command {
 	var to []string
+	var mac, speed string
 	var asJSON bool
 	c := loadgen.Config{}
 	command := &cobra.Command{
@@ -39,7 +40,10 @@ func newLoadCommand() *cobra.Command {
 		RunE: func(command *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(command.Context(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
-			var err error
+			err := parseLoad(&c, mac, speed)
+			if err != nil {
+				return exit(exitUsage, err)
+			}
 			if c.To, err = resolveReceivers(ctx, to); err != nil {
 				return err
 			}
@@ -60,9 +64,38 @@ func newLoadCommand() *cobra.Command {
 		"name of a template, or a line with placeholders")
 	flags.Uint64Var(&c.Seed, "seed", 1, "the same seed gives the same values")
 	flags.Float64Var(&c.AlertShare, "alert-share", 0, "part of the points, 0 to 1, that are above 95 degrees")
+	flags.StringVar(&c.Via, "via", loadgen.ViaAuto, "how packets leave: auto, socket, xdp or live")
+	flags.StringVar(&c.Interface, "interface", "", "where packets leave (default: as the routes say)")
+	flags.StringVar(&mac, "to-mac", "",
+		"with xdp and live: the next hop's hardware address (default: ask for it)")
+	flags.BoolVar(&c.NoChecksum, "no-checksum", false, "with xdp and live over IPv4: leave out UDP checksums")
+	flags.IntVar(&c.CPU, "cpu", -1, "send on this CPU alone; -1: on any")
+	flags.BoolVar(&c.Sequence, "sequence", false,
+		"give every point an integer field seq, which `culvert sink --sequence` checks")
+	flags.StringVar(&c.Play, "play", "", "send what a file holds: pcap, pcapng or Line Protocol")
+	flags.StringVar(&speed, "speed", "",
+		"play at so many times its own pace, such as 1x (default: as --rate says)")
+	flags.BoolVar(&c.Loop, "loop", false, "play the file again and again")
 	flags.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	command.MarkFlagRequired("to")
 	return command
+}
+
+// parseLoad reads the flags that are no numbers.
+func parseLoad(c *loadgen.Config, mac, speed string) (err error) {
+	c.Pin = c.CPU >= 0
+	if mac != "" {
+		if c.ToMAC, err = net.ParseMAC(mac); err != nil || len(c.ToMAC) != 6 {
+			return fmt.Errorf("hardware address %q, want one such as 02:00:00:00:00:01", mac)
+		}
+	}
+	if speed != "" {
+		c.Speed, err = strconv.ParseFloat(strings.TrimSuffix(speed, "x"), 64)
+		if err != nil || !(c.Speed > 0) || c.Speed > 1e9 {
+			return fmt.Errorf("speed %q, want one such as 1x, 0.5x or 10x", speed)
+		}
+	}
+	return nil
 }
 
 // runLoad sends and prints the report.

@@ -22,7 +22,7 @@ func BenchmarkWrite(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				v.write(line, r.layout.slots, i%1000, int64(i)+1_700_000_000_000_000_000)
+				v.write(line, r.layout.slots, i%1000, int64(i)+1_700_000_000_000_000_000, uint64(i))
 				i++
 			}
 		})
