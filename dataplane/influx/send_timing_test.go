@@ -23,7 +23,8 @@ func BenchmarkSendCPU(b *testing.B) {
 				if way.min > 0 && connections != 2 {
 					continue
 				}
-				b.Run(fmt.Sprintf("%s/connections=%d/%dKiB", way.name, connections, size>>10), func(b *testing.B) {
+				name := fmt.Sprintf("%s/connections=%d/%dKiB", way.name, connections, size>>10)
+				b.Run(name, func(b *testing.B) {
 					benchmarkSendCPU(b, size, connections, way.min)
 				})
 			}
