@@ -39,6 +39,7 @@ type lane struct {
 	points  int   // seals a batch
 	linger  int64 // nanoseconds
 	age     int64
+	sealed  int64 // when a batch was sealed last, CLOCK_MONOTONIC nanoseconds
 }
 
 const (
@@ -179,22 +180,34 @@ func (w *Worker) seal(now int64) {
 	w.counters.BatchesSealed++
 	o.open.Seal(now)
 	o.writer.Submit(o.open, now)
-	o.open = nil
+	o.open, o.sealed = nil, now
 }
 
 // timer is when the open batch must be sealed, CLOCK_MONOTONIC nanoseconds, or the end of time. While batches
 // wait for a connection, sealing another gains nothing and costs a batch of the pool: it grows until it is
 // full, and a slow sink gets large batches (docs/decisions/0001).
 func (o *lane) timer() int64 {
-	switch {
-	case o.open == nil || o.open.Points() == 0:
-		return math.MaxInt64
-	case o.writer.Idle():
-		return o.open.Opened() + o.linger
-	case o.writer.Backlog() > 0:
+	if o.open == nil || o.open.Points() == 0 {
 		return math.MaxInt64
 	}
-	return o.open.Opened() + o.age
+	idle := o.writer.Idle()
+	if !idle && o.writer.Backlog() > 0 {
+		return math.MaxInt64
+	}
+	return due(idle, o.open.Opened(), o.sealed, o.linger, o.age)
+}
+
+// due is when a batch must be sealed whose first point came at opened, after the one before was sealed.
+// Points that come further apart than linger wait for none of it: nothing would come to share their batch,
+// and a worker that sleeps would wake up once more for each.
+func due(idle bool, opened, sealed, linger, age int64) int64 {
+	switch {
+	case !idle:
+		return opened + age
+	case opened-sealed > linger:
+		return opened
+	}
+	return opened + linger
 }
 
 // growBytes is how long a batch gets before it is sealed while there is a backlog of packets. Sending a line
