@@ -96,6 +96,10 @@ fuzz: ## every fuzz test for FUZZTIME
 bench: ## every benchmark for BENCHTIME (1x runs each once)
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
 
+.PHONY: pgo
+pgo: ## makes the profile that builds are optimised by, cmd/culvert/default.pgo, from the lab's load
+	@scripts/pgo
+
 .PHONY: lab-up
 lab-up: ## two network namespaces joined by a veth pair with QUEUES queues
 	@QUEUES=$(QUEUES) scripts/lab.sh up

@@ -83,6 +83,10 @@ func (w *Worker) exchange(now int64) int {
 	return work + w.forward()
 }
 
+// forwardMin is how many state changes are forwarded before the turn's end: waking the notifiers is a system
+// call, so that one a turn is enough unless the rules' own queue fills.
+const forwardMin = 64
+
 // forward gives state changes to the control plane's notifiers. What finds the ring full stays with the rules
 // and is offered again next turn.
 func (w *Worker) forward() int {

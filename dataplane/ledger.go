@@ -169,8 +169,8 @@ func (b *Block) Read() Counters {
 // Stages are the latency histograms of one worker, in nanoseconds, written by it alone.
 type Stages struct {
 	SteerToWorker hist.Histogram // XDP stamp → the turn that takes the frame
-	Decode        hist.Histogram // per frame, its share of the turn
-	Rules         hist.Histogram // per frame, its share of the turn
+	Decode        hist.Histogram // of one frame, measured once a millisecond
+	Rules         hist.Histogram // of the same frame
 	BatchWait     hist.Histogram // first point in the batch → sealed
 	Write         hist.Histogram // sealed → acknowledged
 	EndToEnd      hist.Histogram // XDP stamp → acknowledged, one record a point

@@ -126,24 +126,43 @@ func (w *Worker) takeFrames(q *Queue, now int64) int {
 		_ = q.socket.Wakeup()
 		return 0
 	}
-	var payload Payload
-	for i := range n {
-		d := q.descs[i]
-		metadata := q.socket.Headroom(d, abi.MetaSize)
-		reject := openFrame(&payload, q.socket.Packet(d), metadata, q.config.Checksum, &w.counters)
-		if reject != FrameRejects {
-			w.rejectFrame(reject, &payload)
-			continue
-		}
-		w.stages.SteerToWorker.Record(now - payload.Arrival)
-		w.eat(&payload, i == 0)
-	}
+	w.eatFrames(q.socket.UMEM(), q.descs[:n], q.config.Checksum, now)
 	q.socket.Free(q.descs[:n])
 	// A failed wake-up is tried again with the next batch: the kernel keeps the flag set.
 	_ = q.socket.Wakeup()
 	w.counters.FramesReceived += uint64(n)
 	q.received.Store(q.received.Load() + uint64(n))
 	return n
+}
+
+// eatFrames eats frames of a UMEM that the worker holds.
+func (w *Worker) eatFrames(umem []byte, descs []xsk.Desc, policy ChecksumPolicy, now int64) {
+	var payload Payload
+	timed := w.timingDue(now)
+	for i := range descs {
+		d := &descs[i]
+		packet, metadata := umem[d.Addr:d.Addr+uint64(d.Len)], umem[d.Addr-abi.MetaSize:d.Addr]
+		reject := openFrame(&payload, packet, metadata, policy, &w.counters)
+		if reject != FrameRejects {
+			w.rejectFrame(reject, &payload)
+			continue
+		}
+		w.stages.SteerToWorker.Record(now - payload.Arrival)
+		w.eat(&payload, timed && i == 0)
+	}
+}
+
+// timingInterval is how often a payload's stages are measured, in nanoseconds: a clock reading takes as long
+// as a rule, and a turn may have one payload.
+const timingInterval = int64(time.Millisecond)
+
+// timingDue tells whether the turn's first payload is to be measured.
+func (w *Worker) timingDue(now int64) bool {
+	if now-w.timedAt < timingInterval {
+		return false
+	}
+	w.timedAt = now
+	return true
 }
 
 // Door is one of the kernel's own sockets on a port: the slow path, or `mode: socket`.
@@ -184,6 +203,7 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 	}
 	addresses := *w.config.Addresses.Load()
 	var payload Payload
+	timed := w.timingDue(now)
 	for i := range n {
 		datagram := &w.datagrams[i]
 		payload.Source, payload.SourcePort = datagram.Source, datagram.SourcePort
@@ -198,7 +218,7 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 		}
 		payload.Bytes, payload.Arrival = datagram.Payload, now
 		payload.Listener, payload.Tenant = uint16(listener), tenant
-		w.eat(&payload, i == 0)
+		w.eat(&payload, timed && i == 0)
 	}
 	w.counters.FramesReceived += uint64(n)
 	w.counters.DatagramsReceived += uint64(n)

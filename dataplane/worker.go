@@ -76,6 +76,8 @@ type Worker struct {
 	listeners []listenerText
 	lastStamp int64
 	wallNow   int64 // wall time at the turn's start
+	fullTurn  bool  // a source had at least as much as the turn takes from it
+	timedAt   int64 // when a payload's stages were last measured
 	rules     *rules.Evaluator
 	counters  Counters
 	sampledAt [sampleReasons]int64
@@ -193,13 +195,16 @@ func (w *Worker) run() {
 // much it did; 0 means that there was nothing to do.
 func (w *Worker) turn(now int64) int {
 	w.wallNow = w.clock.Wall(now)
-	work := 0
+	work, most := 0, 0
 	for _, q := range w.queues {
-		work += w.takeFrames(q, now)
+		n := w.takeFrames(q, now)
+		work, most = work+n, max(most, n)
 	}
 	for _, d := range w.sockets {
-		work += w.takeDatagrams(d, now)
+		n := w.takeDatagrams(d, now)
+		work, most = work+n, max(most, n)
 	}
+	w.fullTurn = most >= w.config.Batch
 	if w.rules != nil {
 		work += w.exchange(now)
 	}

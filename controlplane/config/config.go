@@ -235,7 +235,7 @@ type Batch struct {
 	Bytes Size `yaml:"bytes" min:"16KiB" max:"64MiB"`
 	// Points it holds at most.
 	Points int `yaml:"points" min:"1" max:"1000000"`
-	// Age of its first point at which it is sealed while a connection is idle.
+	// Age of its first point at which it is sealed while a connection is idle. A lone point does not wait.
 	Linger time.Duration `yaml:"linger" min:"0s" max:"10s"`
 	// Age at which it is sealed in any case.
 	Age time.Duration `yaml:"age" min:"1us" max:"1m"`

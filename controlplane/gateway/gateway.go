@@ -257,6 +257,7 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	g.background.Go(func() { g.sink.follow(ctx, g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
 	g.background.Go(func() { g.logLosses(ctx) })
+	g.background.Go(func() { spaceCollections(ctx) })
 	for i := range g.alerts {
 		g.carriers.Go(func() { g.carryAlerts(g.alerts[i]) })
 	}
