@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 // stopLimit is how long a program may take to end by itself; the gateway drains for at most ten seconds.
 const stopLimit = 15 * time.Second
 
-// Child is a program that the demo started in a namespace.
+// Child is a program that runs in a namespace.
 type Child struct {
 	name    string
 	command *exec.Cmd
@@ -23,15 +23,25 @@ type Child struct {
 }
 
 // StartChild starts a program in a namespace, with its output in a file. Signals from the terminal do not
-// reach it: the demo ends its children in order.
+// reach it: whoever started it ends its children in order.
 func StartChild(n Namespace, log, program string, arguments ...string) (*Child, error) {
+	return StartChildOn(n, "", log, program, arguments...)
+}
+
+// StartChildOn is StartChild for a program that may use these CPUs alone, as lists of CPUs are written;
+// empty: all.
+func StartChildOn(n Namespace, cpus, log, program string, arguments ...string) (*Child, error) {
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, fmt.Errorf("make log of %q: %w", program, err)
 	}
 	defer out.Close()
-	// nsenter becomes the program, so that the process id is the program's.
-	command := exec.Command("nsenter", append([]string{"--net=" + n.path(), program}, arguments...)...)
+	// nsenter and taskset become the program, so that the process id is the program's.
+	words := []string{"--net=" + n.path()}
+	if cpus != "" {
+		words = append(words, "taskset", "--cpu-list", cpus)
+	}
+	command := exec.Command("nsenter", append(append(words, program), arguments...)...)
 	command.Stdout, command.Stderr = out, out
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
@@ -44,6 +54,23 @@ func StartChild(n Namespace, log, program string, arguments ...string) (*Child, 
 	}()
 	return child, nil
 }
+
+// Done is closed when the program has ended.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Err says how the program ended; nil while it runs and after a good end.
+func (c *Child) Err() error {
+	if !c.Exited() {
+		return nil
+	}
+	return c.err
+}
+
+// Log is the file with the program's output.
+func (c *Child) Log() string { return c.log }
+
+// PID is the program's process id.
+func (c *Child) PID() int { return c.command.Process.Pid }
 
 // Exited tells whether the program has ended.
 func (c *Child) Exited() bool {
