@@ -12,7 +12,7 @@ RATE ?= 100000
 POINTS_PER_PACKET ?= 10
 SERIES ?= 1000
 FUZZTIME ?= 30s
-BENCHTIME ?= 1s
+BENCHTIME ?= 1x
 KERNELS ?= 6.1 6.12 6.18
 QUEUES ?= 2
 
@@ -88,8 +88,17 @@ test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machi
 fuzz: ## every fuzz test for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)
 
+.PHONY: bench-build
+bench-build: build
+	@$(GO) -C bench build -o ../build/bench .
+
 .PHONY: bench
-bench: ## every benchmark for BENCHTIME (1x runs each once)
+bench: bench-build ## Culvert against its goals, into bench/results; QUICK=1 takes minutes; ROWS=1,2
+	@scripts/setup demo
+	@exec build/bench run $(if $(QUICK),-quick) $(if $(ROWS),-rows $(ROWS))
+
+.PHONY: bench-once
+bench-once: ## every Go benchmark once, so that none rots; BENCHTIME=1s measures
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
 
 .PHONY: lab-up

@@ -29,6 +29,7 @@ const (
 	netlink    = "github.com/vishvananda/netlink"
 	netns      = "github.com/vishvananda/netns"
 	xxh3       = "github.com/zeebo/xxh3"
+	plot       = "gonum.org/v1/plot"
 	snappy     = "github.com/klauspost/compress"
 )
 
@@ -105,8 +106,8 @@ var layers = []layer{
 	},
 
 	{
-		folder: "bench", internal: []string{"bpf", "numa", "dataplane", "controlplane", "scripts"},
-		external: []string{ebpf, netlink, netns, xsys},
+		folder: "bench", internal: []string{"bench", "bpf", "numa", "dataplane", "controlplane", "scripts"},
+		external: []string{ebpf, netlink, netns, xsys, plot},
 	},
 	{
 		folder: "scripts", internal: []string{"bpf", "numa", "dataplane", "controlplane", "scripts"},
