@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -43,12 +44,12 @@ type command struct {
 	run  func(ctx context.Context, arguments []string) error
 }
 
-// commands are those for people; children are what the program starts itself as.
+// commands are those for people.
 var commands = []command{{"run", runSuite}}
 
 func dispatch(ctx context.Context, arguments []string) error {
 	if len(arguments) > 0 {
-		for _, c := range commands {
+		for _, c := range slices.Concat(commands, children) {
 			if c.name == arguments[0] {
 				return c.run(ctx, arguments[1:])
 			}

@@ -70,3 +70,12 @@ func Installed(program string) bool {
 	_, err := exec.LookPath(program)
 	return err == nil
 }
+
+// Output runs a program to its end and returns what it wrote.
+func Output(program string, arguments ...string) (string, error) {
+	out, err := exec.Command(program, arguments...).Output()
+	if err != nil {
+		return "", fmt.Errorf("run %s: %w", program, err)
+	}
+	return string(out), nil
+}
