@@ -11,8 +11,8 @@ import (
 
 const (
 	// Offsets in struct xdp_md (include/uapi/linux/bpf.h).
-	xdpData, xdpDataEnd, xdpQueue = 0, 4, 16
-	xdpPass                       = 2
+	packetStart, packetEnd, receiveQueue = 0, 4, 16 // data, data_end, rx_queue_index
+	xdpPass                              = 2
 
 	// Offsets in a frame without VLAN tags and IP options.
 	etherType, ipProtocol, headerEnd = 12, 23, 24
@@ -55,8 +55,8 @@ func attachRedirect(index, queues int) (_ *redirect, err error) {
 
 func redirectCode(sockets int) asm.Instructions {
 	return asm.Instructions{
-		asm.LoadMem(asm.R2, asm.R1, xdpData, asm.Word),
-		asm.LoadMem(asm.R3, asm.R1, xdpDataEnd, asm.Word),
+		asm.LoadMem(asm.R2, asm.R1, packetStart, asm.Word),
+		asm.LoadMem(asm.R3, asm.R1, packetEnd, asm.Word),
 		asm.Mov.Reg(asm.R4, asm.R2),
 		asm.Add.Imm(asm.R4, headerEnd),
 		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
@@ -64,7 +64,7 @@ func redirectCode(sockets int) asm.Instructions {
 		asm.JNE.Imm(asm.R4, etherTypeIPv4, "pass"),
 		asm.LoadMem(asm.R4, asm.R2, ipProtocol, asm.Byte),
 		asm.JNE.Imm(asm.R4, protocolUDP, "pass"),
-		asm.LoadMem(asm.R2, asm.R1, xdpQueue, asm.Word),
+		asm.LoadMem(asm.R2, asm.R1, receiveQueue, asm.Word),
 		asm.LoadMapPtr(asm.R1, sockets),
 		asm.Mov.Imm(asm.R3, xdpPass),
 		asm.FnRedirectMap.Call(),

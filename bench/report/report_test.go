@@ -36,11 +36,13 @@ func TestFigures(t *testing.T) {
 func TestWrite(t *testing.T) {
 	folder := t.TempDir()
 	r := &Report{
-		Title: "Title", Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Facts: machine.Facts{CPU: "A B (x)"},
-		Rows: []Row{{ID: "1", What: "a|b", Verdict: Met}}, Missing: []string{"this"},
-		Sections: []Section{{Title: "S", Plots: []Plot{{Name: "p", Title: "P", LogX: true, GoalY: 3, Curves: []Curve{
-			{Name: "c", Points: [][2]float64{{100, 1}, {1e6, 2}}},
-		}}}}},
+		Title: "Title", Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Facts: machine.Facts{CPU: "A B (x)"},
+		Rows:  []Row{{ID: "1", What: "a|b", Verdict: Met}}, Missing: []string{"this"},
+		Sections: []Section{{Title: "S", Plots: []Plot{{
+			Name: "p", Title: "P", LogX: true, GoalY: 3,
+			Curves: []Curve{{Name: "c", Points: [][2]float64{{100, 1}, {1e6, 2}}}},
+		}}}},
 	}
 	file, err := r.Write(folder, "-peers")
 	if err != nil {

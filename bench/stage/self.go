@@ -18,8 +18,8 @@ type self struct {
 	points uint64 // in a packet
 }
 
-// OpenDrop starts the dropping AF_XDP receiver: the limit of the path. With a sink it also posts as many bytes
-// there as it received. A packet counts as so many points.
+// OpenDrop starts the dropping AF_XDP receiver: the limit of the path. With a sink it also posts as many
+// bytes there as it received. A packet counts as so many points.
 func (s *Stage) OpenDrop(ctx context.Context, pointsPerPacket int, sink bool) (Receiver, error) {
 	name := "dropping AF_XDP receiver"
 	arguments := []string{"drop", "-interface", lab.GatewayInterface, "-cpus", s.Places.WorkerList(),

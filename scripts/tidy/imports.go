@@ -109,6 +109,7 @@ var layers = []layer{
 		folder: "bench", internal: []string{"bench", "bpf", "numa", "dataplane", "controlplane", "scripts"},
 		external: []string{ebpf, netlink, netns, xsys, plot},
 	},
+	{folder: "bench/telegraf", external: []string{"github.com/influxdata/telegraf"}},
 	{
 		folder: "scripts", internal: []string{"bpf", "numa", "dataplane", "controlplane", "scripts"},
 		external: []string{netlink, netns, xsys, yaml},
