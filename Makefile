@@ -88,14 +88,24 @@ test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machi
 fuzz: ## every fuzz test for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)
 
+# The peers come from the module proxy, each by a module of its own; one that cannot be had is a line in the
+# report.
 .PHONY: bench-build
 bench-build: build
+	@scripts/setup demo bench
 	@$(GO) -C bench build -o ../build/bench .
+	@$(GO) -C bench/telegraf build -o ../../build/telegraf . || true
+	@$(GO) -C bench/victoria build -o ../../build/ tool || true
+
+BENCH_FLAGS = $(if $(QUICK),-quick) $(if $(ROWS),-rows $(ROWS)) -commit '$(VERSION)'
 
 .PHONY: bench
 bench: bench-build ## Culvert against its goals, into bench/results; QUICK=1 takes minutes; ROWS=1,2
-	@scripts/setup demo
-	@exec build/bench run $(if $(QUICK),-quick) $(if $(ROWS),-rows $(ROWS))
+	@exec build/bench run $(BENCH_FLAGS)
+
+.PHONY: bench-peers
+bench-peers: bench-build ## the same load into what one would take instead, into bench/results; QUICK=1
+	@exec build/bench peers $(BENCH_FLAGS)
 
 .PHONY: bench-once
 bench-once: ## every Go benchmark once, so that none rots; BENCHTIME=1s measures

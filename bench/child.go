@@ -2,19 +2,22 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"culvert/bench/receive"
+	"culvert/bench/yardstick"
 	"culvert/numa"
 )
 
 // children are what this program starts itself as, in the lab: receivers and sinks with a process, and so a
 // CPU account, of their own.
-var children = []command{{"drop", runDrop}, {"count", runCount}, {"discard", runDiscard}}
+var children = []command{{"drop", runDrop}, {"count", runCount}, {"discard", runDiscard}, {"client", runClient}}
 
 // runDrop is the dropping AF_XDP receiver.
 func runDrop(ctx context.Context, arguments []string) error {
@@ -94,4 +97,23 @@ func serveUntil(ctx context.Context, cancel func(), listen string, handler http.
 	server.Close()
 	// What else has begun has the context and ends, with the process at the latest.
 	return err
+}
+
+// runClient is the bare HTTP client that writes into InfluxDB.
+func runClient(ctx context.Context, arguments []string) error {
+	var c yardstick.Config
+	flags := flag.NewFlagSet("bench client", flag.ContinueOnError)
+	flags.StringVar(&c.URL, "url", "", "of the database")
+	flags.StringVar(&c.Database, "database", "", "its name")
+	flags.IntVar(&c.Connections, "connections", 2, "with one request each at a time")
+	flags.IntVar(&c.Series, "series", 1000, "different series")
+	flags.DurationVar(&c.Duration, "duration", time.Second, "how long")
+	if err := parse(flags, arguments); err != nil {
+		return err
+	}
+	result, err := yardstick.Run(ctx, c)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(result)
 }

@@ -8,8 +8,8 @@ import (
 const output = `goos: linux
 pkg: culvert/dataplane/lineproto
 cpu: AMD EPYC
-BenchmarkDecode/mixed-2         	   34347	     10393 ns/op	 774.20 MB/s	        98.05 ns/point	       1 B/op	       0 allocs/op
-BenchmarkDecode/mixed-2         	   34347	     10395 ns/op	 774.10 MB/s	        98.06 ns/point	       1 B/op	       0 allocs/op
+BenchmarkDecode/mixed-2  34347	 10393 ns/op	 774.20 MB/s	 98.05 ns/point	 0 allocs/op
+BenchmarkDecode/mixed-2  34347	 10395 ns/op	 774.10 MB/s	 98.06 ns/point	 0 allocs/op
 PASS
 pkg: culvert/bpf
 BenchmarkSteer/steered/v4 	       1	        52.00 ns/packet

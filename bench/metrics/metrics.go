@@ -141,3 +141,18 @@ func (d Distribution) Quantile(q float64) float64 {
 	}
 	return lower
 }
+
+// Sub is how the samples changed since an earlier exposition; one that was not there counts as 0.
+func (s Samples) Sub(before Samples) Samples {
+	type key struct{ name, labels string }
+	earlier := map[key]float64{}
+	for _, sample := range before {
+		earlier[key{sample.Name, sample.Labels}] = sample.Value
+	}
+	var after Samples
+	for _, sample := range s {
+		sample.Value -= earlier[key{sample.Name, sample.Labels}]
+		after = append(after, sample)
+	}
+	return after
+}

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 
 	"culvert/scripts/lab"
 )
@@ -25,4 +26,23 @@ type Receiver interface {
 	Main() *lab.Child
 	// Close ends it and all that belongs to it.
 	Close() error
+}
+
+// Together is a receiver and what it needs, which ends after it.
+type Together struct {
+	Receiver
+	Belongings []func() error
+}
+
+// Close ends the receiver and then its belongings in their order.
+func (t *Together) Close() error {
+	var errs []error
+	if t.Receiver != nil {
+		errs = append(errs, t.Receiver.Close())
+	}
+	for _, end := range t.Belongings {
+		errs = append(errs, end())
+	}
+	t.Receiver, t.Belongings = nil, nil
+	return errors.Join(errs...)
 }

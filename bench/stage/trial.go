@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"culvert/bench/machine"
@@ -147,4 +148,9 @@ func (s *Stage) rest(ctx context.Context, r Receiver, want uint64) error {
 		}
 	}
 	return nil
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return strings.Join(strings.Fields(line), " ")
 }

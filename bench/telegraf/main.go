@@ -24,6 +24,7 @@ import (
 	_ "github.com/influxdata/telegraf/plugins/outputs/discard"
 	_ "github.com/influxdata/telegraf/plugins/outputs/influxdb"
 	_ "github.com/influxdata/telegraf/plugins/parsers/influx"
+	_ "github.com/influxdata/telegraf/plugins/parsers/influx/influx_upstream"
 	_ "github.com/influxdata/telegraf/plugins/processors/starlark"
 )
 

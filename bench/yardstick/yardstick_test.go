@@ -50,7 +50,8 @@ func TestRun(t *testing.T) {
 func TestRunRefused(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
-	if _, err := Run(t.Context(), Config{URL: server.URL, Connections: 1, Series: 1, Duration: time.Second}); err == nil {
+	c := Config{URL: server.URL, Connections: 1, Series: 1, Duration: time.Second}
+	if _, err := Run(t.Context(), c); err == nil {
 		t.Fatal("a refusal was taken for an acknowledgement")
 	}
 }
