@@ -29,6 +29,7 @@ const (
 	netlink    = "github.com/vishvananda/netlink"
 	netns      = "github.com/vishvananda/netns"
 	xxh3       = "github.com/zeebo/xxh3"
+	gopacket   = "github.com/gopacket/gopacket"
 	plot       = "gonum.org/v1/plot"
 	snappy     = "github.com/klauspost/compress"
 )
@@ -95,7 +96,12 @@ var layers = []layer{
 		folder: "controlplane/api", internal: []string{"controlplane/gateway", "controlplane/telemetry"},
 		external: []string{prometheus},
 	},
-	{folder: "controlplane/loadgen", external: []string{xsys}},
+	{
+		folder: "controlplane/loadgen",
+		// It sends by our AF_XDP sockets, or by a program, and plays what our decoder reads.
+		internal: []string{"dataplane/xsk", "dataplane/lineproto", "dataplane/point"},
+		external: []string{ebpf, netlink, gopacket, xsys},
+	},
 	{folder: "controlplane/fakesink", internal: []string{"dataplane/lineproto", "dataplane/point"}},
 
 	{
