@@ -39,7 +39,7 @@ func (s *suite) rowSteady(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	l := load(full)
+	l := s.swift(full)
 	l.Duration = time.Second
 	warm, err := s.Try(ctx, g, l)
 	if err != nil {
@@ -149,7 +149,7 @@ func (s *suite) rowLoad(ctx context.Context) error {
 		return err
 	}
 	for _, rate := range used {
-		l := load(full)
+		l := s.swift(full)
 		// At low rates a longer time makes up for the coarse clock of /proc/stat.
 		l.Rate, l.Duration = rate, s.seconds(10, 3)
 		measured := &stage.Found{}

@@ -12,16 +12,23 @@ import (
 	"culvert/bench/stage"
 )
 
-// load is the rows' load with so many points in a packet.
+// load is the rows' load with so many points in a packet, by sockets: what every receiver can take.
 func load(pointsPerPacket int) stage.Load {
-	return stage.Load{PointsPerPacket: pointsPerPacket, Series: series, Template: point}
+	return stage.Load{PointsPerPacket: pointsPerPacket, Series: series, Template: point, Via: stage.Socket}
+}
+
+// swift is that load by the fastest sender, for receivers by AF_XDP.
+func (s *suite) swift(pointsPerPacket int) stage.Load {
+	l := load(pointsPerPacket)
+	l.Via = s.via
+	return l
 }
 
 // packed measures Culvert with the ten rules at so many points a packet.
 func (s *suite) packed(ctx context.Context, points int) (*stage.Found, error) {
 	return s.highest(ctx, fmt.Sprintf("Culvert, %d points a packet", points), func() (stage.Receiver, error) {
 		return s.openCulvert(ctx, stage.GatewayConfig{Rules: s.rules})
-	}, load(points), s.search(0))
+	}, s.swift(points), s.search(0))
 }
 
 // limit measures the dropping receiver at so many points a packet.
@@ -32,7 +39,7 @@ func (s *suite) limit(ctx context.Context, points int, withSink bool) (*stage.Fo
 	}
 	return s.highest(ctx, name, func() (stage.Receiver, error) {
 		return s.openLimit(ctx, points, withSink)
-	}, load(points), s.search(0))
+	}, s.swift(points), s.search(0))
 }
 
 // rowFull is the first row and its budget.
@@ -124,7 +131,8 @@ var shapes = []shape{
 func (s *suite) sweepShapes(ctx context.Context) error {
 	table := report.Table{Head: append([]string{"a packet has"}, headOfFound...)}
 	for _, shape := range shapes {
-		l := stage.Load{PointsPerPacket: shape.points, Series: series, Template: shape.template}
+		l := s.swift(shape.points)
+		l.Template = shape.template
 		found, err := s.highest(ctx, "Culvert, "+shape.name, func() (stage.Receiver, error) {
 			return s.openCulvert(ctx, stage.GatewayConfig{Rules: s.rules})
 		}, l, s.short(0))
@@ -187,7 +195,7 @@ func (s *suite) sweepRules(ctx context.Context) error {
 			name := fmt.Sprintf("Culvert, %d rules", n)
 			return s.highest(ctx, name, func() (stage.Receiver, error) {
 				return s.openCulvert(ctx, stage.GatewayConfig{Rules: file})
-			}, load(full), s.short(0))
+			}, s.swift(full), s.short(0))
 		})
 }
 
@@ -215,7 +223,7 @@ func (s *suite) sweepSeries(ctx context.Context) error {
 			if n == series {
 				return s.packed(ctx, full)
 			}
-			l := load(full)
+			l := s.swift(full)
 			l.Series = n
 			name := fmt.Sprintf("Culvert, %d series", n)
 			return s.highest(ctx, name, func() (stage.Receiver, error) {
@@ -264,6 +272,6 @@ func (s *suite) sweepWorkers(ctx context.Context) error {
 			}
 			return s.highest(ctx, fmt.Sprintf("Culvert, %d workers", n), func() (stage.Receiver, error) {
 				return s.openCulvert(ctx, stage.GatewayConfig{Rules: s.rules})
-			}, load(full), s.search(0))
+			}, s.swift(full), s.search(0))
 		})
 }

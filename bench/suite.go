@@ -41,6 +41,7 @@ type options struct {
 	quick                    bool
 	rows                     []string
 	commit                   string
+	via                      string // the way to send into AF_XDP receivers
 }
 
 // suite is one run of the benchmark.
@@ -90,6 +91,7 @@ func parseOptions(name string, arguments []string) (options, error) {
 	flags.StringVar(&o.results, "results", "bench/results", "folder for the report")
 	flags.StringVar(&o.suffix, "suffix", "", "end of the report's name")
 	flags.StringVar(&o.commit, "commit", "unknown", "what is measured, for the report")
+	flags.StringVar(&o.via, "via", stage.Live, "how the sender sends where the receiver has an XDP program")
 	flags.BoolVar(&o.quick, "quick", false, "fewer and shorter runs")
 	rows := flags.String("rows", "", "only these, separated by commas; empty: all")
 	if err := parse(flags, arguments); err != nil {
@@ -218,6 +220,9 @@ func (s *suite) describe() {
 		fmt.Sprintf("rates: the highest without loss, found by search, then confirmed in %d runs; median and "+
 			"least to greatest. Lost is what the sender gave to the kernel and the receiver's own count does "+
 			"not have. Limit tells who held the rate down", runs),
+		"all programs of the lab run at nice -20",
+		fmt.Sprintf("sender: `culvert load --via %s` into AF_XDP receivers of rows 1, 2, 10 to 12 and the sweeps, "+
+			"`--via %s` wherever Culvert stands beside others or writes into a database", s.via, stage.Socket),
 		"cost: user + system + irq + softirq of the worker's CPU from /proc/stat, from before the first packet " +
 			"until everything is acknowledged, divided by points. That is the quoted one, since it is all that " +
 			"the CPU cannot do for others. Beside it the time of the pinned thread alone by the scheduler's " +

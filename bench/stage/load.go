@@ -2,6 +2,7 @@ package stage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,19 +25,28 @@ type Load struct {
 	Series          int
 	Template        string  // as `culvert load --template`
 	AlertShare      float64 // part of the points that violate a threshold
+	// Via is how packets leave: Socket or Live.
+	Via string
 }
+
+// Ways to send. Live frames are the fastest into a veth pair and need an XDP program on its other end, which
+// receivers by sockets have not.
+const (
+	Socket = "socket"
+	Live   = "live"
+)
 
 // arguments is the one place that knows the sender's command line.
 func (s *Stage) arguments(l Load) []string {
 	return []string{
-		"load", "--json",
-		"--to", net.JoinHostPort(lab.GatewayAddr, strconv.Itoa(Port)),
+		"load", "--json", "--to", net.JoinHostPort(lab.GatewayAddr, strconv.Itoa(Port)),
 		"--rate", strconv.FormatFloat(l.Rate, 'f', -1, 64),
 		"--duration", l.Duration.String(),
 		"--points-per-packet", strconv.Itoa(l.PointsPerPacket),
 		"--series", strconv.Itoa(l.Series),
 		"--template", l.Template,
 		"--alert-share", strconv.FormatFloat(l.AlertShare, 'f', -1, 64),
+		"--via", cmp.Or(l.Via, Socket), "--cpu", s.Places.SenderList(),
 		"--flows", strconv.Itoa(min(8*len(s.Places.Workers), l.Series)),
 	}
 }
@@ -46,7 +56,7 @@ func (s *Stage) arguments(l Load) []string {
 func (s *Stage) send(ctx context.Context, l Load) (*loadgen.Report, error) {
 	s.runs++
 	log := filepath.Join(s.Folder, fmt.Sprintf("%03d-load.log", s.runs))
-	child, err := lab.StartChildOn(s.lab.Sender, s.Places.SenderList(), log, s.Culvert, s.arguments(l)...)
+	child, err := lab.StartChildAt(s.lab.Sender, place(s.Places.SenderList()), log, s.Culvert, s.arguments(l)...)
 	if err != nil {
 		return nil, err
 	}

@@ -205,7 +205,7 @@ func (s *Stage) OpenInfluxUDP(ctx context.Context) (Receiver, error) {
 		return nil, err
 	}
 	db, err := lab.OpenInflux(ctx, s.lab, lab.InfluxConfig{
-		Folder: folder, Database: Database, CPUs: s.Places.WorkerList(), UDP: Port,
+		Folder: folder, Database: Database, Place: place(s.Places.WorkerList()), UDP: Port,
 	})
 	if db == nil {
 		return nil, err

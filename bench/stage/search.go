@@ -39,6 +39,8 @@ const (
 	heldShare = 0.985
 	// backOff is by how much the rate goes down when a run at it does lose something.
 	backOff = 0.96
+	// hiccup is the most that is lost to something else on the machine, rather than to a rate that is too high.
+	hiccup = 0.05
 	// triesMax bounds a search on a machine that is too disturbed for any rate to hold.
 	triesMax = 40
 )
@@ -58,7 +60,7 @@ func (s *Stage) Highest(ctx context.Context, r Receiver, l Load, c Search) (*Fou
 	// A rate has two chances: what else happens on the machine at the moment is not the receiver's fault.
 	try := func(rate float64, d time.Duration) (*Trial, error) {
 		t, err := once(rate, d)
-		if err == nil && rate > 0 && t.Loss() > c.Tolerance {
+		if err == nil && rate > 0 && t.Loss() > c.Tolerance && t.Loss() < hiccup {
 			return once(rate, d)
 		}
 		return t, err
@@ -111,7 +113,8 @@ func (s *Stage) confirm(found *Found, rate float64, c Search,
 			return err
 		}
 		if t.Loss() > c.Tolerance {
-			rate = t.Sent.Rate * backOff
+			// Far too much is no matter of small steps.
+			rate = min(t.Sent.Rate*backOff, max(t.Rate(), t.Sent.Rate/2))
 			found.Trials, found.Limit = nil, ByReceiver
 			continue
 		}

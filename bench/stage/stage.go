@@ -111,11 +111,16 @@ func (s *Stage) Close() error {
 	return errors.Join(errs...)
 }
 
+// urgency is that of all programs on the stage, so that what else runs on the machine disturbs them little.
+const urgency = -20
+
+func place(cpus string) lab.Place { return lab.Place{CPUs: cpus, Nice: urgency} }
+
 // run starts a program on CPUs in the gateway's namespace. Its log has a name of its own.
 func (s *Stage) run(cpus, name, program string, arguments ...string) (*lab.Child, error) {
 	s.runs++
 	log := filepath.Join(s.Folder, fmt.Sprintf("%03d-%s.log", s.runs, name))
-	return lab.StartChildOn(s.lab.Gateway, cpus, log, program, arguments...)
+	return lab.StartChildAt(s.lab.Gateway, place(cpus), log, program, arguments...)
 }
 
 // fetch gets a document from inside the gateway's namespace.

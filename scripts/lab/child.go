@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,27 +26,44 @@ type Child struct {
 // StartChild starts a program in a namespace, with its output in a file. Signals from the terminal do not
 // reach it: whoever started it ends its children in order.
 func StartChild(n Namespace, log, program string, arguments ...string) (*Child, error) {
-	return StartChildOn(n, "", log, program, arguments...)
+	return StartChildAt(n, Place{}, log, program, arguments...)
 }
 
-// StartChildOn is StartChild for a program that may use these CPUs alone, as lists of CPUs are written;
-// empty: all.
-func StartChildOn(n Namespace, cpus, log, program string, arguments ...string) (*Child, error) {
+// Place says where and how urgently a program runs.
+type Place struct {
+	CPUs string // those it may use, as lists of CPUs are written; empty: all
+	Nice int    // 19 gives way to everybody, -20 to nobody
+}
+
+// StartChildAt is StartChild for a program with a place of its own.
+func StartChildAt(n Namespace, at Place, log, program string, arguments ...string) (*Child, error) {
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, fmt.Errorf("make log of %q: %w", program, err)
 	}
 	defer out.Close()
-	// nsenter and taskset become the program, so that the process id is the program's.
+	// nsenter, nice and taskset become the program, so that the process id is the program's.
 	words := []string{"--net=" + n.path()}
-	if cpus != "" {
-		words = append(words, "taskset", "--cpu-list", cpus)
+	if at.Nice != 0 {
+		words = append(words, "nice", "-n", strconv.Itoa(at.Nice))
+	}
+	if at.CPUs != "" {
+		words = append(words, "taskset", "--cpu-list", at.CPUs)
 	}
 	command := exec.Command("nsenter", append(append(words, program), arguments...)...)
 	command.Stdout, command.Stderr = out, out
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if at.Nice != 0 {
+		command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	}
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("start %q: %w", program, err)
+	}
+	if at.Nice != 0 {
+		// Where the kernel groups programs by their sessions, niceness counts within a session alone, and
+		// the session has one of its own (sched(7), autogroup). A kernel without that lacks the file.
+		file := fmt.Sprintf("/proc/%d/autogroup", command.Process.Pid)
+		_ = os.WriteFile(file, []byte(strconv.Itoa(at.Nice)), 0o644)
 	}
 	child := &Child{name: program, command: command, log: log, done: make(chan struct{})}
 	go func() {

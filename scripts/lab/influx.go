@@ -21,8 +21,8 @@ type InfluxConfig struct {
 	Folder string
 	// Database is made as soon as it answers.
 	Database string
-	// CPUs (optional) are those it may use, as lists of CPUs are written; empty: all.
-	CPUs string
+	// Place (optional) is where it runs.
+	Place Place
 	// UDP (optional) is the port of its own listener for Line Protocol; 0: none.
 	UDP int
 }
@@ -47,7 +47,7 @@ func OpenInflux(ctx context.Context, lab *Lab, c InfluxConfig) (*Influx, error) 
 		return nil, fmt.Errorf("write the database's configuration: %w", err)
 	}
 	log := filepath.Join(c.Folder, "influxd.log")
-	child, err := StartChildOn(lab.Gateway, c.CPUs, log, "influxd", "run", "-config", config)
+	child, err := StartChildAt(lab.Gateway, c.Place, log, "influxd", "run", "-config", config)
 	if err != nil {
 		return nil, err
 	}
