@@ -17,7 +17,8 @@ import (
 
 // children are what this program starts itself as, in the lab: receivers and sinks with a process, and so a
 // CPU account, of their own.
-var children = []command{{"drop", runDrop}, {"count", runCount}, {"discard", runDiscard}, {"client", runClient}}
+var children = []command{{"drop", runDrop}, {"count", runCount}, {"discard", runDiscard}, {"client",
+	runClient}}
 
 // runDrop is the dropping AF_XDP receiver.
 func runDrop(ctx context.Context, arguments []string) error {

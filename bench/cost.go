@@ -73,7 +73,8 @@ func (s *suite) rowSteady(ctx context.Context) (err error) {
 		Why:     "less what the same time without load allocates; a batch has up to 10 000 points",
 	})
 	s.row(report.Row{
-		ID: "10 GC", What: "GC runs a minute under full load", Goal: "≤ 1", Figure: fmt.Sprintf("%.2f", minute),
+		ID: "10 GC", What: "GC runs a minute under full load", Goal: "≤ 1", Figure: fmt.Sprintf("%.2f",
+			minute),
 		Spread:  fmt.Sprintf("%.0f in %.0f s", minute*t.Sent.Seconds/60, t.Sent.Seconds),
 		Verdict: verdict(minute <= 1),
 	})

@@ -80,8 +80,10 @@ func rowOfFound(name string, f *stage.Found) []string {
 
 // owners says which rows of the table of goals belong to others, and how they come here.
 var owners = []report.Row{
-	{ID: "4", What: "packet arrival → alert received, `via: xdp`", Why: "added with the rules' part of the table"},
-	{ID: "7", What: "rule evaluation beyond a threshold rule", Why: "added with the rules' part of the table"},
+	{ID: "4", What: "packet arrival → alert received, `via: xdp`", Why: "added with the rules' part of the " +
+		"table"},
+	{ID: "7", What: "rule evaluation beyond a threshold rule", Why: "added with the rules' part of the " +
+		"table"},
 	{ID: "8", What: "hand-over between threads", Why: "added with the delivery's part of the table"},
 	{ID: "9", What: "series key → shard", Why: "added with the delivery's part of the table"},
 	{ID: "15", What: "window aggregate", Why: "added with the rules' part of the table"},
@@ -96,7 +98,8 @@ func (s *suite) order() {
 			s.report.Rows = append(s.report.Rows, row)
 		}
 	}
-	order := []string{"1", "2", "3", "3b", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"}
+	order := []string{"1", "2", "3", "3b", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14",
+		"15", "16"}
 	slices.SortStableFunc(s.report.Rows, func(a, b report.Row) int {
 		return slices.Index(order, firstWord(a.ID)) - slices.Index(order, firstWord(b.ID))
 	})

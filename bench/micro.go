@@ -59,8 +59,8 @@ func (s *suite) rowDecoder(ctx context.Context) error {
 		return err
 	}
 	s.row(report.Row{
-		ID: "6", What: "decoder, full checks, types kept, mixed lines, as built", Goal: "≥ 1.5 GB/s with SIMD, " +
-			"≥ 700 MB/s portable", Figure: megabytes(ours.Median()), Spread: ours.Text(megabytes),
+		ID: "6", What: "decoder, full checks, types kept, mixed lines, as built", Goal: "≥ 1.5 GB/s with " +
+			"SIMD, ≥ 700 MB/s portable", Figure: megabytes(ours.Median()), Spread: ours.Text(megabytes),
 		Verdict: verdict(ours.Median() >= decoderGoal()), Why: decoderPath(),
 	})
 	for _, other := range []struct {
@@ -74,13 +74,14 @@ func (s *suite) rowDecoder(ctx context.Context) error {
 		ratio := ours.Median() / v.Median()
 		s.row(report.Row{
 			ID: "6 " + other.name, What: "decoder against that of " + other.name + ", mixed lines",
-			Goal: fmt.Sprintf("≥ %g ×", other.goal), Figure: report.Times(ratio), Verdict: verdict(ratio >= other.goal),
-			Spread: megabytes(ours.Median()) + " against " + megabytes(v.Median()),
+			Goal: fmt.Sprintf("≥ %g ×", other.goal), Figure: report.Times(ratio),
+			Verdict: verdict(ratio >= other.goal),
+			Spread:  megabytes(ours.Median()) + " against " + megabytes(v.Median()),
 		})
 	}
 	s.section(report.Section{Title: "Decoder", Tables: []report.Table{table},
-		Text: "One core, the same payloads in the same run. Mixed: short and long lines, few and many tags, " +
-			"every type, escapes, several measurements."})
+		Text: "One core, the same payloads in the same run. Mixed: short and long lines, few and many " +
+			"tags, every type, escapes, several measurements."})
 	return nil
 }
 
@@ -119,8 +120,9 @@ func (s *suite) rowRules(ctx context.Context) error {
 	nanoseconds := func(n float64) string { return report.Seconds(n * 1e-9) }
 	s.row(report.Row{
 		ID: "7 threshold", What: "threshold rule of three terms, a point", Goal: "≤ 15 ns",
-		Figure: nanoseconds(ours.Median()), Spread: ours.Text(nanoseconds), Verdict: verdict(ours.Median() <= 15),
-		Why: "finding the rule and the fields in the point included",
+		Figure: nanoseconds(ours.Median()), Spread: ours.Text(nanoseconds),
+		Verdict: verdict(ours.Median() <= 15),
+		Why:     "finding the rule and the fields in the point included",
 	})
 	var errs []error
 	for _, other := range []string{"expr", "cel"} {
@@ -131,7 +133,8 @@ func (s *suite) rowRules(ctx context.Context) error {
 		}
 		ratio := v.Median() / ours.Median()
 		s.row(report.Row{
-			ID: "7 threshold, " + other, What: "that rule against " + other + ", which is given its variables ready",
+			ID: "7 threshold, " + other, What: "that rule against " + other + ", which is given its " +
+				"variables ready",
 			Goal: "≥ 10 ×", Figure: report.Times(ratio), Verdict: verdict(ratio >= 10),
 			Spread: nanoseconds(v.Median()) + " against " + nanoseconds(ours.Median()),
 		})
@@ -145,8 +148,8 @@ func (s *suite) rowProgram(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	table := report.Table{Head: []string{"packet", "a frame", "spread"}, Note: "BPF_PROG_TEST_RUN; its own cost is " +
-		"in each figure, and shown as harness."}
+	table := report.Table{Head: []string{"packet", "a frame", "spread"}, Note: "BPF_PROG_TEST_RUN; its own " +
+		"cost is in each figure, and shown as harness."}
 	seen := map[string]bool{}
 	nanoseconds := func(n float64) string { return report.Seconds(n * 1e-9) }
 	for _, r := range results {
@@ -173,7 +176,8 @@ func (s *suite) rowProgram(ctx context.Context) error {
 		}
 		s.row(report.Row{
 			ID: goal.id, What: goal.what, Goal: fmt.Sprintf("≤ %.0f ns", goal.most),
-			Figure: nanoseconds(v.Median()), Spread: v.Text(nanoseconds), Verdict: verdict(v.Median() <= goal.most),
+			Figure: nanoseconds(v.Median()), Spread: v.Text(nanoseconds),
+			Verdict: verdict(v.Median() <= goal.most),
 		})
 	}
 	s.section(report.Section{Title: "XDP program", Tables: []report.Table{table}})

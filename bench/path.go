@@ -64,7 +64,8 @@ func (s *suite) rowFull(ctx context.Context) error {
 		Why:     "limit: " + ours.Limit + "; thread alone " + report.Seconds(threadCosts(ours).Median()),
 	})
 	s.row(report.Row{
-		ID: "1 rate", What: "points a second reached", Goal: "10 M a core", Figure: report.Count(rates(ours).Median()),
+		ID: "1 rate", What: "points a second reached", Goal: "10 M a core",
+		Figure: report.Count(rates(ours).Median()),
 		Spread: rates(ours).Text(report.Count), Verdict: verdict(rates(ours).Median() >= 10e6),
 		Why: "limit: " + ours.Limit,
 	})
@@ -72,15 +73,16 @@ func (s *suite) rowFull(ctx context.Context) error {
 	s.row(report.Row{
 		ID: "1 share", What: "of the frames/s of the dropping receiver beside the same sink load",
 		Goal: "≥ 60 %", Figure: report.Percent(share), Verdict: verdict(share >= 0.6),
-		Spread: "limit " + report.Count(packetRates(limit).Median()) + " frames/s, limited by the " + limit.Limit,
+		Spread: "limit " + report.Count(packetRates(limit).Median()) + " frames/s, limited by the " +
+			"" + limit.Limit,
 	})
 	s.section(report.Section{Title: "The whole way, 14 points a packet", Tables: []report.Table{{
 		Head: headOfFound, Rows: [][]string{
 			rowOfFound("Culvert", ours), rowOfFound("dropping receiver beside the sink's load", limit),
 			rowOfFound("dropping receiver alone", bare),
 		},
-		Note: "The sink's load beside the dropping receiver is as many bytes posted to the same sink as came in, " +
-			"from the receiver's CPU.",
+		Note: "The sink's load beside the dropping receiver is as many bytes posted to the same sink as " +
+			"came in, from the receiver's CPU.",
 	}}})
 	return nil
 }
@@ -207,7 +209,8 @@ func (s *suite) writeRules(n int) (string, error) {
 	var text strings.Builder
 	text.WriteString("groups:\n  - name: sweep\n    rules:\n")
 	for i := range n {
-		fmt.Fprintf(&text, "      - alert: Sensor%d\n        on: plant\n        expr: 'tags.sensor == \"s%03d\" && "+
+		fmt.Fprintf(&text, "      - alert: Sensor%d\n        on: plant\n        expr: 'tags.sensor == "+
+			"\"s%03d\" && "+
 			"temperature > 95.0'\n        by: [sensor]\n        actions: [journal]\n", i, i*series/n)
 	}
 	file := filepath.Join(s.Folder, fmt.Sprintf("rules-%d.yaml", n))
@@ -232,8 +235,8 @@ func (s *suite) sweepSeries(ctx context.Context) error {
 		})
 }
 
-// sweepWorkers measures the first row with more workers, each with a lab of its own that has a queue for each,
-// as far as the machine has CPUs. It leaves no lab behind.
+// sweepWorkers measures the first row with more workers, each with a lab of its own that has a queue for
+// each, as far as the machine has CPUs. It leaves no lab behind.
 func (s *suite) sweepWorkers(ctx context.Context) error {
 	if len(s.rows) > 0 {
 		return nil

@@ -74,8 +74,10 @@ func (s *suite) rowPeers(ctx context.Context) error {
 			s.row(report.Row{
 				ID:   fmt.Sprintf("3 %s, %d", peer.name, points),
 				What: fmt.Sprintf("the rate of %s, %s a packet", peer.name, plural(points, "point")),
-				Goal: fmt.Sprintf("≥ %.0f ×", goal), Figure: report.Times(ratio), Verdict: verdict(ratio >= goal),
-				Spread: report.Count(rates(ours).Median()) + " against " + report.Count(rates(found).Median()),
+				Goal: fmt.Sprintf("≥ %.0f ×", goal), Figure: report.Times(ratio),
+				Verdict: verdict(ratio >= goal),
+				Spread: report.Count(rates(ours).Median()) + " against " +
+					"" + report.Count(rates(found).Median()),
 				Why: fmt.Sprintf("CPU per point %s; ours limited by the %s, theirs by the %s",
 					report.Times(cost), ours.Limit, found.Limit),
 			})

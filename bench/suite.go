@@ -87,7 +87,8 @@ func parseOptions(name string, arguments []string) (options, error) {
 	flags.StringVar(&o.culvert, "culvert", "bin/culvert", "the gateway's binary")
 	flags.StringVar(&o.telegraf, "telegraf", "build/telegraf", "Telegraf, as `make bench` builds it")
 	flags.StringVar(&o.vmagent, "vmagent", "build/vmagent", "vmagent, built from its module")
-	flags.StringVar(&o.victoria, "victoria", "build/victoria-metrics", "VictoriaMetrics, built from its module")
+	flags.StringVar(&o.victoria, "victoria", "build/victoria-metrics", "VictoriaMetrics, built from its "+
+		"module")
 	flags.StringVar(&o.results, "results", "bench/results", "folder for the report")
 	flags.StringVar(&o.suffix, "suffix", "", "end of the report's name")
 	flags.StringVar(&o.commit, "commit", "unknown", "what is measured, for the report")
@@ -135,8 +136,8 @@ func newSuite(o options, title string) (*suite, error) {
 	}, nil
 }
 
-// runAll takes the steps that were chosen and writes the report. A step that fails is a line of the report and
-// an error at the end; an interruption ends all, without a report.
+// runAll takes the steps that were chosen and writes the report. A step that fails is a line of the report
+// and an error at the end; an interruption ends all, without a report.
 func (s *suite) runAll(ctx context.Context, steps []step) (err error) {
 	places, err := machine.Deal(1)
 	if err != nil {
@@ -213,23 +214,23 @@ func (s *suite) describe() {
 		"mode: " + mode,
 		fmt.Sprintf("lab: two network namespaces, one veth pair with %d queue(s), native XDP in copy mode; "+
 			"these are figures of a veth pair, not of a network card", len(s.Places.Workers)),
-		fmt.Sprintf("CPU %s: `culvert load`, the sink, and what veth does in softirq for the sender, the XDP "+
-			"program included; CPU %s: the receiver", s.Places.SenderList(), s.Places.WorkerList()),
-		fmt.Sprintf("unless said otherwise: lines of 92 bytes (`%s`), %d series, nanoseconds, every value and "+
-			"timestamp another", point, series),
-		fmt.Sprintf("rates: the highest without loss, found by search, then confirmed in %d runs; median and "+
-			"least to greatest. Lost is what the sender gave to the kernel and the receiver's own count does "+
-			"not have. Limit tells who held the rate down", runs),
+		fmt.Sprintf("CPU %s: `culvert load`, the sink, and what veth does in softirq for the sender, the "+
+			"XDP program included; CPU %s: the receiver", s.Places.SenderList(), s.Places.WorkerList()),
+		fmt.Sprintf("unless said otherwise: lines of 92 bytes (`%s`), %d series, nanoseconds, every value "+
+			"and timestamp another", point, series),
+		fmt.Sprintf("rates: the highest without loss, found by search, then confirmed in %d runs; median "+
+			"and least to greatest. Lost is what the sender gave to the kernel and the receiver's own count "+
+			"does not have. Limit tells who held the rate down", runs),
 		"all programs of the lab run at nice -20",
-		fmt.Sprintf("sender: `culvert load --via %s` into AF_XDP receivers of rows 1, 2, 10 to 12 and the sweeps, "+
-			"`--via %s` wherever Culvert stands beside others or writes into a database", s.via, stage.Socket),
-		"cost: user + system + irq + softirq of the worker's CPU from /proc/stat, from before the first packet " +
-			"until everything is acknowledged, divided by points. That is the quoted one, since it is all that " +
-			"the CPU cannot do for others. Beside it the time of the pinned thread alone by the scheduler's " +
-			"clock: the kernel counts softirqs that interrupt a thread to the thread, and other programs' time " +
-			"on the CPU not at all",
-		"an adaptive worker that is not busy spins for up to 50 µs before it sleeps; where the sender is the " +
-			"limit, part of the cost is that spinning",
+		fmt.Sprintf("sender: `culvert load --via %s` into AF_XDP receivers of rows 1, 2, 10 to 12 and the "+
+			"sweeps, `--via %s` wherever Culvert stands beside others or writes into a database", s.via,
+			stage.Socket),
+		"cost: user + system + irq + softirq of the worker's CPU from /proc/stat, from before the first " +
+			"packet until everything is acknowledged, divided by points. That is the quoted one: it is all " +
+			"that the CPU cannot do for others. Beside it the time of the pinned thread alone, by the " +
+			"scheduler's clock; softirqs that interrupt the thread are in it, other programs are not",
+		"an adaptive worker that is not busy spins for up to 50 µs before it sleeps; where the sender is " +
+			"the limit, part of the cost is that spinning",
 	}
 	for _, program := range [][2]string{
 		{"influxdb (distribution)", stage.PackageVersion("influxdb")},
@@ -250,7 +251,8 @@ func (s *suite) describe() {
 // moduleVersion is the version of what a module under bench/ compares with, from its go.mod.
 func moduleVersion(folder string) string {
 	names := map[string]string{
-		"victoria": "github.com/VictoriaMetrics/VictoriaMetrics", "telegraf": "github.com/influxdata/telegraf",
+		"victoria": "github.com/VictoriaMetrics/VictoriaMetrics",
+		"telegraf": "github.com/influxdata/telegraf",
 	}
 	out, err := lab.Output("go", "-C", "bench/"+folder, "list", "-m", "-f", "{{.Version}}", names[folder])
 	if err != nil {
@@ -262,7 +264,8 @@ func moduleVersion(folder string) string {
 // search is how rates are looked for, with a part of the points that may be lost.
 func (s *suite) search(tolerance float64) stage.Search {
 	c := stage.Search{
-		Tolerance: tolerance, Step: 2 * time.Second, Confirm: 3 * time.Second, Runs: 5, Close: 1.03, Log: s.log,
+		Tolerance: tolerance, Step: 2 * time.Second, Confirm: 3 * time.Second, Runs: 5, Close: 1.03,
+		Log: s.log,
 	}
 	if s.quick {
 		c.Step, c.Confirm, c.Runs, c.Close = 700*time.Millisecond, 1500*time.Millisecond, 3, 1.1

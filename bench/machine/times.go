@@ -163,8 +163,8 @@ func Resident(pid int) (uint64, error) {
 	return 0, fmt.Errorf("read memory of process %d: there is no VmRSS", pid)
 }
 
-// TasksTime is the time that the threads of a process ran which live now, by the scheduler's clock: finer than
-// ProgramTime, for processes whose threads do not come and go.
+// TasksTime is the time that the threads of a process ran which live now, by the scheduler's clock: finer
+// than ProgramTime, for processes whose threads do not come and go.
 func TasksTime(pid int) (time.Duration, error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {

@@ -30,7 +30,8 @@ func (s *Stage) OpenInflux(ctx context.Context, cpus string, onDisk bool) (*Infl
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for InfluxDB: %w", err)
 	}
-	db, err := lab.OpenInflux(ctx, s.lab, lab.InfluxConfig{Folder: folder, Database: Database, Place: place(cpus)})
+	db, err := lab.OpenInflux(ctx, s.lab, lab.InfluxConfig{Folder: folder, Database: Database,
+		Place: place(cpus)})
 	if db == nil {
 		os.RemoveAll(folder)
 		return nil, err

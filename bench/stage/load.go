@@ -56,7 +56,8 @@ func (s *Stage) arguments(l Load) []string {
 func (s *Stage) send(ctx context.Context, l Load) (*loadgen.Report, error) {
 	s.runs++
 	log := filepath.Join(s.Folder, fmt.Sprintf("%03d-load.log", s.runs))
-	child, err := lab.StartChildAt(s.lab.Sender, place(s.Places.SenderList()), log, s.Culvert, s.arguments(l)...)
+	child, err := lab.StartChildAt(s.lab.Sender, place(s.Places.SenderList()), log, s.Culvert,
+		s.arguments(l)...)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,8 @@ const (
 	heldShare = 0.985
 	// backOff is by how much the rate goes down when a run at it does lose something.
 	backOff = 0.96
-	// hiccup is the most that is lost to something else on the machine, rather than to a rate that is too high.
+	// hiccup is the most that is lost to something else on the machine, rather than to a rate that is too
+	// high.
 	hiccup = 0.05
 	// triesMax bounds a search on a machine that is too disturbed for any rate to hold.
 	triesMax = 40
