@@ -111,6 +111,19 @@ bench-peers: bench-build ## the same load into what one would take instead, into
 bench-once: ## every Go benchmark once, so that none rots; BENCHTIME=1s measures
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
 
+# The bench modules are no part of ./..., so that the product needs none of what they need.
+.PHONY: bench-golden
+bench-golden: ## compares allocations of Go benchmarks with a golden file; checks the benchmark itself
+	$(GO) -C bench vet ./...
+	$(GO) -C bench test ./...
+	@$(GO) -C bench build -o ../build/bench .
+	@build/bench golden
+
+.PHONY: bench-golden-update
+bench-golden-update: ## writes that golden file anew
+	@$(GO) -C bench build -o ../build/bench .
+	@build/bench golden -update
+
 .PHONY: lab-up
 lab-up: ## two network namespaces joined by a veth pair with QUEUES queues
 	@QUEUES=$(QUEUES) scripts/lab.sh up

@@ -45,7 +45,7 @@ type command struct {
 }
 
 // commands are those for people.
-var commands = []command{{"run", runRows}, {"peers", runPeers}}
+var commands = []command{{"run", runRows}, {"peers", runPeers}, {"golden", runGolden}}
 
 func dispatch(ctx context.Context, arguments []string) error {
 	if len(arguments) > 0 {

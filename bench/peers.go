@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"culvert/bench/report"
 	"culvert/bench/stage"
@@ -49,6 +50,10 @@ func (s *suite) rowPeers(ctx context.Context) error {
 		{vmagentPackage, "vmagent", "install victoria-metrics", vmagent},
 		{telegrafDiscard, s.telegraf, tools, telegraf(stage.TelegrafDiscard)},
 		{telegrafRule, s.telegraf, tools, telegraf(stage.TelegrafRule)},
+	}
+	if s.quick && lab.Installed(s.vmagent) {
+		// One vmagent is enough for a quick look.
+		peers = slices.Delete(peers, 1, 2)
 	}
 	goals := map[string]float64{
 		vmagentModule: 8, vmagentPackage: 8, telegrafDiscard: 12, telegrafRule: 18,

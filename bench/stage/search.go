@@ -39,6 +39,9 @@ const (
 	heldShare = 0.985
 	// backOff is by how much the rate goes down when a run at it does lose something.
 	backOff = 0.96
+	// stride is how far up a try goes from a rate that held: what came through of too much is near what goes,
+	// and far too much leaves a receiver in a state that takes long to pass.
+	stride = 1.25
 	// hiccup is the most that is lost to something else on the machine, rather than to a rate that is too
 	// high.
 	hiccup = 0.05
@@ -92,7 +95,7 @@ func (s *Stage) Highest(ctx context.Context, r Receiver, l Load, c Search) (*Fou
 				good = max(good, next)
 			}
 			if good > 0 {
-				next = (good + bad) / 2
+				next = min((good+bad)/2, good*stride)
 			} else {
 				next = bad * 0.8
 			}
