@@ -16,9 +16,9 @@ import (
 // goldenFile holds the allocations of one operation of each benchmark, as they shall stay.
 const goldenFile = "bench/testdata/allocations.golden"
 
-// goldenPackages are those whose benchmarks allocate the same in every run. Left out are those that go through
-// net/http, whose pools do not, and those of the kernel's programs, whose instructions a test of package bpf
-// counts.
+// goldenPackages are those whose benchmarks allocate the same in every run. Left out are those that go
+// through net/http, whose pools do not, and those of the kernel's programs, whose instructions a test of
+// package bpf counts.
 var goldenPackages = []string{"./bpf/abi", "./dataplane/...", "./controlplane/telemetry"}
 
 // goldenTimes is how many operations a figure is the mean of: so many that what a benchmark allocates once,
@@ -33,7 +33,8 @@ func runGolden(ctx context.Context, arguments []string) error {
 		return err
 	}
 	results, err := gobench.Run(ctx, gobench.Config{
-		Folder: ".", Packages: goldenPackages, Pattern: ".", Time: goldenTimes, Arguments: []string{"-benchmem"},
+		Folder: ".", Packages: goldenPackages, Pattern: ".", Time: goldenTimes,
+		Arguments: []string{"-benchmem"},
 	})
 	if err != nil {
 		return err
@@ -86,7 +87,8 @@ func compare(want, got []string) []string {
 		before, known := wanted[name]
 		switch {
 		case !known:
-			differences = append(differences, fmt.Sprintf("%s: %s, and it is not in the file", name, gotten[name]))
+			differences = append(differences, fmt.Sprintf("%s: %s, and it is not in the file", name,
+				gotten[name]))
 		case before != gotten[name]:
 			differences = append(differences, fmt.Sprintf("%s: %s, it was %s", name, gotten[name], before))
 		}
