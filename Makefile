@@ -110,12 +110,12 @@ bench-peers: bench-build ## the same load into what one would take instead, into
 .PHONY: bench-once
 bench-once: ## every Go benchmark once, so that none rots; BENCHTIME=1s measures
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
+	$(GO) -C bench/libraries test -run '^$$' -bench . -benchtime $(BENCHTIME) .
 
 # The bench modules are no part of ./..., so that the product needs none of what they need.
 .PHONY: bench-golden
-bench-golden: ## compares allocations of Go benchmarks with a golden file; checks the benchmark itself
+bench-golden: ## compares allocations of Go benchmarks with a golden file; vets the benchmark itself
 	$(GO) -C bench vet ./...
-	$(GO) -C bench test ./...
 	@$(GO) -C bench build -o ../build/bench .
 	@build/bench golden
 

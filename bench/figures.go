@@ -50,6 +50,22 @@ func busy(f *stage.Found) float64 {
 	}).Median()
 }
 
+// besides is the share of the worker's CPU that others had.
+func besides(f *stage.Found) float64 {
+	return spread(f, func(t *stage.Trial) float64 { return t.Besides() }).Median()
+}
+
+// disturbedShare is from where on others count as having disturbed a measurement.
+const disturbedShare = 0.05
+
+// disturbed says so in the report's words; empty if others had little of the CPU.
+func disturbed(f *stage.Found) string {
+	if share := besides(f); share > disturbedShare {
+		return fmt.Sprintf("; DISTURBED: others had %s of the worker's CPU", report.Percent(share))
+	}
+	return ""
+}
+
 func mebibytes(n float64) string { return fmt.Sprintf("%.0f MiB", n/(1<<20)) }
 
 // verdict is met or missed.
@@ -63,7 +79,7 @@ func verdict(met bool) string {
 // headOfFound and rowOfFound show measurements beside each other.
 var headOfFound = []string{
 	"receiver", "points/s", "spread", "packets/s", "limit", "cost a point", "spread", "thread alone",
-	"of the CPU", "memory",
+	"CPU busy", "with others", "memory",
 }
 
 func rowOfFound(name string, f *stage.Found) []string {
@@ -74,7 +90,8 @@ func rowOfFound(name string, f *stage.Found) []string {
 	return []string{
 		name, report.Count(rates(f).Median()), rates(f).Text(report.Count),
 		report.Count(packetRates(f).Median()), f.Limit, report.Seconds(costs(f).Median()),
-		costs(f).Text(report.Seconds), thread, report.Percent(busy(f)), mebibytes(residents(f).Median()),
+		costs(f).Text(report.Seconds), thread, report.Percent(busy(f)),
+		report.Percent(besides(f)), mebibytes(residents(f).Median()),
 	}
 }
 

@@ -61,7 +61,8 @@ func (s *suite) rowFull(ctx context.Context) error {
 		ID: "1", What: "cost of a point on the worker's core, 14 points a packet, ten rules, to the sink",
 		Goal: "≤ 100 ns", Figure: report.Seconds(cost.Median()), Spread: cost.Text(report.Seconds),
 		Verdict: verdict(cost.Median() <= 100e-9),
-		Why:     "limit: " + ours.Limit + "; thread alone " + report.Seconds(threadCosts(ours).Median()),
+		Why: "limit: " + ours.Limit + "; thread alone " + report.Seconds(threadCosts(ours).Median()) +
+			disturbed(ours),
 	})
 	s.row(report.Row{
 		ID: "1 rate", What: "points a second reached", Goal: "10 M a core",
@@ -114,8 +115,9 @@ func (s *suite) rowSingle(ctx context.Context) error {
 
 // shape is a kind of line other than the rows'.
 type shape struct {
-	name, template string
-	points         int // as many as fit into a packet
+	name     string
+	template string // empty: the mixture
+	points   int    // as many as fit into a packet
 }
 
 // shapes are short and long lines, few and many tags, strings with escapes, integers and booleans, with
@@ -127,25 +129,67 @@ var shapes = []shape{
 	{"escapes: escaped names and values, a string with escapes", "escapes", 9},
 	{"many tags: eight tags, one integer", `disk,dc=fra1,rack=r{group},host=h{series},os=debian,arch=x86,` +
 		`team=storage,device=nvme0n1,fstype=ext4 used={int}i`, 8},
+	{"mixture: seven measurements, all of that in turn, played from a file", "", 10},
 }
 
 // sweepShapes is the first row with other lines.
 func (s *suite) sweepShapes(ctx context.Context) error {
 	table := report.Table{Head: append([]string{"a packet has"}, headOfFound...)}
+	mixture := filepath.Join(s.Folder, "mixture.lp")
+	if err := os.WriteFile(mixture, []byte(mixedLines()), 0o644); err != nil {
+		return fmt.Errorf("write lines: %w", err)
+	}
 	for _, shape := range shapes {
 		l := s.swift(shape.points)
 		l.Template = shape.template
+		if l.Template == "" {
+			l.Play = mixture
+		}
 		found, err := s.highest(ctx, "Culvert, "+shape.name, func() (stage.Receiver, error) {
 			return s.openCulvert(ctx, stage.GatewayConfig{Rules: s.rules})
 		}, l, s.short(0))
 		if err != nil {
 			return err
 		}
-		size := fmt.Sprintf("%d points, %d bytes", shape.points, found.Trials[0].Sent.PacketSize)
+		sent := found.Trials[0].Sent
+		size := fmt.Sprintf("%d points, %d bytes", shape.points, sent.Bytes/max(sent.Packets, 1))
 		table.Rows = append(table.Rows, append([]string{size}, rowOfFound(shape.name, found)...))
 	}
 	s.section(report.Section{Title: "Other lines", Tables: []report.Table{table}})
 	return nil
+}
+
+// mixedLines are lines of all kinds in turn, for a file that is played: several measurements, few and many
+// tags, every type, escapes. Timestamps repeat with every round, which a sink that counts does not mind.
+func mixedLines() string {
+	var b strings.Builder
+	for i := range 1000 {
+		at := 1700000000000000000 + int64(i)*1234567
+		switch i % 7 {
+		case 0:
+			fmt.Fprintf(&b, "cpu,cpu=cpu%d,host=server%02d,region=eu-central-1 usage_idle=%d.%d,"+
+				"usage_system=2.31,usage_user=%d.25 %d\n", i%8, i%50, 90-i%7, i%10, i%5, at)
+		case 1:
+			fmt.Fprintf(&b, "temperature,line=a,machine=m%03d,sensor=s%d value=%d.5 %d\n",
+				i*37%500, i%9, 20+i%60, at)
+		case 2:
+			fmt.Fprintf(&b, "press,line=b ok=t,strokes=%di %d\n", i*1001, at)
+		case 3:
+			fmt.Fprintf(&b, "net,host=server%02d,interface=eth%d bytes_recv=%di,bytes_sent=%di,drop_in=0i,"+
+				"err_in=0i,packets_recv=%di %d\n", i%50, i%2, 123456789+i, 987654321-i, 55555+i, at)
+		case 4:
+			fmt.Fprintf(&b, `log,app=gate\ way,level=warn message="door %d open, code=\"E%d\"",code=%di %d`,
+				i, i, i, at)
+			b.WriteByte('\n')
+		case 5:
+			fmt.Fprintf(&b, "wetter,ort=Köln,station=K%d temp=%d.125,text=\"heiter bis wolkig\" %d\n",
+				i%100, i%40, at)
+		default:
+			fmt.Fprintf(&b, "plant,line=l%02d,sensor=s%03d temperature=%d.45,pressure=123.%03d,rpm=%di %d\n",
+				i%100, i, 20+i%70, i, 1000+i, at)
+		}
+	}
+	return b.String()
 }
 
 // short is search for the points of a sweep, of which there are many.

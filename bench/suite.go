@@ -237,6 +237,7 @@ func (s *suite) describe() {
 		{"victoria-metrics, vmagent (distribution)", stage.PackageVersion("victoria-metrics")},
 		{"victoria-metrics, vmagent (module)", moduleVersion("victoria")},
 		{"Telegraf (module)", moduleVersion("telegraf")},
+		{"GOEXPERIMENT of the build", goExperiment()},
 	} {
 		if program[1] == "" {
 			program[1] = "not here"

@@ -28,6 +28,8 @@ type Config struct {
 	Time      string // as `go test -benchtime`
 	Count     int
 	Arguments []string // further ones of `go test` (optional)
+	// Environment is added to this process's own (optional).
+	Environment []string
 }
 
 // Run runs benchmarks and returns their results in their order.
@@ -36,6 +38,7 @@ func Run(ctx context.Context, c Config) ([]Result, error) {
 		"-count", strconv.Itoa(max(c.Count, 1))}
 	command := exec.CommandContext(ctx, "go", append(append(arguments, c.Arguments...), c.Packages...)...)
 	command.Dir = c.Folder
+	command.Env = append(os.Environ(), c.Environment...)
 	var out, errs bytes.Buffer
 	command.Stdout, command.Stderr = &out, &errs
 	// The test binary ends with its own clean-up when it is interrupted.

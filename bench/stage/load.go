@@ -27,6 +27,8 @@ type Load struct {
 	AlertShare      float64 // part of the points that violate a threshold
 	// Via is how packets leave: Socket or Live.
 	Via string
+	// Play (optional) is a file of lines that are sent as they are, again and again, instead of Template.
+	Play string
 }
 
 // Ways to send. Live frames are the fastest into a veth pair and need an XDP program on its other end, which
@@ -38,17 +40,20 @@ const (
 
 // arguments is the one place that knows the sender's command line.
 func (s *Stage) arguments(l Load) []string {
-	return []string{
+	arguments := []string{
 		"load", "--json", "--to", net.JoinHostPort(lab.GatewayAddr, strconv.Itoa(Port)),
+		"--via", cmp.Or(l.Via, Socket), "--cpu", s.Places.SenderList(),
 		"--rate", strconv.FormatFloat(l.Rate, 'f', -1, 64),
 		"--duration", l.Duration.String(),
 		"--points-per-packet", strconv.Itoa(l.PointsPerPacket),
-		"--series", strconv.Itoa(l.Series),
-		"--template", l.Template,
-		"--alert-share", strconv.FormatFloat(l.AlertShare, 'f', -1, 64),
-		"--via", cmp.Or(l.Via, Socket), "--cpu", s.Places.SenderList(),
-		"--flows", strconv.Itoa(min(8*len(s.Places.Workers), l.Series)),
 	}
+	if l.Play != "" {
+		return append(arguments, "--play", l.Play, "--loop")
+	}
+	return append(arguments,
+		"--series", strconv.Itoa(l.Series), "--template", l.Template,
+		"--alert-share", strconv.FormatFloat(l.AlertShare, 'f', -1, 64),
+		"--flows", strconv.Itoa(min(8*len(s.Places.Workers), l.Series)))
 }
 
 // send runs the sender to its end and returns what was sent. That it could not hold the rate is no error: the

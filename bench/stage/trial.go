@@ -50,6 +50,17 @@ func (t *Trial) Loss() float64 { return float64(t.Lost()) / float64(max(t.Sent.P
 // PerPoint is the time of the workers' CPUs for each point that came through: user, system and softirq.
 func (t *Trial) PerPoint() time.Duration { return per(t.Core.Busy(), t.Points) }
 
+// Besides is the part of the time that the workers' CPUs were busy with something else than the receiver's
+// pinned threads; 0 for a receiver without such threads. Little of it is the kernel's work for the receiver:
+// where it is much, something else ran there, and PerPoint is too high.
+func (t *Trial) Besides() float64 {
+	all := t.Core.Busy() + t.Core.Idle + t.Core.Steal
+	if t.Threads == 0 || all == 0 {
+		return 0
+	}
+	return max(float64(t.Core.Busy()-t.Threads)/float64(all), 0)
+}
+
 // ThreadPerPoint is the same of the pinned threads alone, by the scheduler's own clock.
 func (t *Trial) ThreadPerPoint() time.Duration { return per(t.Threads, t.Points) }
 
