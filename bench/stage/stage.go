@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"culvert/bench/machine"
 	"culvert/scripts/lab"
@@ -40,11 +39,10 @@ type Stage struct {
 	Self    string // this program
 	Folder  string // in memory; removed at the end
 
-	lab     *lab.Lab
-	claim   *lab.Claim
-	client  *http.Client
-	runs    int // numbers the logs
-	sysctls []sysctl
+	lab    *lab.Lab
+	claim  *lab.Claim
+	client *http.Client
+	runs   int // numbers the logs
 }
 
 // Open makes the lab. Close must be called even if it fails.
@@ -74,7 +72,7 @@ func Open(culvert string, places machine.Places) (*Stage, error) {
 	}
 	s.claim = claim
 	if left != "" {
-		if err := errors.Join(lab.Remove(), os.RemoveAll(left)); err != nil {
+		if err := errors.Join(lab.Remove(), restore(left), os.RemoveAll(left)); err != nil {
 			return s, fmt.Errorf("clean up after a run that died: %w", err)
 		}
 	}
@@ -88,8 +86,7 @@ func Open(culvert string, places machine.Places) (*Stage, error) {
 		return s, err
 	}
 	s.client = s.lab.Client()
-	s.sysctls = raise(socketSysctls)
-	return s, nil
+	return s, raise(s.Folder)
 }
 
 // Close takes down what Open set up. It may be called at any time and more than once.
@@ -99,10 +96,8 @@ func (s *Stage) Close() error {
 		errs = append(errs, s.lab.Close())
 		s.lab = nil
 	}
-	errs = append(errs, restore(s.sysctls))
-	s.sysctls = nil
 	if s.Folder != "" {
-		errs = append(errs, os.RemoveAll(s.Folder))
+		errs = append(errs, restore(s.Folder), os.RemoveAll(s.Folder))
 	}
 	if s.claim != nil && errors.Join(errs...) == nil {
 		errs = append(errs, s.claim.Close())
@@ -126,36 +121,4 @@ func (s *Stage) run(cpus, name, program string, arguments ...string) (*lab.Child
 // fetch gets a document from inside the gateway's namespace.
 func (s *Stage) fetch(ctx context.Context, address, path string) ([]byte, error) {
 	return lab.Fetch(ctx, s.client, "http://"+address+path)
-}
-
-// socketSysctls are raised so that no receiver by sockets is held down by the distribution's defaults. They
-// count for the whole machine and are set back at the end.
-var socketSysctls = map[string]string{
-	"/proc/sys/net/core/rmem_max": "67108864",
-	"/proc/sys/net/core/wmem_max": "67108864",
-}
-
-// sysctl is one setting as it was.
-type sysctl struct{ file, before string }
-
-// raise sets what can be set; a machine that refuses keeps what it has, and the report tells it.
-func raise(settings map[string]string) []sysctl {
-	var done []sysctl
-	for file, value := range settings {
-		before, err := os.ReadFile(file)
-		if err == nil && os.WriteFile(file, []byte(value), 0o644) == nil {
-			done = append(done, sysctl{file, strings.TrimSpace(string(before))})
-		}
-	}
-	return done
-}
-
-func restore(done []sysctl) error {
-	var errs []error
-	for _, setting := range done {
-		if err := os.WriteFile(setting.file, []byte(setting.before), 0o644); err != nil {
-			errs = append(errs, fmt.Errorf("set %s back: %w", setting.file, err))
-		}
-	}
-	return errors.Join(errs...)
 }
