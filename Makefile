@@ -12,7 +12,7 @@ RATE ?= 100000
 POINTS_PER_PACKET ?= 10
 SERIES ?= 1000
 FUZZTIME ?= 30s
-BENCHTIME ?= 1s
+BENCHTIME ?= 1x
 KERNELS ?= 6.1 6.12 6.18
 QUEUES ?= 2
 
@@ -92,9 +92,41 @@ test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machi
 fuzz: ## every fuzz test for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)
 
+# The peers come from the module proxy, each by a module of its own; one that cannot be had is a line in the
+# report.
+.PHONY: bench-build
+bench-build: build
+	@scripts/setup demo bench
+	@$(GO) -C bench build -o ../build/bench .
+	@$(GO) -C bench/telegraf build -o ../../build/telegraf . || true
+	@$(GO) -C bench/victoria build -o ../../build/ tool || true
+
+BENCH_FLAGS = $(if $(QUICK),-quick) $(if $(ROWS),-rows $(ROWS)) -commit '$(VERSION)'
+
 .PHONY: bench
-bench: ## every benchmark for BENCHTIME (1x runs each once)
+bench: bench-build ## Culvert against its goals, into bench/results; QUICK=1 takes minutes; ROWS=1,2
+	@exec build/bench run $(BENCH_FLAGS)
+
+.PHONY: bench-peers
+bench-peers: bench-build ## the same load into what one would take instead, into bench/results; QUICK=1
+	@exec build/bench peers $(BENCH_FLAGS)
+
+.PHONY: bench-once
+bench-once: ## every Go benchmark once, so that none rots; BENCHTIME=1s measures
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
+	$(GO) -C bench/libraries test -run '^$$' -bench . -benchtime $(BENCHTIME) .
+
+# The bench modules are no part of ./..., so that the product needs none of what they need.
+.PHONY: bench-golden
+bench-golden: ## compares allocations of Go benchmarks with a golden file; vets the benchmark itself
+	$(GO) -C bench vet ./...
+	@$(GO) -C bench build -o ../build/bench .
+	@build/bench golden
+
+.PHONY: bench-golden-update
+bench-golden-update: ## writes that golden file anew
+	@$(GO) -C bench build -o ../build/bench .
+	@build/bench golden -update
 
 .PHONY: pgo
 pgo: ## makes the profile that builds are optimised by, cmd/culvert/default.pgo, from the lab's load

@@ -30,6 +30,7 @@ const (
 	netns      = "github.com/vishvananda/netns"
 	xxh3       = "github.com/zeebo/xxh3"
 	gopacket   = "github.com/gopacket/gopacket"
+	plot       = "gonum.org/v1/plot"
 	snappy     = "github.com/klauspost/compress"
 )
 
@@ -111,9 +112,10 @@ var layers = []layer{
 	},
 
 	{
-		folder: "bench", internal: []string{"bpf", "numa", "dataplane", "controlplane", "scripts"},
-		external: []string{ebpf, netlink, netns, xsys},
+		folder: "bench", internal: []string{"bench", "bpf", "numa", "dataplane", "controlplane", "scripts"},
+		external: []string{ebpf, netlink, netns, xsys, plot},
 	},
+	{folder: "bench/telegraf", external: []string{"github.com/influxdata/telegraf"}},
 	{
 		folder: "scripts", internal: []string{"bpf", "numa", "dataplane", "controlplane", "scripts"},
 		external: []string{netlink, netns, xsys, yaml},

@@ -1,4 +1,8 @@
-package main
+// Package lab is the network lab of demo and benchmarks, as scripts/lab.sh makes it: two namespaces joined by
+// a veth pair, the programs that run in them, the claim that keeps two users apart, and a private InfluxDB.
+//
+// Tests have a lab of their own in scripts/testenv, which needs no files and ends with the test.
+package lab
 
 import (
 	"context"
@@ -19,9 +23,11 @@ import (
 
 // What scripts/lab.sh makes.
 const (
-	gatewayInterface = "gw0"
-	gatewayAddr      = "10.88.0.1"
-	labScript        = "scripts/lab.sh"
+	GatewayInterface = "gw0"
+	GatewayAddr      = "10.88.0.1"
+	SenderInterface  = "tx0"
+	SenderAddr       = "10.88.0.2"
+	script           = "scripts/lab.sh"
 )
 
 // Namespace is one of the lab's network namespaces, by name.
@@ -40,33 +46,33 @@ type Lab struct {
 	Gateway, Sender Namespace
 }
 
-// OpenLab makes the lab. One that is there already is somebody's, who may be using it by hand.
-func OpenLab(queues int) (*Lab, error) {
+// Open makes the lab. One that is there already is somebody's, who may be using it by hand.
+func Open(queues int) (*Lab, error) {
 	lab := &Lab{Gateway: gatewayNamespace, Sender: senderNamespace}
 	if _, err := os.Stat(lab.Gateway.path()); err == nil {
 		return nil, errors.New("make the lab: it is there already; `make lab-down` removes it")
 	}
-	if err := labCommand(queues, "up"); err != nil {
+	if err := command(queues, "up"); err != nil {
 		return nil, err
 	}
 	return lab, nil
 }
 
 // Close ends what still runs in the lab and removes it.
-func (l *Lab) Close() error { return closeLab() }
+func (l *Lab) Close() error { return Remove() }
 
-// closeLab also removes the lab of a demo that died.
-func closeLab() error {
+// Remove removes a lab, also one that a run that died left behind, and ends what runs in it.
+func Remove() error {
 	senderNamespace.endAll()
 	gatewayNamespace.endAll()
-	return labCommand(1, "down")
+	return command(1, "down")
 }
 
-func labCommand(queues int, verb string) error {
-	command := exec.Command(labScript, verb)
-	command.Env = append(os.Environ(), "QUEUES="+strconv.Itoa(queues))
-	if out, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("run %s %s: %w: %s", labScript, verb, err, strings.TrimSpace(string(out)))
+func command(queues int, verb string) error {
+	cmd := exec.Command(script, verb)
+	cmd.Env = append(os.Environ(), "QUEUES="+strconv.Itoa(queues))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("run %s %s: %w: %s", script, verb, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -1,10 +1,11 @@
-package main
+package lab
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -13,7 +14,7 @@ import (
 // stopLimit is how long a program may take to end by itself; the gateway drains for at most ten seconds.
 const stopLimit = 15 * time.Second
 
-// Child is a program that the demo started in a namespace.
+// Child is a program that runs in a namespace.
 type Child struct {
 	name    string
 	command *exec.Cmd
@@ -23,19 +24,46 @@ type Child struct {
 }
 
 // StartChild starts a program in a namespace, with its output in a file. Signals from the terminal do not
-// reach it: the demo ends its children in order.
+// reach it: whoever started it ends its children in order.
 func StartChild(n Namespace, log, program string, arguments ...string) (*Child, error) {
+	return StartChildAt(n, Place{}, log, program, arguments...)
+}
+
+// Place says where and how urgently a program runs.
+type Place struct {
+	CPUs string // those it may use, as lists of CPUs are written; empty: all
+	Nice int    // 19 gives way to everybody, -20 to nobody
+}
+
+// StartChildAt is StartChild for a program with a place of its own.
+func StartChildAt(n Namespace, at Place, log, program string, arguments ...string) (*Child, error) {
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, fmt.Errorf("make log of %q: %w", program, err)
 	}
 	defer out.Close()
-	// nsenter becomes the program, so that the process id is the program's.
-	command := exec.Command("nsenter", append([]string{"--net=" + n.path(), program}, arguments...)...)
+	// nsenter, nice and taskset become the program, so that the process id is the program's.
+	words := []string{"--net=" + n.path()}
+	if at.Nice != 0 {
+		words = append(words, "nice", "-n", strconv.Itoa(at.Nice))
+	}
+	if at.CPUs != "" {
+		words = append(words, "taskset", "--cpu-list", at.CPUs)
+	}
+	command := exec.Command("nsenter", append(append(words, program), arguments...)...)
 	command.Stdout, command.Stderr = out, out
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if at.Nice != 0 {
+		command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	}
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("start %q: %w", program, err)
+	}
+	if at.Nice != 0 {
+		// Where the kernel groups programs by their sessions, niceness counts within a session alone, and
+		// the session has one of its own (sched(7), autogroup). A kernel without that lacks the file.
+		file := fmt.Sprintf("/proc/%d/autogroup", command.Process.Pid)
+		_ = os.WriteFile(file, []byte(strconv.Itoa(at.Nice)), 0o644)
 	}
 	child := &Child{name: program, command: command, log: log, done: make(chan struct{})}
 	go func() {
@@ -44,6 +72,23 @@ func StartChild(n Namespace, log, program string, arguments ...string) (*Child, 
 	}()
 	return child, nil
 }
+
+// Done is closed when the program has ended.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Err says how the program ended; nil while it runs and after a good end.
+func (c *Child) Err() error {
+	if !c.Exited() {
+		return nil
+	}
+	return c.err
+}
+
+// Log is the file with the program's output.
+func (c *Child) Log() string { return c.log }
+
+// PID is the program's process id.
+func (c *Child) PID() int { return c.command.Process.Pid }
 
 // Exited tells whether the program has ended.
 func (c *Child) Exited() bool {
