@@ -85,7 +85,7 @@ var layers = []layer{
 		internal: []string{"bpf", "numa", "dataplane", "controlplane"},
 		external: []string{ebpf, netlink, xsys},
 	},
-	{folder: "controlplane/notify", external: []string{xsys}},
+	{folder: "controlplane/notify", internal: []string{"dataplane/lineproto"}, external: []string{xsys}},
 	{
 		folder: "controlplane/telemetry", internal: []string{"bpf", "dataplane"},
 		external: []string{ebpf, prometheus},
