@@ -2,15 +2,15 @@ package notify
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"culvert/dataplane/wire"
 )
 
 // The formats of datagrams.
@@ -22,14 +22,18 @@ const (
 // sender writes datagrams to a UDP port or a unix socket.
 type sender struct {
 	network, address string
-	line             bool
+	format           wire.Format
 	dialer           net.Dialer
 	conn             net.Conn // nil until the first alert, and after a failure
 }
 
 func newSender(c Config) (*sender, error) {
-	s := &sender{network: "udp", address: c.Address, line: c.Format == FormatLine}
-	if c.Format != "" && c.Format != FormatJSON && !s.line {
+	s := &sender{network: "udp", address: c.Address}
+	switch c.Format {
+	case "", FormatJSON:
+	case FormatLine:
+		s.format = wire.Line
+	default:
 		return nil, fmt.Errorf("%q is none of json, line", c.Format)
 	}
 	if c.Type == "unix" {
@@ -54,15 +58,13 @@ func (s *sender) close() {
 }
 
 func (s *sender) deliver(ctx context.Context, batch []*change, wired func(at int64)) error {
-	encode := batch[0].jsonDatagram
-	if s.line {
-		encode = batch[0].lineDatagram
-	}
-	text, err := encode()
-	if err != nil {
-		return err
+	text := s.format.Append(nil, batch[0].wire(), wire.TextMax)
+	if len(text) > wire.TextMax {
+		return permanent{fmt.Errorf("encode alert %q: %d bytes do not fit into a datagram", batch[0].Rule,
+			len(text))}
 	}
 	if s.conn == nil {
+		var err error
 		// A name is resolved, and a path opened, anew after each failure.
 		if s.conn, err = s.dialer.DialContext(ctx, s.network, s.address); err != nil {
 			s.conn = nil
@@ -74,7 +76,7 @@ func (s *sender) deliver(ctx context.Context, batch []*change, wired func(at int
 	if err := s.conn.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	_, err = s.conn.Write(text)
+	_, err := s.conn.Write(text)
 	if s.network == "udp" && errors.Is(err, unix.ECONNREFUSED) {
 		// This is the answer to an earlier datagram; this one has not left.
 		_, err = s.conn.Write(text)
@@ -90,52 +92,10 @@ func (s *sender) deliver(ctx context.Context, batch []*change, wired func(at int
 	return nil
 }
 
-// datagramMax is the largest payload of a UDP datagram over IPv4.
-const datagramMax = 65507
-
-// datagram is the JSON of types udp and unix, described in docs/notifications.md.
-type datagram struct {
-	Version     int               `json:"version"`
-	Rule        string            `json:"rule"`
-	State       string            `json:"state"`
-	Time        time.Time         `json:"time"`
-	Since       time.Time         `json:"since"`
-	Reason      string            `json:"reason,omitempty"`
-	Fingerprint string            `json:"fingerprint"`
-	Labels      map[string]string `json:"labels"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-	// Truncated says that the annotations were left out, because they did not fit.
-	Truncated bool `json:"truncated,omitempty"`
-}
-
-// jsonDatagram makes one line of JSON, without its annotations if it would not fit into a datagram.
-func (a *Alert) jsonDatagram() ([]byte, error) {
-	d := datagram{Version: 1, Rule: a.Rule, State: a.state(), Time: a.Time.UTC(), Since: a.Since.UTC(),
-		Reason: a.Reason, Fingerprint: a.Fingerprint, Labels: a.Labels, Annotations: a.Annotations}
-	text, err := json.Marshal(d)
-	if err == nil && len(text) >= datagramMax {
-		d.Annotations, d.Truncated = nil, true
-		text, err = json.Marshal(d)
+// wire is the alert as datagrams and points have it.
+func (a *Alert) wire() *wire.Alert {
+	return &wire.Alert{
+		Rule: a.Rule, Firing: a.Firing, Labels: a.Labels, Annotations: a.Annotations,
+		Time: a.Time.UnixNano(), Since: a.Since.UnixNano(), Reason: a.Reason, Fingerprint: a.Fingerprint,
 	}
-	if err != nil {
-		return nil, fmt.Errorf("encode alert %q: %w", a.Rule, err)
-	}
-	if len(text) >= datagramMax {
-		return nil, permanent{fmt.Errorf("encode alert %q: %d bytes do not fit into a datagram",
-			a.Rule, len(text))}
-	}
-	return append(text, '\n'), nil
-}
-
-// lineDatagram makes one line of Line Protocol, without its annotations if it would not fit.
-func (a *Alert) lineDatagram() ([]byte, error) {
-	text := a.appendLine(nil, true)
-	if len(text) > datagramMax {
-		text = a.appendLine(text[:0], false)
-	}
-	if len(text) > datagramMax {
-		return nil, permanent{fmt.Errorf("encode alert %q: %d bytes do not fit into a datagram",
-			a.Rule, len(text))}
-	}
-	return text, nil
 }

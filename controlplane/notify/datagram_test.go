@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"culvert/dataplane/wire"
 )
 
 // Goal: alerts wait for a unix socket that is not there yet, and go on when it was made anew. Method: the
@@ -85,9 +87,9 @@ func TestDatagramsOfLines(t *testing.T) {
 	n := start(t, nil, Config{Name: "plc", Type: "udp", Address: receiver.LocalAddr().String(),
 		Format: FormatLine})
 	large := alert("Large", 2, false, "plc")
-	large.Annotations = map[string]string{"summary": strings.Repeat("x", datagramMax)}
+	large.Annotations = map[string]string{"summary": strings.Repeat("x", wire.TextMax)}
 	huge := alert("Huge", 3, true, "plc")
-	huge.Labels = map[string]string{"x": strings.Repeat("x", datagramMax)}
+	huge.Labels = map[string]string{"x": strings.Repeat("x", wire.TextMax)}
 	n.Send(alert("Hot", 1, true, "plc"))
 	n.Send(large)
 	n.Send(huge)

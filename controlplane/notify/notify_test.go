@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"culvert/dataplane/wire"
 )
 
 // limit is how long a test waits for what takes milliseconds.
@@ -63,6 +65,15 @@ func finish(t *testing.T, n *Notifiers) {
 	if err := n.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// datagram is what type udp sends as JSON.
+type datagram struct {
+	Version                  int
+	Rule, State, Fingerprint string
+	Time, Since              time.Time
+	Labels, Annotations      map[string]string
+	Truncated                bool
 }
 
 // hook is a webhook receiver that keeps what it accepted.
@@ -184,9 +195,9 @@ func TestDatagrams(t *testing.T) {
 	defer receiver.Close()
 	n := start(t, nil, Config{Name: "plc", Type: "udp", Address: receiver.LocalAddr().String()})
 	large := alert("Large", 2, false, "plc")
-	large.Annotations = map[string]string{"summary": strings.Repeat("x", datagramMax)}
+	large.Annotations = map[string]string{"summary": strings.Repeat("x", wire.TextMax)}
 	huge := alert("Huge", 3, true, "plc")
-	huge.Labels = map[string]string{"x": strings.Repeat("x", datagramMax)}
+	huge.Labels = map[string]string{"x": strings.Repeat("x", wire.TextMax)}
 	n.Send(alert("Hot", 1, true, "plc"))
 	n.Send(large)
 	n.Send(huge)
