@@ -90,6 +90,7 @@ func (w *Worker) forward() int {
 	if len(transitions) == 0 {
 		return 0
 	}
+	w.depart(transitions)
 	pushed := w.config.Alerts.Ring.PushAll(transitions)
 	w.rules.Taken(pushed)
 	w.counters.AlertsHeld += uint64(len(transitions) - pushed)
