@@ -175,8 +175,9 @@ type Notifier struct {
 	Address string `yaml:"address"`
 	// What datagrams hold: an object of JSON, or a line of Line Protocol.
 	Format string `yaml:"format" enum:"json,line"`
-	// How datagrams leave: by the kernel, or by the TX ring of a worker.
-	Via string `yaml:"via" enum:"kernel" later:"xdp"`
+	// How UDP datagrams leave: by the kernel, or at once by the TX ring of the worker that made the alert,
+	// if it has one on the interface of their route.
+	Via string `yaml:"via" enum:"kernel,xdp"`
 	// Notifications of one rule in one second; more wait, and only each alert's newest state is kept. 0: no
 	// limit.
 	Limit int `yaml:"limit" min:"0" max:"1000000"`

@@ -13,14 +13,25 @@ import (
 // include/uapi/linux/un.h).
 const unixPathMax = 107
 
+// departuresMax bounds the notifiers via xdp: a worker notes in one word which of them it has told.
+const departuresMax = 64
+
 func (k *checker) notifiers() {
-	names := map[string]int{}
+	names, departures := map[string]int{}, 0
 	for i := range k.config.Notifiers {
 		n := &k.config.Notifiers[i]
 		key := fmt.Sprintf("notifiers[%d]", i)
 		k.name(key+".name", n.Name, names, i)
 		k.notifierURLs(key+".url", n)
 		k.notifierAddress(key+".address", n)
+		if n.Via != "kernel" && n.Type != "udp" {
+			k.failf(key+".via", "%s belongs to type udp, and this is type %s", n.Via, n.Type)
+		}
+		if n.Via == "xdp" {
+			if departures++; departures > departuresMax {
+				k.failf(key+".via", "more than %d notifiers are via xdp", departuresMax)
+			}
+		}
 		if n.Format != "json" && n.Type != "udp" && n.Type != "unix" {
 			k.failf(key+".format", "belongs to types udp and unix, and this is type %s", n.Type)
 		}

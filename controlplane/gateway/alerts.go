@@ -79,14 +79,15 @@ func (g *Gateway) carryAlerts(alerts *dataplane.Alerts) {
 	for open := true; open; {
 		open = alerts.Wait() == nil
 		for t := alerts.Ring.Peek(); t != nil; t = alerts.Ring.Peek() {
-			alert := g.options.Rules.Render(t)
+			alert := toNotify(g.options.Rules.Render(t))
+			alert.Departed = g.departed(t)
 			alerts.Ring.Release()
-			g.notifiers.Send(toNotify(&alert))
+			g.notifiers.Send(alert)
 		}
 	}
 }
 
-func toNotify(a *rules.Alert) notify.Alert {
+func toNotify(a rules.Alert) notify.Alert {
 	return notify.Alert{
 		Rule: a.Rule, Firing: a.State == rules.StateFiring, Labels: a.Labels, Annotations: a.Annotations,
 		Actions: a.Actions, Time: time.Unix(0, a.Time), Since: time.Unix(0, a.Since), Reason: a.Reason,

@@ -67,7 +67,10 @@ type Gateway struct {
 	addresses atomic.Pointer[dataplane.Addresses]
 	notifiers *notify.Notifiers
 	latency   alertLatency
-	sink      *sinkTarget
+	// ways and departures are of the notifiers via xdp, one each.
+	ways       []*way
+	departures []dataplane.Departure
+	sink       *sinkTarget
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
 	mutex      sync.Mutex
@@ -115,6 +118,9 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	if g.notifiers, err = g.openNotifiers(); err != nil {
+		return nil, err
+	}
+	if err := g.openWays(); err != nil {
 		return nil, err
 	}
 	if err := g.startWorkers(); err != nil {
@@ -217,6 +223,7 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 		c.Name, c.Wait = kernelName, dataplane.WaitSleep
 		return c
 	}
+	c.Departures = g.departures
 	c.CPU, c.Node = g.plan.Workers[index].CPU, g.plan.Workers[index].Node
 	if c.CPU < 0 {
 		c.Wait = dataplane.WaitSleep
@@ -233,6 +240,9 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names) })
 	g.background.Go(func() { g.sink.follow(ctx, g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
+	if len(g.ways) > 0 {
+		g.background.Go(func() { g.followWays(ctx) })
+	}
 	for i := range g.alerts {
 		g.carriers.Go(func() { g.carryAlerts(g.alerts[i]) })
 	}
@@ -299,6 +309,9 @@ func (g *Gateway) close() error {
 	}
 	for _, a := range g.alerts {
 		errs = append(errs, a.Close())
+	}
+	for _, w := range g.ways {
+		w.close()
 	}
 	g.carriers.Wait()
 	if g.notifiers != nil {

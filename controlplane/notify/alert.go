@@ -22,6 +22,8 @@ type Alert struct {
 	Reason string
 	// Arrival is when the packet came that made the change, in nanoseconds of CLOCK_MONOTONIC.
 	Arrival int64
+	// Departed are those among Actions that have been told already, by a worker's TX ring.
+	Departed []string
 	// Fingerprint tells alerts of different rules or labels apart; it is the same when one begins and ends.
 	Fingerprint string
 }

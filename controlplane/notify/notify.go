@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -84,6 +85,8 @@ type notifier struct {
 	carrier carrier
 	wake    chan struct{} // holds one token when the queue changed
 	closing chan struct{} // closed when the end begins
+
+	waiting atomic.Int64 // what waits in the queue, for those without the lock
 
 	mutex      sync.Mutex
 	queue      *queue
@@ -216,7 +219,11 @@ func (n *Notifiers) Send(a Alert) {
 			continue
 		}
 		for _, one := range list {
-			one.offer(&a)
+			if slices.Contains(a.Departed, action) {
+				one.departed(&a)
+			} else {
+				one.offer(&a)
+			}
 		}
 	}
 }
@@ -243,7 +250,7 @@ func (one *notifier) offer(a *Alert) {
 		one.queue.offer(a, time.Now())
 	}
 	after := one.queue.counts
-	one.mutex.Unlock()
+	one.unlock()
 	select {
 	case one.wake <- struct{}{}:
 	default:
@@ -259,6 +266,27 @@ func (one *notifier) offer(a *Alert) {
 		one.complain("limit", "alerts exceed the rule's limit and wait", "rule", a.Rule,
 			"limit", one.config.Limit, "total", after.limited)
 	}
+}
+
+// departed notes an alert that its receiver has been sent by another way.
+func (one *notifier) departed(a *Alert) {
+	one.mutex.Lock()
+	one.queue.departed(a, time.Now())
+	one.unlock()
+}
+
+// unlock shows what waits and lets others at the queue.
+func (one *notifier) unlock() {
+	one.waiting.Store(int64(one.queue.waiting()))
+	one.mutex.Unlock()
+}
+
+// Waiting is how many changes wait in the notifier of a name, or nil if there is no one notifier of it.
+func (n *Notifiers) Waiting(name string) *atomic.Int64 {
+	if list := n.byName[name]; len(list) == 1 {
+		return &list[0].waiting
+	}
+	return nil
 }
 
 // complainEvery is how often one kind of trouble is logged; the lines carry totals.

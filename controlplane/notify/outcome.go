@@ -12,6 +12,8 @@ func (q *queue) settled(batch []*change, now time.Time) {
 		} else {
 			q.counts.delivered++
 			q.counts.byRule[c.Rule]++
+		}
+		if !c.refresh && !c.passed {
 			e.knows = knowledgeOf(c.Alert)
 			e.state = nil
 			if c.Firing {
@@ -68,6 +70,8 @@ func (q *queue) failed(batch []*change, now time.Time) {
 			// The next batch fills up with it again; it repeats what is known.
 			e.repeat.due = now
 			e.repeat.element = q.repeats.PushFront(e)
+		case c.passed:
+			q.counts.superseded++
 		case e.last != nil && (q.history == 0 || e.waits == 1 && e.last.Firing == c.Firing):
 			q.counts.superseded++
 			e.knows = unknown
@@ -91,4 +95,35 @@ func (q *queue) leave() int {
 	}
 	q.parked = 0
 	return n
+}
+
+// departed notes a change that the receiver was told by another way, which comes before all that waits here.
+func (q *queue) departed(a *Alert, now time.Time) {
+	q.counts.offered++
+	q.counts.delivered++
+	q.counts.byRule[a.Rule]++
+	if l := q.lanes[a.Rule]; l != nil {
+		l.bucket.take(now) // It counts towards the rule's limit.
+	}
+	e := q.entries[a.Fingerprint]
+	if e == nil {
+		if !a.Firing || len(q.entries) >= q.keysMax {
+			return
+		}
+		e = &entry{}
+		q.entries[a.Fingerprint] = e
+	}
+	if e.last != nil { // It is the only one: this is a queue of states.
+		q.counts.superseded++
+		q.unlink(e.last)
+		e.last = nil
+	}
+	if e.flying != nil {
+		e.flying.passed = true
+	}
+	e.restored, e.knows, e.state = false, knowledgeOf(a), nil
+	if a.Firing {
+		e.state = a
+	}
+	q.forget(e, a.Fingerprint)
 }

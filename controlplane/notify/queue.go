@@ -50,6 +50,7 @@ type change struct {
 	before  *change       // the alert's change before this one, if that waited when this one came
 	refresh bool          // the receiver knows it and is to be told again
 	sent    bool          // the hook has been told
+	passed  bool          // the receiver was told a newer state meanwhile, by another way
 }
 
 // lane holds the changes of one rule that wait for the rule's limit.

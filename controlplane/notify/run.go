@@ -47,7 +47,7 @@ func (one *notifier) run(ctx context.Context) {
 // take is what goes out next, or when there will be something. It is done when there will never be.
 func (one *notifier) take() (batch []*change, next time.Time, done bool) {
 	one.mutex.Lock()
-	defer one.mutex.Unlock()
+	defer one.unlock()
 	batch, next = one.queue.take(one.carrier.batchMax(), one.carrier.together, time.Now(), !one.closed)
 	return batch, next, one.closed && one.queue.waiting() == 0
 }
@@ -55,7 +55,7 @@ func (one *notifier) take() (batch []*change, next time.Time, done bool) {
 // giveBack puts back what was taken when it is too late to deliver it.
 func (one *notifier) giveBack(batch []*change) {
 	one.mutex.Lock()
-	defer one.mutex.Unlock()
+	defer one.unlock()
 	if len(batch) > 0 {
 		one.queue.failed(batch, time.Now())
 	}
@@ -155,7 +155,7 @@ func (one *notifier) settle(batch []*change, err error) {
 		one.queue.failed(batch, now)
 	}
 	counts, waiting := one.queue.counts, one.queue.waiting()
-	one.mutex.Unlock()
+	one.unlock()
 	switch {
 	case err == nil:
 	case errors.As(err, &refused):

@@ -157,7 +157,7 @@ func decodeState(state []byte) (*stored, error) {
 
 func (one *notifier) restore(entries []storedEntry, alerts []*Alert, now time.Time) {
 	one.mutex.Lock()
-	defer one.mutex.Unlock()
+	defer one.unlock()
 	for _, kept := range entries {
 		var known, pending *Alert
 		if kept.Known > 0 {
@@ -210,7 +210,7 @@ func (n *Notifiers) Reconcile(firing func(fingerprint string) bool) int {
 	for _, one := range n.list {
 		one.mutex.Lock()
 		ended += one.queue.reconcile(firing, now)
-		one.mutex.Unlock()
+		one.unlock()
 		select {
 		case one.wake <- struct{}{}:
 		default:

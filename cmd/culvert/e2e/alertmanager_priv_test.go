@@ -135,9 +135,12 @@ func TestPrivAlertToAlertmanagerInfluxDBAndUnixSocket(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if len(rows) != 2 || fmt.Sprint(rows[0]["time"], rows[0]["firing"], rows[0]["machine"]) !=
-			fmt.Sprint(begin.UnixNano(), true, "m1") || fmt.Sprint(rows[1]["time"], rows[1]["state"]) !=
-			fmt.Sprint(end.UnixNano(), "resolved") {
+		var got string
+		for _, r := range rows {
+			got += fmt.Sprintf("%v %v %v %v\n", r["time"], r["firing"], r["state"], r["machine"])
+		}
+		want := fmt.Sprintf("%d true firing m1\n%d false resolved m1\n", begin.UnixNano(), end.UnixNano())
+		if got != want {
 			return fmt.Errorf("%v", rows)
 		}
 		return nil
