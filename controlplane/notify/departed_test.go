@@ -26,8 +26,8 @@ func TestDepartedAlerts(t *testing.T) {
 		synctest.Wait()
 		n.Send(gone(3, false)) // Ends by the TX ring.
 		synctest.Wait()
-		if !slices.Equal(f.took, []string{"m2 resolved", "m3 firing"}) {
-			t.Errorf("took %v", f.took)
+		if !slices.Equal(f.accepted(), []string{"m2 resolved", "m3 firing"}) {
+			t.Errorf("took %v", f.accepted())
 		}
 		if s := n.Stats()[0]; s.Delivered != 5 || s.Deduplicated != 1 || s.Keys != 1 || s.ByRule["Hot"] != 5 {
 			t.Errorf("counted %+v", s)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,6 +58,33 @@ func (f *fake) deliver(ctx context.Context, batch []*change, wired func(at int64
 	return nil
 }
 
+// accepted is what was accepted so far, and attempts what was tried.
+func (f *fake) accepted() []string {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	return slices.Clone(f.took)
+}
+
+// sorted is what was accepted so far, where its order says nothing.
+func (f *fake) sorted() []string {
+	all := f.accepted()
+	slices.Sort(all)
+	return all
+}
+
+func (f *fake) attempts() []string {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	return slices.Clone(f.log)
+}
+
+// forget begins anew.
+func (f *fake) forget() {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.took = nil
+}
+
 // ways starts a notifier for each carrier, named a, b, … It is for a bubble of synctest.
 func ways(log *slog.Logger, c Config, refresh time.Duration, carriers ...*fake) *Notifiers {
 	n := &Notifiers{byName: map[string][]*notifier{}, log: log, unknown: map[string]bool{}}
@@ -75,7 +103,7 @@ func ways(log *slog.Logger, c Config, refresh time.Duration, carriers ...*fake) 
 // offsets are the times of a fake's attempts.
 func (f *fake) offsets(t *testing.T) (all []time.Duration) {
 	t.Helper()
-	for _, line := range f.log {
+	for _, line := range f.attempts() {
 		text, _, _ := strings.Cut(line, ":")
 		at, err := time.ParseDuration(text)
 		if err != nil {
@@ -116,8 +144,8 @@ func TestBackoff(t *testing.T) {
 		if !varied {
 			t.Error("the pauses do not vary")
 		}
-		if !slices.Equal(f.took, []string{"m1 firing", "m2 firing"}) {
-			t.Errorf("took %v", f.took)
+		if !slices.Equal(f.accepted(), []string{"m1 firing", "m2 firing"}) {
+			t.Errorf("took %v", f.accepted())
 		}
 	})
 }
@@ -140,14 +168,14 @@ func TestReceiverThatWasAway(t *testing.T) {
 			n.Send(alert("Hot", 2, i%2 == 0, "a"))
 		}
 		time.Sleep(26 * time.Second)
-		if len(f.log) != 1 {
-			t.Errorf("asked too soon: %v", f.log)
+		synctest.Wait()
+		if len(f.attempts()) != 1 {
+			t.Errorf("asked too soon: %v", f.attempts())
 		}
 		time.Sleep(10 * time.Second)
 		finish(t, n)
-		slices.Sort(f.took)
-		if !slices.Equal(f.took, []string{"m1 resolved", "m2 firing"}) {
-			t.Errorf("took %v", f.took)
+		if !slices.Equal(f.sorted(), []string{"m1 resolved", "m2 firing"}) {
+			t.Errorf("took %v", f.accepted())
 		}
 	})
 }
@@ -162,10 +190,11 @@ func TestReceiverThatHangs(t *testing.T) {
 			n.Send(alert("Hot", i, true, "a", "b"))
 		}
 		synctest.Wait()
-		if len(fast.took) != 500 || time.Since(begun) != 0 {
-			t.Errorf("the fast one has %d after %v", len(fast.took), time.Since(begun))
+		if len(fast.accepted()) != 500 || time.Since(begun) != 0 {
+			t.Errorf("the fast one has %d after %v", len(fast.accepted()), time.Since(begun))
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		at := slow.offsets(t)
 		if len(at) < 6 || at[1] < 5*time.Second || at[1] > 5200*time.Millisecond {
 			t.Errorf("the slow one is asked at %v", at)
@@ -195,9 +224,9 @@ func TestReceiverThatHangs(t *testing.T) {
 // Goal: a stop does not sit out a pause, and delivers what it can.
 func TestStopWhileReceiverIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		away := true
+		var back atomic.Bool
 		f := &fake{answer: func(int, []string) error {
-			if away {
+			if !back.Load() {
 				return later{errors.New("busy"), time.Minute}
 			}
 			return nil
@@ -205,15 +234,16 @@ func TestStopWhileReceiverIsAway(t *testing.T) {
 		n := ways(quiet(), Config{}, 0, f)
 		n.Send(alert("Hot", 1, true, "a"))
 		time.Sleep(10 * time.Second)
-		away = false
+		synctest.Wait()
+		back.Store(true)
 		begun := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if err := n.Close(ctx); err != nil {
 			t.Error(err)
 		}
-		if wait := time.Since(begun); wait > 120*time.Millisecond || len(f.took) != 1 {
-			t.Errorf("took %v after %v", f.took, wait)
+		if wait := time.Since(begun); wait > 120*time.Millisecond || len(f.accepted()) != 1 {
+			t.Errorf("took %v after %v", f.accepted(), wait)
 		}
 	})
 }
@@ -239,16 +269,16 @@ func TestRefresh(t *testing.T) {
 			"1m15s: m2 resolved", "1m15.1s: m2 resolved", "2m0s: m1 firing", "3m0s: m1 firing"} {
 			at, what, _ := strings.Cut(want, ": ")
 			wanted, _ := time.ParseDuration(at)
-			if i >= len(f.log) {
-				t.Fatalf("%v", f.log)
+			if i >= len(f.attempts()) {
+				t.Fatalf("%v", f.attempts())
 			}
-			_, got, _ := strings.Cut(f.log[i], ": ")
+			_, got, _ := strings.Cut(f.attempts()[i], ": ")
 			if off := (f.offsets(t)[i] - wanted).Abs(); got != what || off > 15*time.Millisecond {
-				t.Errorf("attempt %d is %q, want %q", i, f.log[i], want)
+				t.Errorf("attempt %d is %q, want %q", i, f.attempts()[i], want)
 			}
 		}
-		if s := n.Stats()[0]; len(f.log) != 7 || s.Refreshed != 3 || s.Delivered != 3 || s.Keys != 1 {
-			t.Errorf("%v, counted %+v", f.log, s)
+		if s := n.Stats()[0]; len(f.attempts()) != 7 || s.Refreshed != 3 || s.Delivered != 3 || s.Keys != 1 {
+			t.Errorf("%v, counted %+v", f.attempts(), s)
 		}
 	})
 }
@@ -267,12 +297,12 @@ func TestRefusedAlertStandsAlone(t *testing.T) {
 			n.Send(alert("Hot", i, true, "a"))
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		n.Send(alert("Hot", 3, false, "a"))
 		finish(t, n)
 		want := []string{"m0 firing", "m1 firing", "m2 firing", "m3 resolved", "m4 firing", "m5 firing"}
-		slices.Sort(f.took)
-		if s := n.Stats()[0]; !slices.Equal(f.took, want) || s.Refused != 1 || s.Delivered != 6 {
-			t.Errorf("took %v, counted %+v", f.took, s)
+		if s := n.Stats()[0]; !slices.Equal(f.sorted(), want) || s.Refused != 1 || s.Delivered != 6 {
+			t.Errorf("took %v, counted %+v", f.accepted(), s)
 		}
 	})
 }
@@ -291,8 +321,9 @@ func TestTenThousandAtOnce(t *testing.T) {
 		}
 		for second := 1; second <= 15; second++ {
 			time.Sleep(time.Second)
-			if most := 1000 * (second + 1); len(f.took) > most {
-				t.Fatalf("%d were sent after %d s", len(f.took), second)
+			synctest.Wait()
+			if most := 1000 * (second + 1); len(f.accepted()) > most {
+				t.Fatalf("%d were sent after %d s", len(f.accepted()), second)
 			}
 		}
 		finish(t, n)
@@ -301,7 +332,7 @@ func TestTenThousandAtOnce(t *testing.T) {
 			t.Errorf("counted %+v", s)
 		}
 		last := map[string]string{}
-		for _, one := range f.took {
+		for _, one := range f.accepted() {
 			machine, state, _ := strings.Cut(one, " ")
 			last[machine] = state
 		}

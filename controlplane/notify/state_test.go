@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,9 +15,9 @@ import (
 // three fire again in the second, and one of them ends.
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		refuse := false
+		var refuse atomic.Bool
 		first := &fake{answer: func(_ int, batch []string) error {
-			if refuse {
+			if refuse.Load() {
 				return http.ErrHandlerTimeout
 			}
 			return nil
@@ -26,7 +27,7 @@ func TestRestart(t *testing.T) {
 			n.Send(alert("Hot", i, true, "a"))
 		}
 		synctest.Wait()
-		refuse = true
+		refuse.Store(true)
 		n.Send(alert("Hot", 3, true, "a"))
 		n.Send(alert("Hot", 2, false, "a"))
 		time.Sleep(time.Second)
@@ -48,26 +49,25 @@ func TestRestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			synctest.Wait()
-			slices.Sort(f.took)
 			// An Alertmanager hears of what fires at once: the gateway may have been away for long.
 			want := []string{"m0 firing", "m1 firing", "m2 resolved", "m3 firing"}
-			if !slices.Equal(f.took, want) {
-				t.Errorf("told %v, want %v", f.took, want)
+			if !slices.Equal(f.sorted(), want) {
+				t.Errorf("told %v, want %v", f.accepted(), want)
 			}
-			f.took = nil
+			f.forget()
 			for _, i := range []int{0, 1, 3} {
 				again := alert("Hot", i, true, "a")
 				again.Since = again.Since.Add(time.Hour)
 				n.Send(again)
 			}
 			synctest.Wait()
-			if len(f.took) != 0 {
-				t.Errorf("told again: %v", f.took)
+			if len(f.accepted()) != 0 {
+				t.Errorf("told again: %v", f.accepted())
 			}
 			n.Send(alert("Hot", 0, false, "a"))
 			finish(t, n)
-			if !slices.Equal(f.took, []string{"m0 resolved"}) {
-				t.Errorf("told %v", f.took)
+			if !slices.Equal(f.accepted(), []string{"m0 resolved"}) {
+				t.Errorf("told %v", f.accepted())
 			}
 		}
 		n.Close(t.Context())
@@ -97,14 +97,14 @@ func TestReconcile(t *testing.T) {
 		n.Send(same)
 		n.Send(alert("Hot", 2, true, "a")) // Fires again before anyone asks.
 		synctest.Wait()
-		f.took = nil
+		f.forget()
 		known := alert("Hot", 0, true).Fingerprint
 		if ended := n.Reconcile(func(fingerprint string) bool { return fingerprint == known }); ended != 1 {
 			t.Errorf("%d ended, want 1", ended)
 		}
 		synctest.Wait()
-		if !slices.Equal(f.took, []string{"m3 resolved"}) {
-			t.Errorf("told %v", f.took)
+		if !slices.Equal(f.accepted(), []string{"m3 resolved"}) {
+			t.Errorf("told %v", f.accepted())
 		}
 		if s := n.Stats()[0]; s.Keys != 3 { // m0, the edited m1, m2
 			t.Errorf("counted %+v", s)
