@@ -64,3 +64,28 @@ func TestDepartedAlertsOvertakeNothing(t *testing.T) {
 		}
 	}
 }
+
+// Goal: an alert that fires again after its end departed is told, while its first beginning is under way.
+func TestFiringAfterADepartedEnd(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	on, off, again := alert("Hot", 1, true), alert("Hot", 1, false), alert("Hot", 1, true)
+	for _, delivered := range []bool{true, false} {
+		q := newQueue(Config{Keys: 10}, 0, 0)
+		q.offer(&on, now)
+		batch, _ := q.take(1, anyTogether, now, false)
+		q.departed(&off, now)
+		q.offer(&again, now)
+		if delivered {
+			q.settled(batch, now)
+		} else {
+			q.failed(batch, now)
+		}
+		balance(t, q)
+		batch, _ = q.take(1, anyTogether, now, false)
+		if len(batch) != 1 || batch[0].Alert != &again {
+			t.Fatalf("%d are sent", len(batch))
+		}
+		q.settled(batch, now)
+		balance(t, q)
+	}
+}

@@ -148,7 +148,7 @@ func (q *queue) newest(e *entry) knowledge {
 	switch {
 	case e.last != nil:
 		return knowledgeOf(e.last.Alert)
-	case e.flying != nil && !e.flying.refresh:
+	case e.flying != nil && !e.flying.refresh && !e.flying.passed:
 		return knowledgeOf(e.flying.Alert)
 	}
 	return e.knows
