@@ -43,6 +43,7 @@ type departures struct {
 	alert    wire.Alert // the change that is looked at, if rendered
 	rendered bool
 	text     []byte // of one datagram
+	sending  int    // frames that the kernel has not given back
 }
 
 // departing is what a worker keeps of a Departure.
@@ -151,7 +152,26 @@ func (w *Worker) departBy(d *departing, t *rules.Transition, now int64) bool {
 	if len(w.departures.text) > room {
 		return false
 	}
-	return q.transmit(way.Template, w.departures.text)
+	if !q.transmit(way.Template, w.departures.text) {
+		return false
+	}
+	w.departures.sending++
+	return true
+}
+
+// reapDepartures takes frames back that were sent. Left alone they would be looked for with a system call in
+// each turn, where the driver sends without copying.
+func (w *Worker) reapDepartures() {
+	if w.departures.sending == 0 {
+		return
+	}
+	w.departures.sending = 0
+	for _, q := range w.queues {
+		if q.config.Departures {
+			q.socket.ReapCompletions()
+			w.departures.sending += q.socket.Frames().Transmit
+		}
+	}
 }
 
 // render says in words what a change says, once for all of its notifiers.
@@ -169,7 +189,6 @@ func (w *Worker) render(t *rules.Transition) {
 
 // transmit writes a datagram into a frame and gives it to the kernel; false without a free one.
 func (q *Queue) transmit(template *wire.Template, text []byte) bool {
-	q.socket.ReapCompletions()
 	var desc [1]xsk.Desc
 	if q.socket.Allocate(desc[:]) == 0 {
 		return false

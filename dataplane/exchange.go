@@ -86,6 +86,7 @@ func (w *Worker) exchange(now int64) int {
 // forward gives state changes to the control plane's notifiers. What finds the ring full stays with the rules
 // and is offered again next turn.
 func (w *Worker) forward() int {
+	w.reapDepartures()
 	transitions := w.rules.Transitions()
 	if len(transitions) == 0 {
 		return 0
