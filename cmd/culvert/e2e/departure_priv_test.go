@@ -69,7 +69,7 @@ func (g *gateway) departs(notifier string, ways int) {
 		found := 0
 		for line := range strings.Lines(g.output.String()) {
 			if strings.Contains(line, "alerts leave by TX rings") &&
-				strings.Contains(line, "notifier="+notifier) {
+				strings.Contains(line, fmt.Sprintf("%q:%q", "notifier", notifier)) {
 				found++
 			}
 		}
