@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,8 +85,9 @@ func (a *Alert) AppendJSON(dst []byte, annotations bool) []byte {
 }
 
 func appendJSONMap(dst []byte, values map[string]string) []byte {
+	var room [namesRoom]string
 	dst = append(dst, '{')
-	for i, name := range sorted(values) {
+	for i, name := range sorted(values, room[:0]) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
@@ -98,7 +98,17 @@ func appendJSONMap(dst []byte, values map[string]string) []byte {
 	return append(dst, '}')
 }
 
-func sorted(values map[string]string) []string { return slices.Sorted(maps.Keys(values)) }
+// namesRoom is how many labels or annotations are sorted without allocating; more are, too.
+const namesRoom = 16
+
+// sorted are the names in their order, in the room that is given where it suffices.
+func sorted(values map[string]string, room []string) []string {
+	for name := range values {
+		room = append(room, name)
+	}
+	slices.Sort(room)
+	return room
+}
 
 // appendJSONText quotes a text. Bytes that are no UTF-8 become U+FFFD, which is what JSON can say of them.
 func appendJSONText(dst []byte, text string) []byte {
@@ -122,9 +132,10 @@ const Measurement = "culvert_alert"
 
 // AppendLine appends one line of Line Protocol: the labels are its tags, and its time is that of the change.
 func (a *Alert) AppendLine(dst []byte, annotations bool) []byte {
+	var room [namesRoom]string
 	dst = append(dst, Measurement...)
 	dst = appendTag(dst, "alertname", a.Rule)
-	for _, name := range sorted(a.Labels) {
+	for _, name := range sorted(a.Labels, room[:0]) {
 		if name != "alertname" {
 			dst = appendTag(dst, name, a.Labels[name])
 		}
@@ -142,10 +153,10 @@ func (a *Alert) AppendLine(dst []byte, annotations bool) []byte {
 		dst = appendField(dst, a.Reason)
 	}
 	if annotations {
-		for _, name := range sorted(a.Annotations) {
-			field, _ := writable("annotation_"+name, "x")
-			dst = append(dst, ',')
-			dst = appendWord(dst, field)
+		for _, name := range sorted(a.Annotations, room[:0]) {
+			name, _ := writable(name, "x")
+			dst = append(dst, ",annotation_"...)
+			dst = appendWord(dst, name)
 			dst = append(dst, '=')
 			dst = appendField(dst, a.Annotations[name])
 		}
@@ -170,7 +181,7 @@ func appendTag(dst []byte, name, value string) []byte {
 // writable is a tag as Line Protocol can say it: it has no way to write control characters, nor a backslash
 // where it would be read as an escape. Those are replaced.
 func writable(name, value string) (string, string) {
-	if lineproto.ValidTag(name, value) {
+	if plain(name) && plain(value) || lineproto.ValidTag(name, value) {
 		return name, value
 	}
 	replace := func(text string) string {
@@ -185,6 +196,16 @@ func writable(name, value string) (string, string) {
 		}, strings.ToValidUTF8(text, "_"))
 	}
 	return replace(name), replace(value)
+}
+
+// plain tells of most texts at a glance that Line Protocol has a way to write them.
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= 0x7f || c == '\\' {
+			return false
+		}
+	}
+	return text != ""
 }
 
 // appendWord escapes a tag's name or value, or a field's name.
