@@ -231,3 +231,34 @@ func TestPrivWebhookThatFailsFirst(t *testing.T) {
 		return err
 	})
 }
+
+// Goal: a stop does not wait for a receiver that is gone, and says what was not delivered. Method: a webhook
+// on a port that nobody has.
+func TestPrivStopSaysWhatIsLeft(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 1)
+	sink := newRecorder(t, lab)
+	g := start(t, lab, "run", "-c", configureAlerts(t, lab, sink.url, "        actions: [ops, journal]\n",
+		`{name: ops, type: webhook, url: "http://127.0.0.1:9"}, {name: journal, type: log}`))
+	g.ready()
+	conn := udpSender(t, lab, lab.GatewayIPv4)
+	for m := range 3 {
+		fmt.Fprintf(conn, "motor,machine=m%d temperature=99 %d", m, m+1)
+	}
+	eventually(t, "the alerts wait", func() error {
+		s, err := g.status()
+		if err == nil && (s.Notifiers[0].Queued != 3 || s.Notifiers[1].Delivered != 3) {
+			err = fmt.Errorf("%+v", s.Notifiers)
+		}
+		return err
+	})
+	begun := time.Now()
+	code := g.stop()
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("the stop took %v", took)
+	}
+	if want := `3 are left: 3 of notifier "ops"`; code != 1 ||
+		!strings.Contains(strings.ReplaceAll(g.output.String(), `\"`, `"`), want) {
+		t.Errorf("exit code %d, and not %q in %s", code, want, g.output)
+	}
+}
