@@ -90,10 +90,12 @@ const forwardMin = 64
 // forward gives state changes to the control plane's notifiers. What finds the ring full stays with the rules
 // and is offered again next turn.
 func (w *Worker) forward() int {
+	w.reapDepartures()
 	transitions := w.rules.Transitions()
 	if len(transitions) == 0 {
 		return 0
 	}
+	w.depart(transitions)
 	pushed := w.config.Alerts.Ring.PushAll(transitions)
 	w.rules.Taken(pushed)
 	w.counters.AlertsHeld += uint64(len(transitions) - pushed)

@@ -27,6 +27,8 @@ type QueueConfig struct {
 	Heartbeat *atomic.Uint64 // the XDP program's cell for this queue
 	// StallAfter is how old a heartbeat the XDP program believes; 0: any.
 	StallAfter time.Duration
+	// Departures asks for a TX ring and frames for alerts.
+	Departures bool
 }
 
 // Queue is one AF_XDP socket and its memory. Its worker's thread owns it; Received, ZeroCopy, FD and
@@ -50,10 +52,15 @@ func (w *Worker) openQueue(config QueueConfig) (*Queue, error) {
 	// Every frame is in the fill ring, in the RX ring or in the turn's batch, so rings of all frames never
 	// refuse one, and a burst finds every frame there is.
 	ring := config.Frames
-	socket, err := xsk.Open(xsk.Config{
+	settings := xsk.Config{
 		Interface: config.Index, Queue: config.Queue, Mode: config.Mode, UMEM: memory.Bytes(),
 		FrameSize: config.FrameSize, FillSize: ring, CompletionSize: xskUnusedRing, RXSize: ring,
-	})
+	}
+	if config.Departures {
+		settings.TXSize, settings.CompletionSize = departureFrames, departureFrames
+		settings.TXFrames = departureFrames
+	}
+	socket, err := xsk.Open(settings)
 	if err != nil {
 		memory.Close()
 		return nil, err

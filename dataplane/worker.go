@@ -57,7 +57,9 @@ type Config struct {
 	Exchange  *Exchange                  // shared: the rings between workers
 	Alerts    *Alerts                    // the way of this worker's state changes to the notifiers
 	Samples   *spsc.Ring[Sample]         // samples of rejects for the log
-	Sink      SinkConfig
+	// Departures (optional), at most 64, are the notifiers whose alerts may leave by TX rings.
+	Departures []Departure
+	Sink       SinkConfig
 }
 
 // Worker is one core's loop. Its methods are for the control plane; all but Do, Stop and the readers run on
@@ -85,6 +87,8 @@ type Worker struct {
 	ring      *uring.Ring
 	memory    []*numa.Memory
 	datagrams datagramBatch
+
+	departures departures
 
 	// Waiting.
 	pollSet   []unix.PollFd
@@ -161,6 +165,7 @@ func (w *Worker) open() (err error) {
 	if w.config.Rules != nil {
 		w.rules = rules.NewEvaluator(w.config.Rules, w.config.RuleState)
 	}
+	w.openDepartures()
 	if err := w.openSink(); err != nil {
 		return err
 	}

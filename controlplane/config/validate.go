@@ -231,30 +231,6 @@ func (k *checker) rules() {
 	}
 }
 
-func (k *checker) notifiers() {
-	names := map[string]int{}
-	for i := range k.config.Notifiers {
-		n := &k.config.Notifiers[i]
-		key := fmt.Sprintf("notifiers[%d]", i)
-		k.name(key+".name", n.Name, names, i)
-		if n.Type == "webhook" {
-			u, err := url.Parse(n.URL)
-			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-				k.failf(key+".url", "%q is not where a webhook can be posted to: http://host/path", n.URL)
-			}
-		} else if n.URL != "" {
-			k.failf(key+".url", "belongs to webhooks, and this is type %s", n.Type)
-		}
-		if n.Type == "udp" {
-			if host, port, err := net.SplitHostPort(n.Address); err != nil || host == "" || !isPort(port, 1) {
-				k.failf(key+".address", "%q is not an address and a port such as 10.0.0.9:7000", n.Address)
-			}
-		} else if n.Address != "" {
-			k.failf(key+".address", "belongs to type udp, and this is type %s", n.Type)
-		}
-	}
-}
-
 func (k *checker) sinks() {
 	switch n := len(k.config.Sinks); {
 	case n == 0:

@@ -67,8 +67,11 @@ type Gateway struct {
 	addresses atomic.Pointer[dataplane.Addresses]
 	notifiers *notify.Notifiers
 	latency   alertLatency
-	sink      *sinkTarget
-	sinkAsked atomic.Int64 // when the sink, asked in doubt, was in order; CLOCK_MONOTONIC nanoseconds
+	// ways and departures are of the notifiers via xdp, one each.
+	ways       []*way
+	departures []dataplane.Departure
+	sink       *sinkTarget
+	sinkAsked  atomic.Int64 // when the sink, asked in doubt, was in order; CLOCK_MONOTONIC nanoseconds
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
 	mutex      sync.Mutex
@@ -116,6 +119,9 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	if g.notifiers, err = g.openNotifiers(); err != nil {
+		return nil, err
+	}
+	if err := g.openWays(); err != nil {
 		return nil, err
 	}
 	if err := g.startWorkers(); err != nil {
@@ -240,6 +246,7 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 		c.Name, c.Wait = kernelName, dataplane.WaitSleep
 		return c
 	}
+	c.Departures = g.departures
 	c.CPU, c.Node = g.plan.Workers[index].CPU, g.plan.Workers[index].Node
 	if c.CPU < 0 {
 		c.Wait = dataplane.WaitSleep
@@ -258,6 +265,9 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	g.background.Go(func() { g.logSinks(ctx) })
 	g.background.Go(func() { g.logLosses(ctx) })
 	g.background.Go(func() { spaceCollections(ctx) })
+	if len(g.ways) > 0 {
+		g.background.Go(func() { g.followWays(ctx) })
+	}
 	for i := range g.alerts {
 		g.carriers.Go(func() { g.carryAlerts(g.alerts[i]) })
 	}
@@ -324,6 +334,9 @@ func (g *Gateway) close() error {
 	}
 	for _, a := range g.alerts {
 		errs = append(errs, a.Close())
+	}
+	for _, w := range g.ways {
+		w.close()
 	}
 	g.carriers.Wait()
 	if g.notifiers != nil {

@@ -166,6 +166,7 @@ func (g *Gateway) openQueues(p *port) error {
 			Frames: g.options.Config.Workers.Frames, FrameSize: g.options.Config.Workers.FrameSize,
 			HugePages: g.hugePages(), Checksum: checksumPolicy(p.config.Checksum, p.attachment.Driver()),
 			Heartbeat: p.attachment.Steer().Heartbeats()[number], StallAfter: p.config.StallAfter,
+			Departures: len(g.departures) > 0,
 		})
 		if err != nil {
 			return err

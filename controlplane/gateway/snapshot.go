@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -260,8 +259,13 @@ func (g *Gateway) rulesOf() []telemetry.Rule {
 func (g *Gateway) notifiersOf() []telemetry.Notifier {
 	var shown []telemetry.Notifier
 	for _, n := range g.notifiers.Stats() {
-		shown = append(shown, telemetry.Notifier{Name: n.Name, Type: n.Type, Delivered: n.Delivered,
-			Failed: n.Lost(), Queued: n.Queued, ByRule: maps.Clone(n.ByRule)})
+		shown = append(shown, telemetry.Notifier{
+			Name: n.Name, Type: n.Type, Delivered: n.Delivered, Failed: n.Lost(), Queued: n.Queued,
+			Dropped: map[string]uint64{"refused": n.Refused, "no_room": n.NoRoom, "stopped": n.Left},
+			Skipped: map[string]uint64{"known": n.Deduplicated, "newer": n.Superseded},
+			Retries: n.Retries, Limited: n.Limited, Overflowed: n.Overflowed, Refreshed: n.Refreshed,
+			Keys: n.Keys, ByRule: n.ByRule,
+		})
 	}
 	return shown
 }

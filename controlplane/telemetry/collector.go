@@ -140,8 +140,18 @@ func (w *writer) rules(c *dataplane.Counters) {
 		for rule, count := range n.ByRule {
 			w.counter(f.alerts, count, rule, n.Name)
 		}
-		w.counter(f.notificationsFailed, n.Failed, n.Name)
-		w.gauge(f.notificationsQueued, float64(n.Queued), n.Name)
+		w.gauge(f.notifyQueued, float64(n.Queued), n.Name)
+		w.gauge(f.notifyKeys, float64(n.Keys), n.Name)
+		w.counter(f.notifyRetries, n.Retries, n.Name)
+		for reason, count := range n.Dropped {
+			w.counter(f.notifyDropped, count, n.Name, reason)
+		}
+		for reason, count := range n.Skipped {
+			w.counter(f.notifySkipped, count, n.Name, reason)
+		}
+		w.counter(f.notifyLimited, n.Limited, n.Name)
+		w.counter(f.notifyOverflowed, n.Overflowed, n.Name)
+		w.counter(f.notifyRefreshed, n.Refreshed, n.Name)
 	}
 }
 

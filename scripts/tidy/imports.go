@@ -62,6 +62,7 @@ var layers = []layer{
 		folder: "dataplane/lineproto/oracle", internal: []string{"dataplane"},
 		external: []string{"github.com/influxdata"},
 	},
+	{folder: "dataplane/wire", internal: []string{"dataplane/lineproto"}, refused: notInDataplane},
 	{folder: "dataplane/rules", internal: []string{"dataplane/point"}, refused: notInDataplane},
 	{
 		folder: "dataplane/shard", internal: []string{"dataplane/point"}, external: []string{xxh3},
@@ -87,7 +88,7 @@ var layers = []layer{
 		internal: []string{"bpf", "numa", "dataplane", "controlplane"},
 		external: []string{ebpf, netlink, xsys},
 	},
-	{folder: "controlplane/notify", external: []string{xsys}},
+	{folder: "controlplane/notify", internal: []string{"dataplane/wire"}, external: []string{xsys}},
 	{
 		folder: "controlplane/telemetry", internal: []string{"bpf", "dataplane"},
 		external: []string{ebpf, prometheus},
