@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
-	"culvert/bench/metrics"
 	"culvert/bench/report"
 	"culvert/bench/stage"
 	"culvert/scripts/lab"
@@ -17,10 +15,6 @@ const (
 	connectionsFew, connectionsMany = 2, 4
 	// perPacket is how many points a packet has on its way into a database.
 	perPacket = 10
-	// claimRate is the rate of the rows about latency, in points a second.
-	claimRate = 127_000
-	// alertShare gives some hundred alerts in the time that latencies are measured.
-	alertShare = 0.001
 )
 
 // rowDatabase is row 3b: everything on all CPUs, into an InfluxDB with its data in memory.
@@ -33,81 +27,137 @@ func (s *suite) rowDatabase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := s.search(0)
-	// InfluxDB and the gateway's batches take what comes for a moment; the rate must last.
-	c.Step, c.Confirm, c.Runs = s.seconds(10, 3), s.seconds(20, 5), 3
-	if s.quick {
-		c.Runs, c.Close = 2, 1.15
-	}
-	ours, err := s.highest(ctx, "Culvert → InfluxDB", func() (stage.Receiver, error) {
+	ours := &writer{name: "Culvert, ten rules", open: func(s *suite, ctx context.Context, _ string) (
+		stage.Receiver, error) {
 		return s.openIntoInflux(ctx)
-	}, load(perPacket), c)
-	if err != nil {
+	}}
+	if err := s.climb(ctx, ours, client.Median()); err != nil {
 		return err
 	}
-	table := report.Table{
-		Head: []string{"writer", "points/s stored", "spread", "limit"}, Note: note,
-		Rows: [][]string{
-			{"bare HTTP client, batches of 10 000", report.Count(client.Median()),
-				client.Text(report.Count), "–"},
-			{"Culvert, ten rules", report.Count(rates(ours).Median()), rates(ours).Text(report.Count),
-				ours.Limit},
-		},
-	}
-	share := rates(ours).Median() / client.Median()
+	share := ours.rates.Median() / client.Median()
 	s.row(report.Row{
 		ID: "3b", What: "points/s into a real InfluxDB, of what a bare batching HTTP client gets into it",
-		Goal: "≥ 85 %", Figure: report.Percent(share), Verdict: verdict(share >= 0.85),
-		Spread: rates(ours).Text(report.Count),
-		Why: fmt.Sprintf("%s against %s points/s; stored and counted by a query",
-			report.Count(rates(ours).Median()),
-			report.Count(client.Median())),
+		Goal: "≥ 85 %", Figure: report.Percent(share), Verdict: verdict(ours.level >= 0.85),
+		Spread: ours.rates.Text(report.Count),
+		Why: fmt.Sprintf("%s against %s points/s; all that was sent was found by a query up to %s of the "+
+			"client's rate", report.Count(ours.rates.Median()), report.Count(client.Median()),
+			report.Percent(ours.level)),
 	})
-	others, err := s.databasePeers(ctx, ours, c)
-	table.Rows = append(table.Rows, others...)
+	rows := [][]string{
+		{"bare HTTP client, batches of 10 000", "–", report.Count(client.Median()),
+			client.Text(report.Count), "–"},
+		ours.row(),
+	}
+	others, err := s.databasePeers(ctx, ours, client.Median())
 	s.section(report.Section{
-		Title: "Into a real InfluxDB", Tables: []report.Table{table},
+		Title: "Into a real InfluxDB", Tables: []report.Table{{
+			Head: []string{"writer", "offered, of the client's rate", "points/s stored", "spread",
+				"lost at the next level"},
+			Rows: append(rows, others...), Note: note,
+		}},
 		Text: "InfluxDB with its data in memory, on all CPUs together with sender and writer; ten points a " +
-			"packet. Points count as through when a query finds them.",
+			"packet. Each writer is offered a growing part of what the bare client gets in, each time into a " +
+			"fresh database, until it loses something. Points count when a query finds them; the time until " +
+			"the last is stored counts, too.",
 	})
 	return err
 }
 
+// writer is one way into the database.
+type writer struct {
+	name string
+	open func(s *suite, ctx context.Context, program string) (stage.Receiver, error)
+	// program is what has to be there, and remedy how it comes.
+	program, remedy string
+	tolerance       float64
+	// level is the highest part of the client's rate at which nothing was lost, rates what was stored there,
+	// and lost what was lost at the next level; 0 if there was none.
+	level, lost float64
+	rates       report.Spread
+}
+
+func (w *writer) row() []string {
+	lost := "–"
+	if w.lost > 0 {
+		lost = report.Percent(w.lost)
+	}
+	return []string{w.name, report.Percent(w.level), report.Count(w.rates.Median()),
+		w.rates.Text(report.Count),
+		lost}
+}
+
+// climb offers a writer more and more until it loses something in the median run.
+func (s *suite) climb(ctx context.Context, w *writer, client float64) error {
+	levels, runs := []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1, 1.1}, 3
+	if s.quick {
+		levels, runs = []float64{0.25, 0.5, 0.7, 0.85, 1}, 1
+	}
+	for _, level := range levels {
+		var stored, losses report.Spread
+		for range runs {
+			t, err := s.offer(ctx, w, level*client)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(s.log, "    %s at %s: %s\n", w.name, report.Percent(level), t)
+			stored, losses = append(stored, t.StoredRate()), append(losses, t.Loss())
+		}
+		if losses.Median() > w.tolerance {
+			w.lost = losses.Median()
+			break
+		}
+		w.level, w.rates = level, stored
+	}
+	if w.level == 0 {
+		return fmt.Errorf("write into InfluxDB by %s: it loses points at the lowest rate tried", w.name)
+	}
+	return nil
+}
+
+// offer sends at a rate into a writer with a database of its own.
+func (s *suite) offer(ctx context.Context, w *writer, rate float64) (_ *stage.Trial, err error) {
+	r, err := w.open(s, ctx, w.program)
+	if r != nil {
+		defer func() { err = errors.Join(err, r.Close()) }()
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := load(perPacket)
+	l.Rate, l.Duration = rate, s.seconds(15, 4)
+	return s.Try(ctx, r, l)
+}
+
 // databasePeers measures the other ways into the database and holds ours against them.
-func (s *suite) databasePeers(ctx context.Context, ours *stage.Found, c stage.Search) (
-	rows [][]string, err error) {
+func (s *suite) databasePeers(ctx context.Context, ours *writer, client float64) (rows [][]string,
+	err error) {
 	var errs []error
-	for _, peer := range []struct {
-		peer
+	for _, other := range []struct {
+		writer
 		goal string
 		over float64
 	}{
-		{peer{"Telegraf → InfluxDB", s.telegraf, "`make bench` builds it", openTelegrafInflux}, "≥ 2.5 ×",
-			2.5},
-		{peer{"InfluxDB's own UDP listener", "influxd", "install influxdb", openInfluxUDP}, "> 1 ×", 1},
+		{writer{name: "Telegraf → InfluxDB", open: openTelegrafInflux, program: s.telegraf,
+			remedy: "`make bench` builds it", tolerance: lossOfPeers}, "≥ 2.5 ×", 2.5},
+		{writer{name: "InfluxDB's own UDP listener", open: openInfluxUDP, program: "influxd",
+			remedy: "install influxdb", tolerance: lossOfPeers}, "> 1 ×", 1},
 	} {
-		if !lab.Installed(peer.program) {
-			s.missing("%s: %s is not here: %s", peer.name, peer.program, peer.remedy)
+		w := &other.writer
+		if !lab.Installed(w.program) {
+			s.missing("%s: %s is not here: %s", w.name, w.program, w.remedy)
 			continue
 		}
-		tolerant := c
-		tolerant.Tolerance = lossOfPeers
-		found, err := s.highest(ctx, peer.name, func() (stage.Receiver, error) {
-			return peer.open(s, ctx, peer.program)
-		}, load(perPacket), tolerant)
-		if err != nil {
+		if err := s.climb(ctx, w, client); err != nil {
 			errs = append(errs, err)
-			s.missing("%s: %s", peer.name, firstLine(err))
+			s.missing("%s: %s", w.name, firstLine(err))
 			continue
 		}
-		rows = append(rows, []string{peer.name, report.Count(rates(found).Median()),
-			rates(found).Text(report.Count), found.Limit})
-		ratio := rates(ours).Median() / rates(found).Median()
+		rows = append(rows, w.row())
+		ratio := ours.rates.Median() / w.rates.Median()
 		s.row(report.Row{
-			ID: "3b " + peer.name, What: "points/s into a real InfluxDB against " + peer.name,
-			Goal:   peer.goal,
-			Figure: report.Times(ratio), Verdict: verdict(ratio > peer.over),
-			Spread: report.Count(rates(ours).Median()) + " against " + report.Count(rates(found).Median()),
+			ID: "3b " + w.name, What: "points/s into a real InfluxDB against " + w.name, Goal: other.goal,
+			Figure: report.Times(ratio), Verdict: verdict(ratio > other.over),
+			Spread: report.Count(ours.rates.Median()) + " against " + report.Count(w.rates.Median()),
 		})
 	}
 	return rows, errors.Join(errs...)
@@ -218,157 +268,5 @@ func openTelegrafInflux(s *suite, ctx context.Context, program string) (stage.Re
 }
 
 func openInfluxUDP(s *suite, ctx context.Context, _ string) (stage.Receiver, error) {
-	return s.OpenInfluxUDP(ctx)
-}
-
-// rowLatency is the fifth row, with the database's data in memory and on disk.
-func (s *suite) rowLatency(ctx context.Context) error {
-	if !lab.Installed("influxd") {
-		s.missing("arrival to acknowledgement: influxd is not here: install influxdb")
-		return nil
-	}
-	plot := report.Plot{
-		Name: "latency", Title: fmt.Sprintf("Latency at %s points/s, data in memory",
-			report.Count(claimRate)),
-		X: "milliseconds from the packet's arrival", Y: "share of all", LogX: true, GoalX: 4.2,
-	}
-	disk := plot
-	disk.Name, disk.Title = "latency-disk", fmt.Sprintf("Latency at %s points/s, data on disk",
-		report.Count(claimRate))
-	table := report.Table{Head: []string{"data", "stage", "P50", "P90", "P99", "P99.9", "points"}}
-	var errs []error
-	for _, place := range []struct {
-		name   string
-		onDisk bool
-		plot   *report.Plot
-	}{{"in memory", false, &plot}, {"on disk (" + stage.DiskName() + ")", true, &disk}} {
-		measured, err := s.measureLatency(ctx, place.onDisk)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		for _, stage := range measured {
-			d := stage.values
-			table.Rows = append(table.Rows, []string{place.name, stage.name, report.Seconds(d.Quantile(0.5)),
-				report.Seconds(d.Quantile(0.9)), report.Seconds(d.Quantile(0.99)),
-				report.Seconds(d.Quantile(0.999)), report.Count(d.Count())})
-			place.plot.Curves = append(place.plot.Curves, stage.curve())
-		}
-		end, write := measured[0].values.Quantile(0.99), measured[1].values.Quantile(0.99)
-		id, goal, met := "5", "P99 ≤ 4.2 ms", verdict(end <= 4.2e-3)
-		if place.onDisk {
-			id, goal, met = "5 on disk", "reported", report.NoGoal
-		}
-		s.row(report.Row{
-			ID: id, What: "arrival → InfluxDB's 204 at 127 k points/s, data " + place.name, Goal: goal,
-			Figure: "P99 " + report.Seconds(end), Verdict: met,
-			Spread: "P50 " + report.Seconds(measured[0].values.Quantile(0.5)) + ", P99.9 " +
-				report.Seconds(measured[0].values.Quantile(0.999)),
-		})
-		if !place.onDisk {
-			s.row(report.Row{
-				ID: "5 above", What: "that P99 above the P99 of the database's own answer", Goal: "≤ 1.5 ms",
-				Figure: report.Seconds(end - write), Verdict: verdict(end-write <= 1.5e-3),
-				Spread: "answer P99 " + report.Seconds(write),
-			})
-		}
-	}
-	s.section(report.Section{
-		Title: "Latency", Tables: []report.Table{table}, Plots: []report.Plot{plot, disk},
-		Text: fmt.Sprintf("At %s points/s, ten a packet, %s of them violating a threshold, from the "+
-			"gateway's own histograms. InfluxDB may use all CPUs. The answer's time is from sealing a "+
-			"batch to its "+
-			"acknowledgement, and counts batches, where the other two count points and alerts: a long "+
-			"answer weighs more with the points that wait behind it.", report.Count(claimRate),
-			report.Percent(alertShare)),
-	})
-	return errors.Join(errs...)
-}
-
-// distribution is the latency of one stage.
-type distribution struct {
-	name   string
-	values metrics.Distribution
-}
-
-// curve is the cumulative distribution, in milliseconds, without the buckets before the first value and after
-// the last.
-func (d *distribution) curve() report.Curve {
-	c := report.Curve{Name: d.name, Steps: true}
-	total := d.values.Count()
-	for i, bound := range d.values.Bounds[:len(d.values.Bounds)-1] {
-		if i+1 < len(d.values.Counts) && d.values.Counts[i+1] > 0 {
-			c.Points = append(c.Points, [2]float64{bound * 1e3, d.values.Counts[i] / total})
-		}
-		if d.values.Counts[i] == total {
-			break
-		}
-	}
-	return c
-}
-
-// measureLatency returns arrival → acknowledged, sealed → acknowledged, and arrival → alert.
-func (s *suite) measureLatency(ctx context.Context, onDisk bool) (_ []distribution, err error) {
-	db, err := s.OpenInflux(ctx, s.Places.All(), onDisk)
-	if db == nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if err != nil {
-		return nil, err
-	}
-	g, err := s.OpenGateway(ctx, stage.GatewayConfig{Sink: db, Rules: s.rules})
-	if g == nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, g.Close()) }()
-	if err != nil {
-		return nil, err
-	}
-	l := load(perPacket)
-	l.Rate, l.AlertShare = claimRate, alertShare
-	// The first seconds make series and fill caches on both sides.
-	l.Duration = 2 * time.Second
-	if _, err := s.Try(ctx, g, l); err != nil {
-		return nil, err
-	}
-	before, err := gatewayMetrics(ctx, g)
-	if err != nil {
-		return nil, err
-	}
-	l.Duration = s.seconds(60, 8)
-	t, err := s.Try(ctx, g, l)
-	if err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(s.log, "    %s\n", t)
-	if t.Lost() > 0 {
-		s.missing("latency: %d of %d points were lost while it was measured", t.Lost(), t.Sent.Points)
-	}
-	after, err := gatewayMetrics(ctx, g)
-	if err != nil {
-		return nil, err
-	}
-	stages := []distribution{
-		{name: "arrival → acknowledged"}, {name: "sealed → acknowledged"}, {name: "arrival → alert"},
-	}
-	for i, series := range [][]string{
-		{"culvert_stage_seconds", `stage="end_to_end"`}, {"culvert_stage_seconds", `stage="write"`},
-		{"culvert_alert_latency_seconds"},
-	} {
-		earlier := before.Histogram(series[0], series[1:]...)
-		stages[i].values = after.Histogram(series[0], series[1:]...).Sub(earlier)
-		if stages[i].values.Count() == 0 {
-			return nil, fmt.Errorf("measure latency: the gateway has no values of %q", stages[i].name)
-		}
-	}
-	return stages, nil
-}
-
-func gatewayMetrics(ctx context.Context, g *stage.Gateway) (metrics.Samples, error) {
-	text, err := g.Metrics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return metrics.Parse(text)
+	return s.OpenInfluxUDP(ctx, s.Places.All())
 }

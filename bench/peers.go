@@ -195,7 +195,7 @@ func (s *suite) allPeers(ctx context.Context, points int) error {
 		{telegrafRule, s.telegraf, tools, telegraf(stage.TelegrafRule)},
 		{"InfluxDB's own UDP listener, stores", "influxd", "install influxdb", func(s *suite,
 			ctx context.Context, _ string) (stage.Receiver, error) {
-			return s.OpenInfluxUDP(ctx)
+			return s.OpenInfluxUDP(ctx, s.Places.WorkerList())
 		}},
 	}
 	_, _, err = s.besides(ctx, points, peers)

@@ -106,7 +106,12 @@ func (s *Stage) OpenTelegraf(ctx context.Context, program, way, url string) (Rec
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return nil, fmt.Errorf("write Telegraf's configuration: %w", err)
 	}
-	child, err := s.run(s.Places.WorkerList(), "telegraf", program, "-config", file, "-stats", peerAddress)
+	cpus := s.Places.WorkerList()
+	if way == TelegrafInfluxDB {
+		// The way into a database has all CPUs, whoever takes it.
+		cpus = s.Places.All()
+	}
+	child, err := s.run(cpus, "telegraf", program, "-config", file, "-stats", peerAddress)
 	if err != nil {
 		return nil, err
 	}
@@ -197,15 +202,15 @@ func (s *Stage) countVictoria(pending string) func(context.Context) (Count, erro
 	}
 }
 
-// OpenInfluxUDP starts an InfluxDB that listens on UDP itself, on the workers' CPUs, its data in memory.
-// Points are those that a query finds.
-func (s *Stage) OpenInfluxUDP(ctx context.Context) (Receiver, error) {
+// OpenInfluxUDP starts an InfluxDB that listens on UDP itself, on these CPUs, its data in memory. Points are
+// those that a query finds.
+func (s *Stage) OpenInfluxUDP(ctx context.Context, cpus string) (Receiver, error) {
 	folder, err := s.folder("influxdb")
 	if err != nil {
 		return nil, err
 	}
 	db, err := lab.OpenInflux(ctx, s.lab, lab.InfluxConfig{
-		Folder: folder, Database: Database, Place: place(s.Places.WorkerList()), UDP: Port,
+		Folder: folder, Database: Database, Place: place(cpus), UDP: Port,
 	})
 	if db == nil {
 		return nil, err

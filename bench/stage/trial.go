@@ -34,6 +34,9 @@ type Trial struct {
 	// Program is the time of all of the receiver's threads.
 	Program  time.Duration
 	Resident uint64 // bytes, at the end
+	// Drain is how long it took from the end of sending until all was at rest, with restPause's precision;
+	// where points were lost, with the time in it that showed that no more would come.
+	Drain time.Duration
 }
 
 // Lost is the points that were sent and did not come through.
@@ -66,6 +69,11 @@ func (t *Trial) ThreadPerPoint() time.Duration { return per(t.Threads, t.Points)
 
 // Rate is points a second that came through while they were sent.
 func (t *Trial) Rate() float64 { return float64(t.Points) / max(t.Sent.Seconds, 1e-9) }
+
+// StoredRate is points a second that came through, with the time in it that the last of them took.
+func (t *Trial) StoredRate() float64 {
+	return float64(t.Points) / max(t.Sent.Seconds+t.Drain.Seconds(), 1e-9)
+}
 
 // PacketRate is packets a second that came through while they were sent.
 func (t *Trial) PacketRate() float64 { return float64(t.Packets) / max(t.Sent.Seconds, 1e-9) }
@@ -119,15 +127,17 @@ func (s *Stage) Try(ctx context.Context, r Receiver, l Load) (*Trial, error) {
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", r.Name(), err)
 	}
+	ended := time.Now()
 	if err := s.rest(ctx, r, before.count.Points+sent.Points); err != nil {
 		return nil, fmt.Errorf("measure %s: %w", r.Name(), err)
 	}
+	drain := time.Since(ended)
 	after, err := s.read(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", r.Name(), err)
 	}
 	t := &Trial{
-		Load: l, Sent: *sent,
+		Load: l, Sent: *sent, Drain: drain,
 		Packets: after.count.Packets - before.count.Packets, Points: after.count.Points - before.count.Points,
 		Core: after.core.Sub(before.core), Sender: after.sender.Sub(before.sender),
 		Threads: after.threads - before.threads, Program: after.program - before.program,
