@@ -273,6 +273,9 @@ func (w *Worker) anything() bool {
 // untilTimer is how long the worker may sleep, in nanoseconds: until the next thing that time alone brings.
 func (w *Worker) untilTimer(now int64) int64 {
 	until := min(now+w.sleepMax(), w.out.timer(), w.out.writer.NextTimer())
+	if w.rules != nil {
+		until = min(until, w.rules.NextTimer())
+	}
 	// What found a ring full is offered again soon, although nothing will wake this worker for it.
 	if w.draining || w.handingOver() {
 		until = min(until, now+int64(time.Millisecond))

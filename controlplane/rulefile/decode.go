@@ -15,11 +15,14 @@ import (
 var (
 	fileKeys  = []string{"groups"}
 	groupKeys = []string{"name", "rules"}
-	ruleKeys  = []string{"alert", "on", "expr", "by", "labels", "annotations", "actions"}
+	ruleKeys  = []string{
+		"alert", "on", "expr", "by", "for", "clear", "keep_firing_for", "stale", "labels", "annotations",
+		"actions",
+	}
 
 	groupKeysLater = []string{"affinity", "lateness_min"}
 	ruleKeysLater  = []string{
-		"absent", "clear", "drop", "every", "fields", "for", "keep", "keep_firing_for", "record", "stale",
+		"absent", "drop", "every", "fields", "keep", "record",
 	}
 )
 
@@ -180,6 +183,14 @@ func (d *decoder) rule(n ast.Node) (rules.Rule, bool) {
 			r.Alert = d.text(e.value, "alert")
 		case "expr":
 			r.Expr = d.text(e.value, "expr")
+		case "for":
+			r.For = d.text(e.value, "for")
+		case "keep_firing_for":
+			r.KeepFor = d.text(e.value, "keep_firing_for")
+		case "stale":
+			r.Stale = d.text(e.value, "stale")
+		case "clear":
+			r.Clear = d.text(e.value, "clear")
 		case "on":
 			r.On = d.names(e.value, "on")
 		case "by":

@@ -74,7 +74,12 @@ func (c *compiler) rule(g *Group, in *Rule) {
 	}
 	c.on(&r, in)
 	c.by(&r, in)
-	tree := c.expression(&in.Expr)
+	tree := c.expression(&in.Expr, "expr")
+	var clear *node
+	if in.Clear.isGiven() {
+		clear = c.expression(&in.Clear, "clear")
+	}
+	c.times(&r.times, in)
 	sh := &shape{series: !in.HasBy, tags: textsOf(in.By)}
 	r.labels = c.templates(in.Labels, sh)
 	r.annotations = c.templates(in.Annotations, nil)
@@ -94,9 +99,21 @@ func (c *compiler) rule(g *Group, in *Rule) {
 		c.fail(&in.Expr, 0, "split the rule", "expression is too long for one program")
 		return
 	}
+	if clear != nil {
+		if r.clear, ok = e.program(clear); !ok {
+			c.fail(&in.Clear, 0, "split the rule", "expression is too long for one program")
+			return
+		}
+	}
 	r.shape = c.set.shapeOf(sh.series, sh.tags)
-	r.choice = c.choice(tree)
+	if clear == nil {
+		// A rule with a condition of its own for the end has to see the points that its begin excludes.
+		r.choice = c.choice(tree)
+	}
 	c.capture(&r, tree, sh)
+	if clear != nil {
+		c.capture(&r, clear, sh)
+	}
 	r.identity = ruleIdentity(g, in)
 	c.set.rules = append(c.set.rules, r)
 }
@@ -149,10 +166,10 @@ func (c *compiler) by(_ *rule, in *Rule) {
 	}
 }
 
-// expression reads and checks a rule's condition.
-func (c *compiler) expression(text *Text) *node {
+// expression reads and checks a condition, the value of a rule's key.
+func (c *compiler) expression(text *Text, key string) *node {
 	if strings.TrimSpace(text.Source) == "" {
-		c.fail(text, 0, "", "expr is empty")
+		c.fail(text, 0, "", "%s is empty", key)
 		return nil
 	}
 	tree, err := parse(text.Source)
@@ -161,7 +178,7 @@ func (c *compiler) expression(text *Text) *node {
 		return nil
 	}
 	var check checker
-	tree = check.condition(tree)
+	tree = check.condition(tree, key)
 	for _, err := range check.errs {
 		c.failSyntax(text, err)
 	}
@@ -355,6 +372,7 @@ func contentHash(groups []Group) uint64 {
 		for i := range groups[g].Rules {
 			r := &groups[g].Rules[i]
 			write(r.Alert.Source, r.Expr.Source, strconv.FormatBool(r.HasBy))
+			write(r.For.Source, r.KeepFor.Source, r.Stale.Source, r.Clear.Source)
 			write(textsOf(r.On)...)
 			write(textsOf(r.By)...)
 			write(textsOf(r.Actions)...)

@@ -25,9 +25,6 @@ const (
 	transitionsMax = 256
 	// dirtyPerTurn bounds how many dirty keys one Tick tries.
 	dirtyPerTurn = 64
-	// refreshAfter is how long the owner of a key goes without word from a worker where it is firing, in
-	// nanoseconds.
-	refreshAfter = int64(1e9)
 	// remindEvery is how often an owner says again that a key is firing, in nanoseconds; remindPerTurn bounds
 	// how many records it looks at in one turn, so that the outboxes keep room for news.
 	remindEvery   = int64(10e9)
@@ -41,6 +38,7 @@ const (
 // RuleStats is what one evaluator counted for one rule since it was made; Firing is now.
 type RuleStats struct {
 	Firing      int    // keys that this evaluator owns and that are firing
+	Pending     int    // keys whose condition holds, but not yet for long enough
 	Transitions uint64 // changes of state
 	Evicted     uint64 // keys that were let go, or not taken, for want of room
 	TooLong     uint64 // points that would have fired, but whose key is longer than KeyMax
@@ -67,6 +65,7 @@ type Evaluator struct {
 
 	keys    []key // by shape
 	records records
+	timers  wheel // of records, by their index
 	recents recents
 	texts   arena
 	ownMax  int // records per rule
@@ -183,11 +182,13 @@ func (e *Evaluator) judgeLoose(p *plan) {
 	}
 }
 
-// judge acts on a rule's result for the point at hand.
+// judge acts on what a rule's condition came to for the point at hand.
 func (e *Evaluator) judge(r uint32, result bool) {
-	if !result && e.records.active(r) == 0 {
+	rule := &e.set.rules[r]
+	latches := rule.clear != nil && e.config.Workers > 1
+	if !result && e.records.active(r) == 0 && !latches {
 		if e.config.Workers > 1 {
-			e.key(e.set.rules[r].shape)
+			e.key(rule.shape)
 		}
 		return
 	}
@@ -199,13 +200,18 @@ func (e *Evaluator) judge(r uint32, result bool) {
 		return
 	}
 	at := e.records.find(r, k.hash, k.check)
-	if at == none && (!result || k.late) {
+	v := e.verdictOf(r, result)
+	late := k.late
+	if latches {
+		late = e.noteNo(r, k.hash, v)
+	}
+	if at == none && (!result || late) {
 		return
 	}
 	if e.ownerOf(k.hash) == e.config.Worker {
-		e.own(r, at, k, result)
+		e.own(r, at, k, v)
 	} else {
-		e.report(r, at, k, result)
+		e.report(r, at, k, v)
 	}
 }
 

@@ -33,6 +33,8 @@ type rule struct {
 	on          []string
 	expr        string
 	code        []instruction
+	clear       []instruction // of the condition that ends the alert; nil: its begin's opposite
+	times       times
 	shape       uint16
 	choice      choice
 	captures    []capture

@@ -14,7 +14,7 @@ func TestSizes(t *testing.T) {
 		}
 	}
 	f("an instruction", unsafe.Sizeof(instruction{}), 16)
-	f("a record", unsafe.Sizeof(record{}), 88)
+	f("a record", unsafe.Sizeof(record{}), 136)
 	f("a cell of a record", unsafe.Sizeof(recordCell{}), 16)
 	f("a Handover", unsafe.Sizeof(Handover{}), 568)
 	f("a Transition", unsafe.Sizeof(Transition{}), 560)
