@@ -191,6 +191,9 @@ func (w *Worker) run() {
 // much it did; 0 means that there was nothing to do.
 func (w *Worker) turn(now int64) int {
 	w.wallNow = w.clock.Wall(now)
+	if w.rules != nil {
+		w.rules.SetWall(w.wallNow - now)
+	}
 	work := 0
 	for _, q := range w.queues {
 		work += w.takeFrames(q, now)

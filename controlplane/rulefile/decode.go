@@ -16,13 +16,14 @@ var (
 	fileKeys  = []string{"groups"}
 	groupKeys = []string{"name", "rules"}
 	ruleKeys  = []string{
-		"alert", "on", "expr", "by", "for", "clear", "keep_firing_for", "stale", "labels", "annotations",
+		"alert", "on", "expr", "absent", "by", "for", "clear", "keep_firing_for", "stale", "labels",
+		"annotations",
 		"actions",
 	}
 
 	groupKeysLater = []string{"affinity", "lateness_min"}
 	ruleKeysLater  = []string{
-		"absent", "drop", "every", "fields", "keep", "record",
+		"drop", "every", "fields", "keep", "record",
 	}
 )
 
@@ -174,7 +175,7 @@ func (d *decoder) group(n ast.Node) rules.Group {
 // judging the rest.
 func (d *decoder) rule(n ast.Node) (rules.Rule, bool) {
 	before := len(d.errs)
-	r := rules.Rule{Alert: d.at(n), Expr: d.at(n)}
+	r := rules.Rule{Alert: d.at(n)}
 	var seen []string
 	for _, e := range d.entries(n, "a rule") {
 		seen = append(seen, e.key)
@@ -187,6 +188,8 @@ func (d *decoder) rule(n ast.Node) (rules.Rule, bool) {
 			r.For = d.text(e.value, "for")
 		case "keep_firing_for":
 			r.KeepFor = d.text(e.value, "keep_firing_for")
+		case "absent":
+			r.Absent = d.text(e.value, "absent")
 		case "stale":
 			r.Stale = d.text(e.value, "stale")
 		case "clear":
@@ -209,7 +212,7 @@ func (d *decoder) rule(n ast.Node) (rules.Rule, bool) {
 		return r, false
 	}
 	for _, key := range []string{"alert", "on", "expr"} {
-		if !slices.Contains(seen, key) {
+		if !slices.Contains(seen, key) && (key != "expr" || !slices.Contains(seen, "absent")) {
 			d.fail(n, "", "rule has no %s", key)
 		}
 	}

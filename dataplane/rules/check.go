@@ -34,6 +34,10 @@ func (c *checker) check(n *node) *node {
 		n.args[i] = c.check(arg)
 	}
 	switch n.kind {
+	case nodeWindow:
+		c.fail(n.operator, "such as avg(x[10s])", "a window stands in a function")
+	case nodePast:
+		return c.past(n)
 	case nodeNot:
 		return c.not(n)
 	case nodeAnd, nodeOr:

@@ -33,6 +33,7 @@ const (
 	handoverResult handoverKind = iota // to the owner: what a point came to
 	handoverState                      // from the owner: what the state is
 	handoverForget                     // from the owner: it let go of the key for want of room
+	handoverPoints                     // to the owner: points of rules with a past, see points.go
 )
 
 // Handover is what one evaluator tells another. It is a plain value without pointers, to be copied through a
@@ -64,9 +65,12 @@ func (e *Evaluator) Receive(h *Handover) {
 		// From before a reload: its sender learns the new rules as well, and begins anew.
 		return
 	}
-	if h.kind == handoverResult {
+	switch h.kind {
+	case handoverPoints:
+		e.unpack(h)
+	case handoverResult:
 		e.hearResult(h)
-	} else {
+	default:
 		e.hearState(h)
 	}
 }
@@ -129,6 +133,9 @@ func (e *Evaluator) hearResult(h *Handover) {
 // that is harmless, and needs no memory of who was missed.
 func (e *Evaluator) broadcast(at int32) {
 	rec := e.records.at(at)
+	if e.set.rules[rec.rule].past {
+		return // only the owner evaluates it
+	}
 	for peer := range e.outboxes {
 		if peer != e.config.Worker && !e.tell(peer, rec, handoverState) {
 			e.records.enqueue(at, dirtyState)
@@ -317,7 +324,7 @@ func (e *Evaluator) evict(at int32) bool {
 		e.enter(at, phaseOK)
 		e.announce(at)
 		for peer := range e.outboxes {
-			if peer != e.config.Worker {
+			if peer != e.config.Worker && !e.set.rules[rec.rule].past {
 				// Who misses this keeps a record that says nothing wrong to anyone, and ages.
 				e.tell(peer, rec, handoverForget)
 			}

@@ -44,12 +44,13 @@ type Reason uint8
 
 // The reasons.
 const (
-	ReasonNone    Reason = iota
-	ReasonEvicted        // its key was let go for want of room
-	ReasonStale          // no point of its key came any more
+	ReasonNone      Reason = iota
+	ReasonEvicted          // its key was let go for want of room
+	ReasonStale            // no point of its key came any more
+	ReasonCorrected        // a point that came late changed the windows that its condition looks at
 )
 
-var reasonNames = [...]string{"", "evicted", "stale"}
+var reasonNames = [...]string{"", "evicted", "stale", "corrected"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {
@@ -63,6 +64,8 @@ type times struct {
 	hold  int64 // `for`
 	keep  int64 // keep_firing_for
 	stale int64
+	// absent is how long a key is without points before the alert fires; 0 for alerts with a condition.
+	absent int64
 }
 
 const (
@@ -85,6 +88,21 @@ func (c *compiler) times(t *times, in *Rule) {
 	c.duration(&t.hold, &in.For, "for")
 	c.duration(&t.keep, &in.KeepFor, "keep_firing_for")
 	c.duration(&t.stale, &in.Stale, "stale")
+	if !in.Absent.isGiven() {
+		return
+	}
+	c.duration(&t.absent, &in.Absent, "absent")
+	if in.For.isGiven() {
+		c.fail(&in.For, 0, "make absent longer", "for has no place beside absent")
+	}
+	if in.Stale.isGiven() {
+		c.fail(&in.Stale, 0, "it ends with the next point", "an alert of absent points does not go stale")
+	}
+	if in.Clear.isGiven() {
+		c.fail(&in.Clear, 0, "it ends with the next point", "clear has no place beside absent")
+	}
+	// It is firing because no points come, so time does not end it.
+	t.stale = forever / 4
 }
 
 // isGiven tells a text that stands in a file from one that is not there.
@@ -142,7 +160,7 @@ func (e *Evaluator) hear(at int32, v verdict, arrival, eventTime int64, here boo
 		rec.seen, rec.eventTime = arrival, eventTime
 	}
 	e.records.touch(at)
-	if v == verdictNeither && rec.phase.fires() {
+	if v == verdictNeither && rec.phase != phasePending {
 		// It decides nothing, so it must not outdate a verdict of another worker that does.
 		return
 	}
@@ -166,6 +184,9 @@ func (e *Evaluator) apply(at int32, v verdict, here bool) {
 			e.capture(rec)
 		}
 		rec.reason = ReasonNone
+		if here && e.late && e.set.rules[rec.rule].past {
+			rec.reason = ReasonCorrected
+		}
 		e.turnInto(at, next, rec.eventTime, rec.stateArrival)
 	}
 	if v != before {
@@ -222,6 +243,10 @@ func (e *Evaluator) turnInto(at int32, next phase, eventTime, clock int64) {
 		}
 	}
 	e.enter(at, next)
+	if t.absent > 0 && next == phaseFiring {
+		e.timers.cancel(at)
+		return
+	}
 	switch next {
 	case phasePending:
 		rec.begun, rec.due = eventTime, clock+t.hold
@@ -279,6 +304,7 @@ func (e *Evaluator) catchUp(at int32, arrival int64) {
 
 // expire lets the timers go off that are due.
 func (e *Evaluator) expire(now int64) {
+	e.expireKeys(now)
 	for range timersPerTurn {
 		at := e.timers.expire(now)
 		if at == none {
@@ -335,6 +361,10 @@ func (e *Evaluator) silence(at int32, next phase, clock int64) {
 	}
 }
 
-// NextTimer is when Tick has to be called next for what time alone brings, in CLOCK_MONOTONIC nanoseconds; the
-// end of time if nothing waits for it.
-func (e *Evaluator) NextTimer() int64 { return e.timers.next() }
+// SetWall tells how far wall time is ahead of CLOCK_MONOTONIC, in nanoseconds: before the first point, and
+// whenever it has changed.
+func (e *Evaluator) SetWall(offset int64) { e.wall = offset }
+
+// NextTimer is when Tick has to be called next for what time alone brings, in CLOCK_MONOTONIC
+// nanoseconds; the end of time if nothing waits for it.
+func (e *Evaluator) NextTimer() int64 { return min(e.timers.next(), e.keyTimers.wheel.next()) }

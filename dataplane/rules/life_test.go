@@ -155,13 +155,14 @@ func TestTimersWakeTheWorker(t *testing.T) {
 // what one worker would say of all verdicts in the order of arrival.
 func TestLifeOverManyWorkers(t *testing.T) {
 	random := rand.New(rand.NewPCG(seedOf(t), 7))
-	for range 40 {
+	for range 15 {
 		latch := ruleOf("Latch", "m", "f > 95", "machine")
 		latch.Clear = textOf("f < 90")
 		kept := ruleOf("Kept", "m", "f > 95", "machine")
 		kept.For, kept.KeepFor = textOf("1us"), textOf("1us")
 		workers := 2 + random.IntN(4)
-		w := newWorkshop(random, compileOf(t, latch, kept), workers, 1+random.IntN(workers), 1+random.IntN(20), 1000)
+		w := newWorkshop(random, compileOf(t, latch, kept), workers, 1+random.IntN(workers),
+			1+random.IntN(20), 1000)
 		want := map[string]string{}
 		for range 500 + random.IntN(1000) {
 			machine, f := random.IntN(8), 85+random.IntN(15)

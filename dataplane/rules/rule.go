@@ -75,6 +75,7 @@ type Rule struct {
 	For         Text // durations, as the next two
 	KeepFor     Text
 	Stale       Text
+	Absent      Text // instead of Expr: how long a key has no point before the alert fires
 	Clear       Text // the condition that ends the alert
 	Labels      []Pair
 	Annotations []Pair

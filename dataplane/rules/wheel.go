@@ -6,9 +6,9 @@ import "math/bits"
 // their deadlines. Level 0 has a slot for each nanosecond of the 64 around now, level 1 one for each 64
 // nanoseconds, and so on up to the whole range of time:
 //
-//	level 2   │ 64×64 ns │ … │   A timer lies on the level of the highest digit, to the base of 64, in which
-//	level 1   │ 64 ns │ …        its deadline differs from now, in the slot of that digit. When time comes to
-//	level 0   │ns│ns│…           a slot, its timers move down, until level 0 fires them: eleven moves at most.
+//	level 2   │ 64×64 ns │ … │   A timer lies on the level of the highest digit, to the base of 64, in
+//	level 1   │ 64 ns │ …        which its deadline differs from now, in the slot of that digit. When time
+//	level 0   │ns│ns│…           comes to a slot, its timers move down, until level 0 fires them.
 //
 // Setting, cancelling and firing are O(1), nothing is ever scanned, and no deadline is rounded. A timer is
 // named by a small number that its owner gives, such as the index of a record; memory is 24 bytes for each
