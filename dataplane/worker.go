@@ -200,6 +200,9 @@ func (w *Worker) run() {
 // much it did; 0 means that there was nothing to do.
 func (w *Worker) turn(now int64) int {
 	w.wallNow = w.clock.Wall(now)
+	if w.rules != nil {
+		w.rules.SetWall(w.wallNow - now)
+	}
 	work, most := 0, 0
 	for _, q := range w.queues {
 		n := w.takeFrames(q, now)
@@ -285,6 +288,9 @@ func (w *Worker) anything() bool {
 // untilTimer is how long the worker may sleep, in nanoseconds: until the next thing that time alone brings.
 func (w *Worker) untilTimer(now int64) int64 {
 	until := min(now+w.sleepMax(), w.out.timer(), w.out.writer.NextTimer())
+	if w.rules != nil {
+		until = min(until, w.rules.NextTimer())
+	}
 	// What found a ring full is offered again soon, although nothing will wake this worker for it.
 	if w.draining || w.handingOver() {
 		until = min(until, now+int64(time.Millisecond))

@@ -15,11 +15,15 @@ import (
 var (
 	fileKeys  = []string{"groups"}
 	groupKeys = []string{"name", "rules"}
-	ruleKeys  = []string{"alert", "on", "expr", "by", "labels", "annotations", "actions"}
+	ruleKeys  = []string{
+		"alert", "on", "expr", "absent", "by", "for", "clear", "keep_firing_for", "stale", "labels",
+		"annotations",
+		"actions",
+	}
 
 	groupKeysLater = []string{"affinity", "lateness_min"}
 	ruleKeysLater  = []string{
-		"absent", "clear", "drop", "every", "fields", "for", "keep", "keep_firing_for", "record", "stale",
+		"drop", "every", "fields", "keep", "record",
 	}
 )
 
@@ -171,7 +175,7 @@ func (d *decoder) group(n ast.Node) rules.Group {
 // judging the rest.
 func (d *decoder) rule(n ast.Node) (rules.Rule, bool) {
 	before := len(d.errs)
-	r := rules.Rule{Alert: d.at(n), Expr: d.at(n)}
+	r := rules.Rule{Alert: d.at(n)}
 	var seen []string
 	for _, e := range d.entries(n, "a rule") {
 		seen = append(seen, e.key)
@@ -180,6 +184,16 @@ func (d *decoder) rule(n ast.Node) (rules.Rule, bool) {
 			r.Alert = d.text(e.value, "alert")
 		case "expr":
 			r.Expr = d.text(e.value, "expr")
+		case "for":
+			r.For = d.text(e.value, "for")
+		case "keep_firing_for":
+			r.KeepFor = d.text(e.value, "keep_firing_for")
+		case "absent":
+			r.Absent = d.text(e.value, "absent")
+		case "stale":
+			r.Stale = d.text(e.value, "stale")
+		case "clear":
+			r.Clear = d.text(e.value, "clear")
 		case "on":
 			r.On = d.names(e.value, "on")
 		case "by":
@@ -198,7 +212,7 @@ func (d *decoder) rule(n ast.Node) (rules.Rule, bool) {
 		return r, false
 	}
 	for _, key := range []string{"alert", "on", "expr"} {
-		if !slices.Contains(seen, key) {
+		if !slices.Contains(seen, key) && (key != "expr" || !slices.Contains(seen, "absent")) {
 			d.fail(n, "", "rule has no %s", key)
 		}
 	}

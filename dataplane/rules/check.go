@@ -19,11 +19,11 @@ func (c *checker) fail(offset int, hint, format string, args ...any) {
 	c.errs = append(c.errs, wrong(offset, hint, format, args...))
 }
 
-// condition checks the tree of an alert's expr.
-func (c *checker) condition(n *node) *node {
+// condition checks the tree of an alert's expr, or of another of its keys.
+func (c *checker) condition(n *node, key string) *node {
 	n = c.check(n)
 	if t := n.valueType(); t != typeBool && t != typeAny {
-		c.fail(n.start, "compare it with something", "expr is %s, an alert needs a condition", t)
+		c.fail(n.start, "compare it with something", "%s is %s, an alert needs a condition", key, t)
 	}
 	return n
 }
@@ -34,6 +34,10 @@ func (c *checker) check(n *node) *node {
 		n.args[i] = c.check(arg)
 	}
 	switch n.kind {
+	case nodeWindow:
+		c.fail(n.operator, "such as avg(x[10s])", "a window stands in a function")
+	case nodePast:
+		return c.past(n)
 	case nodeNot:
 		return c.not(n)
 	case nodeAnd, nodeOr:

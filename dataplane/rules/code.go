@@ -30,6 +30,7 @@ const (
 	codeSlot                        // register to = slot a
 	codeConstant                    // register to = imm, of kind a
 	codeCompute                     // register to = operation imm on registers a and b
+	codePast                        // register to = function b of memo a, with the number imm
 )
 
 // instruction is one step of a rule's program, 16 bytes. jumps are the relations for which a test jumps;
@@ -54,9 +55,11 @@ const constantArena point.Arena = 2
 // emitter turns a checked tree into instructions. All rules of a Set share its slots, texts, lists and
 // patterns.
 type emitter struct {
-	set  *Set
-	code []instruction
-	over bool // more registers or instructions than there can be
+	set    *Set
+	cohort uint16 // of the rule, if it looks at the past
+	record bool   // the rule is a record
+	code   []instruction
+	over   bool // more registers or instructions than there can be
 }
 
 // program is the instructions of a condition.
@@ -141,6 +144,7 @@ func (e *emitter) test(n *node, when bool, free int) []int {
 		}
 		return e.jump(i, when)
 	}
+	// A function of the past, or a computation: the only conditions left are values.
 	e.value(n, free)
 	return e.jump(instruction{code: codeTestRegister, a: uint16(free)}, when)
 }
@@ -207,6 +211,10 @@ func (e *emitter) value(n *node, register int) {
 			i.b = to + 1
 		}
 		e.add(i)
+	case nodePast:
+		e.add(instruction{
+			code: codePast, to: to, a: e.memo(n), b: uint16(n.past), imm: n.value.number,
+		})
 	default:
 		misses := e.test(n, false, register)
 		e.add(instruction{code: codeConstant, to: to, a: uint16(point.Bool), imm: 1})

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"regexp"
@@ -30,6 +31,7 @@ func Compile(groups []Group) (*Set, []*Error) {
 		}
 	}
 	if len(c.errs) == 0 {
+		c.layCohorts(groups)
 		c.limits(groups)
 	}
 	if len(c.errs) > 0 {
@@ -43,8 +45,9 @@ func Compile(groups []Group) (*Set, []*Error) {
 
 // compiler collects a Set and what is wrong with it.
 type compiler struct {
-	set  *Set
-	errs []*Error
+	set    *Set
+	textOf []*Text // the name of each rule, for what is found wrong later
+	errs   []*Error
 }
 
 func (c *compiler) fail(text *Text, offset int, hint, format string, args ...any) {
@@ -74,7 +77,17 @@ func (c *compiler) rule(g *Group, in *Rule) {
 	}
 	c.on(&r, in)
 	c.by(&r, in)
-	tree := c.expression(&in.Expr)
+	var tree, clear *node
+	switch {
+	case !in.Absent.isGiven():
+		tree = c.expression(&in.Expr, "expr")
+	case in.Expr.isGiven():
+		c.fail(&in.Expr, 0, "write two rules", "an alert has a condition or is for absent points, not both")
+	}
+	if in.Clear.isGiven() {
+		clear = c.expression(&in.Clear, "clear")
+	}
+	c.times(&r.times, in)
 	sh := &shape{series: !in.HasBy, tags: textsOf(in.By)}
 	r.labels = c.templates(in.Labels, sh)
 	r.annotations = c.templates(in.Annotations, nil)
@@ -88,17 +101,63 @@ func (c *compiler) rule(g *Group, in *Rule) {
 	if len(c.errs) > before {
 		return
 	}
+	r.shape = c.set.shapeOf(sh.series, sh.tags)
+	r.past = tree == nil || tree.find(nodePast) != nil || clear != nil && clear.find(nodePast) != nil
 	e := emitter{set: c.set}
-	var ok bool
-	if r.code, ok = e.program(tree); !ok {
-		c.fail(&in.Expr, 0, "split the rule", "expression is too long for one program")
+	if r.past {
+		r.cohort = c.set.cohortOf(r.group, r.on, r.shape)
+		e.cohort = r.cohort
+	}
+	if !c.programs(&e, &r, in, tree, clear) {
 		return
 	}
-	r.shape = c.set.shapeOf(sh.series, sh.tags)
-	r.choice = c.choice(tree)
+	if clear == nil && tree != nil {
+		// A rule with a condition of its own for the end has to see the points that its begin excludes.
+		r.choice = c.choice(tree)
+	}
 	c.capture(&r, tree, sh)
+	c.capture(&r, clear, sh)
 	r.identity = ruleIdentity(g, in)
+	c.textOf = append(c.textOf, &in.Alert)
 	c.set.rules = append(c.set.rules, r)
+	if r.past {
+		c.join(&r, tree, clear)
+	}
+}
+
+// programs emits the conditions of an alert.
+func (c *compiler) programs(e *emitter, r *rule, in *Rule, tree, clear *node) bool {
+	ok := true
+	if tree != nil {
+		if r.code, ok = e.program(tree); !ok {
+			c.fail(&in.Expr, 0, "split the rule", "expression is too long for one program")
+			return false
+		}
+	}
+	if clear != nil {
+		if r.clear, ok = e.program(clear); !ok {
+			c.fail(&in.Clear, 0, "split the rule", "expression is too long for one program")
+		}
+	}
+	return ok
+}
+
+// join makes the rule that was compiled last a member of its cohort.
+func (c *compiler) join(r *rule, tree, clear *node) {
+	h, number := &c.set.cohorts[r.cohort], uint32(len(c.set.rules)-1)
+	h.alerts = append(h.alerts, number)
+	if r.times.absent > 0 {
+		h.absent = append(h.absent, number)
+		slices.SortStableFunc(h.absent, func(a, b uint32) int {
+			return cmp.Compare(c.set.rules[a].times.absent, c.set.rules[b].times.absent)
+		})
+		h.values = h.values || len(r.captures) > 0
+	}
+	c.asks(r.cohort, tree)
+	c.asks(r.cohort, clear)
+	for _, capture := range r.captures {
+		c.asksSlot(r.cohort, capture.slot)
+	}
 }
 
 func textsOf(texts []Text) []string {
@@ -149,10 +208,10 @@ func (c *compiler) by(_ *rule, in *Rule) {
 	}
 }
 
-// expression reads and checks a rule's condition.
-func (c *compiler) expression(text *Text) *node {
+// expression reads and checks a condition, the value of a rule's key.
+func (c *compiler) expression(text *Text, key string) *node {
 	if strings.TrimSpace(text.Source) == "" {
-		c.fail(text, 0, "", "expr is empty")
+		c.fail(text, 0, "", "%s is empty", key)
 		return nil
 	}
 	tree, err := parse(text.Source)
@@ -161,7 +220,7 @@ func (c *compiler) expression(text *Text) *node {
 		return nil
 	}
 	var check checker
-	tree = check.condition(tree)
+	tree = check.condition(tree, key)
 	for _, err := range check.errs {
 		c.failSyntax(text, err)
 	}
@@ -272,7 +331,9 @@ func (c *compiler) capture(r *rule, tree *node, sh *shape) {
 			walk(arg)
 		}
 	}
-	walk(tree)
+	if tree != nil {
+		walk(tree)
+	}
 }
 
 // plan makes the plans of all measurements that rules name, and the tables that find names.
@@ -355,6 +416,8 @@ func contentHash(groups []Group) uint64 {
 		for i := range groups[g].Rules {
 			r := &groups[g].Rules[i]
 			write(r.Alert.Source, r.Expr.Source, strconv.FormatBool(r.HasBy))
+			write(r.For.Source, r.KeepFor.Source, r.Stale.Source, r.Clear.Source,
+				r.Absent.Source)
 			write(textsOf(r.On)...)
 			write(textsOf(r.By)...)
 			write(textsOf(r.Actions)...)

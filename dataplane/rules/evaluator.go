@@ -14,8 +14,11 @@ type Config struct {
 	Owners int
 	// Seed keys the hash of keys: secret, and the same for all workers of a process.
 	Seed [2]uint64
-	// KeysMax is how many keys a rule can have firing, over all owners.
+	// KeysMax is how many keys a rule can have firing, or a past, over all owners.
 	KeysMax int
+	// MaxAhead is how far in the future a point can lie for rules with a past, in nanoseconds (optional; 0
+	// means a minute).
+	MaxAhead int64
 }
 
 const (
@@ -25,9 +28,6 @@ const (
 	transitionsMax = 256
 	// dirtyPerTurn bounds how many dirty keys one Tick tries.
 	dirtyPerTurn = 64
-	// refreshAfter is how long the owner of a key goes without word from a worker where it is firing, in
-	// nanoseconds.
-	refreshAfter = int64(1e9)
 	// remindEvery is how often an owner says again that a key is firing, in nanoseconds; remindPerTurn bounds
 	// how many records it looks at in one turn, so that the outboxes keep room for news.
 	remindEvery   = int64(10e9)
@@ -41,19 +41,31 @@ const (
 // RuleStats is what one evaluator counted for one rule since it was made; Firing is now.
 type RuleStats struct {
 	Firing      int    // keys that this evaluator owns and that are firing
+	Pending     int    // keys whose condition holds, but not yet for long enough
 	Transitions uint64 // changes of state
 	Evicted     uint64 // keys that were let go, or not taken, for want of room
 	TooLong     uint64 // points that would have fired, but whose key is longer than KeyMax
+	// Of rules that look at the past, together with others of the same group, measurements and keys:
+	Keys   int    // that are remembered
+	Late   uint64 // values too late for their window
+	Ahead  uint64 // points too far in the future
+	Missed uint64 // points that found no room on their way to the key's owner
 }
 
 // Evaluator evaluates the rules of a Set on one worker's points and keeps the states of the keys it owns. It
 // belongs to that worker's thread.
 type Evaluator struct {
-	set     *Set
-	config  Config
-	machine machine
-	seeds   *seeds
-	arrival int64 // of the point at hand
+	set       *Set
+	config    Config
+	machine   machine
+	seeds     *seeds
+	arrival   int64       // of the point at hand
+	late      bool        // its key has a newer point
+	wall      int64       // wall time − CLOCK_MONOTONIC, nanoseconds
+	started   int64       // the first arrival, never before it
+	handed    point.Point // a point that another worker handed over
+	pastText  []byte      // the text of the key at hand, if it was worked out before
+	noGuesses []uint8
 
 	// The measurement of the last point and its plan, since points of one measurement come in a row.
 	lastName            []byte
@@ -65,12 +77,15 @@ type Evaluator struct {
 	guesses             [][]uint8 // by plan
 	matching            []uint32  // room for planOf
 
-	keys    []key // by shape
-	records records
-	recents recents
-	texts   arena
-	ownMax  int // records per rule
-	foreign int
+	keys      []key // by shape
+	records   records
+	timers    wheel // of records, by their index
+	recents   recents
+	pasts     []pastKeys // by cohort
+	keyTimers keyTimers
+	texts     arena
+	ownMax    int // records per rule
+	foreign   int
 
 	reminded   int64 // when records were last reminded of
 	remindDue  int64 // records to look at, times remindEvery
@@ -98,7 +113,7 @@ func NewEvaluator(set *Set, config Config) *Evaluator {
 		config.KeysMax = keysDefault
 	}
 	e := &Evaluator{
-		set: set, config: config, seeds: newSeeds(config.Seed), lastPlan: -1,
+		set: set, config: config, seeds: newSeeds(config.Seed), lastPlan: -1, started: never,
 		records: newRecords(len(set.rules)), keys: make([]key, len(set.shapes)),
 		planCache: make([][4]cachedPlan, planCacheSets), stats: make([]RuleStats, len(set.rules)),
 		// Keys are dealt out by their hash. Others' keys are at most as many as all owners hold, and twice
@@ -106,7 +121,11 @@ func NewEvaluator(set *Set, config Config) *Evaluator {
 		ownMax: (config.KeysMax + config.Owners - 1) / config.Owners, foreign: 2 * config.KeysMax,
 		outboxes: make([]queue[Handover], config.Workers), transitions: newQueue[Transition](transitionsMax),
 	}
+	if e.config.MaxAhead <= 0 {
+		e.config.MaxAhead = aheadDefault
+	}
 	e.machine = machine{set: set, slots: make([]slot, len(set.slots))}
+	e.openPasts()
 	for i := range set.plans {
 		e.addPlan(&set.plans[i])
 	}
@@ -148,6 +167,18 @@ func (e *Evaluator) Eval(p *point.Point, arrival int64) {
 	m.mark += markStep
 	m.point, m.guess = p, e.guesses[e.lastPlan]
 	e.arrival = arrival
+	if e.started == never {
+		e.started = arrival
+	}
+	e.evalPlan(plan)
+	for _, c := range plan.cohorts {
+		e.meet(c)
+	}
+}
+
+// evalPlan evaluates the rules of a plan that are to see the point at hand.
+func (e *Evaluator) evalPlan(plan *plan) {
+	m := &e.machine
 	for _, r := range plan.always {
 		e.judge(r, m.run(e.set.rules[r].code))
 	}
@@ -157,7 +188,7 @@ func (e *Evaluator) Eval(p *point.Point, arrival int64) {
 		if v.kind != point.String {
 			continue
 		}
-		if at := s.values.find(p.Bytes(point.Span(v.bits))); at >= 0 {
+		if at := s.values.find(m.text(v.bits)); at >= 0 {
 			for _, r := range s.rules[at] {
 				e.judge(r, m.run(e.set.rules[r].code))
 			}
@@ -183,11 +214,17 @@ func (e *Evaluator) judgeLoose(p *plan) {
 	}
 }
 
-// judge acts on a rule's result for the point at hand.
+// judge acts on what a rule's condition came to for the point at hand.
 func (e *Evaluator) judge(r uint32, result bool) {
-	if !result && e.records.active(r) == 0 {
+	rule := &e.set.rules[r]
+	if rule.past {
+		e.judgePast(r, result)
+		return
+	}
+	latches := rule.clear != nil && e.config.Workers > 1
+	if !result && e.records.active(r) == 0 && !latches {
 		if e.config.Workers > 1 {
-			e.key(e.set.rules[r].shape)
+			e.key(rule.shape)
 		}
 		return
 	}
@@ -199,13 +236,18 @@ func (e *Evaluator) judge(r uint32, result bool) {
 		return
 	}
 	at := e.records.find(r, k.hash, k.check)
-	if at == none && (!result || k.late) {
+	v := e.verdictOf(r, result)
+	late := k.late
+	if latches {
+		late = e.noteNo(r, k.hash, v)
+	}
+	if at == none && (!result || late) {
 		return
 	}
 	if e.ownerOf(k.hash) == e.config.Worker {
-		e.own(r, at, k, result)
+		e.own(r, at, k, v)
 	} else {
-		e.report(r, at, k, result)
+		e.report(r, at, k, v)
 	}
 }
 
@@ -260,7 +302,35 @@ func (e *Evaluator) patternPlan(name []byte) int32 {
 }
 
 // Stats writes what was counted for each rule, in the order of Set.Rules.
-func (e *Evaluator) Stats(into []RuleStats) { copy(into, e.stats) }
+func (e *Evaluator) Stats(into []RuleStats) {
+	copy(into, e.stats)
+	for i := range into[:min(len(into), len(e.set.rules))] {
+		if r := &e.set.rules[i]; r.past {
+			keys := &e.pasts[r.cohort]
+			into[i].Keys = keys.list.length
+			into[i].Late, into[i].Ahead, into[i].Missed = keys.late, keys.ahead, keys.refused
+			into[i].Evicted += keys.evicted
+			into[i].TooLong += keys.tooLong
+		}
+	}
+}
+
+// openPasts makes what cohorts need.
+func (e *Evaluator) openPasts() {
+	width := 0
+	for i := range e.set.cohorts {
+		c := &e.set.cohorts[i]
+		e.pasts = append(e.pasts, newPastKeys(c.words))
+		for m := range c.memos {
+			width = max(width, c.memos[m].window.width)
+		}
+	}
+	e.machine.past.scratch = make([]uint64, width)
+	e.noGuesses = make([]uint8, len(e.set.slots))
+	for i := range e.noGuesses {
+		e.noGuesses[i] = noGuess
+	}
+}
 
 // queue holds what waits to be taken, oldest first, in one piece of memory.
 type queue[T any] struct {

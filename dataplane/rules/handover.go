@@ -7,7 +7,7 @@ package rules
 //	          result: (key, arrival, holds?)
 //	evaluator ──────────────────────────────▶ owner      the result of the greatest arrival is the state
 //	          ◀──────────────────────────────
-//	          state:  (key, arrival, firing?)            every change, to all others
+//	          state:  (key, arrival, holds?)             every change, to all others
 //
 // An evaluator sends a result when it differs from the owner's state as known here and is not older; a key it
 // knows nothing of is not firing. So points that change nothing cost no message. What was sent counts as
@@ -33,6 +33,7 @@ const (
 	handoverResult handoverKind = iota // to the owner: what a point came to
 	handoverState                      // from the owner: what the state is
 	handoverForget                     // from the owner: it let go of the key for want of room
+	handoverPoints                     // to the owner: points of rules with a past, see points.go
 )
 
 // Handover is what one evaluator tells another. It is a plain value without pointers, to be copied through a
@@ -47,7 +48,7 @@ type Handover struct {
 	keyBytes    uint16
 	valuesBytes uint16
 	kind        handoverKind
-	firing      bool
+	state       verdict
 	text        [TextMax]byte
 }
 
@@ -64,15 +65,18 @@ func (e *Evaluator) Receive(h *Handover) {
 		// From before a reload: its sender learns the new rules as well, and begins anew.
 		return
 	}
-	if h.kind == handoverResult {
+	switch h.kind {
+	case handoverPoints:
+		e.unpack(h)
+	case handoverResult:
 		e.hearResult(h)
-	} else {
+	default:
 		e.hearState(h)
 	}
 }
 
 // own acts on a local result of a key that this evaluator owns.
-func (e *Evaluator) own(r uint32, at int32, k *key, result bool) {
+func (e *Evaluator) own(r uint32, at int32, k *key, v verdict) {
 	if at == none {
 		if at = e.take(r, k.hash, k.check, true); at == none {
 			return
@@ -82,24 +86,21 @@ func (e *Evaluator) own(r uint32, at int32, k *key, result bool) {
 	if e.arrival < rec.stateArrival {
 		return
 	}
-	rec.stateArrival = e.arrival
-	e.records.touch(at)
-	if rec.state == result {
-		return
-	}
-	e.capture(rec)
-	e.change(at, result)
+	e.hear(at, v, e.arrival, e.machine.point.Time, true)
 }
 
 // hearResult acts on another evaluator's result of a key that this one owns.
 func (e *Evaluator) hearResult(h *Handover) {
 	at := e.records.find(h.rule, h.hash, h.check)
 	if at == none {
-		if !h.firing {
-			e.recents.note(h.hash, h.arrival)
+		if h.state == verdictNeither {
 			return
 		}
-		late := e.recents.last(h.hash)
+		if h.state == verdictNo {
+			e.recents.note(e.recentHash(h.rule, h.hash), h.arrival)
+			return
+		}
+		late := e.recents.last(e.recentHash(h.rule, h.hash))
 		if late > h.arrival {
 			answer := record{hash: h.hash, check: h.check, rule: h.rule, stateArrival: late}
 			if e.tell(int(h.from), &answer, handoverState) {
@@ -116,7 +117,7 @@ func (e *Evaluator) hearResult(h *Handover) {
 	}
 	rec := e.records.at(at)
 	if h.arrival < rec.stateArrival {
-		if h.firing != rec.state && !e.tell(int(h.from), rec, handoverState) {
+		if h.state != rec.state && !e.tell(int(h.from), rec, handoverState) {
 			e.records.enqueue(at, dirtyState)
 		}
 		e.settle(at)
@@ -124,39 +125,17 @@ func (e *Evaluator) hearResult(h *Handover) {
 	}
 	if h.keyBytes > 0 {
 		e.keep(rec, h.text[:h.keyBytes+h.valuesBytes], int(h.keyBytes))
-		rec.eventTime = h.time
-	} else {
-		// The point is gone: its event time is as much after the last one as it came after it.
-		rec.eventTime += h.arrival - rec.stateArrival
 	}
-	rec.stateArrival = h.arrival
-	e.records.touch(at)
-	if rec.state != h.firing {
-		e.change(at, h.firing)
-	}
-}
-
-// change gives an owned key a new state and tells everyone.
-func (e *Evaluator) change(at int32, firing bool) {
-	rec := e.records.at(at)
-	rec.state = firing
-	stats := &e.stats[rec.rule]
-	stats.Transitions++
-	if firing {
-		rec.since = rec.eventTime
-		stats.Firing++
-	} else {
-		stats.Firing--
-	}
-	e.broadcast(at)
-	e.announce(at)
-	e.settle(at)
+	e.hear(at, h.state, h.arrival, h.time, false)
 }
 
 // broadcast tells all others the state of an owned key. If one of them has no room, all are told again later:
 // that is harmless, and needs no memory of who was missed.
 func (e *Evaluator) broadcast(at int32) {
 	rec := e.records.at(at)
+	if e.set.rules[rec.rule].past {
+		return // only the owner evaluates it
+	}
 	for peer := range e.outboxes {
 		if peer != e.config.Worker && !e.tell(peer, rec, handoverState) {
 			e.records.enqueue(at, dirtyState)
@@ -172,32 +151,37 @@ func (e *Evaluator) tell(peer int, rec *record, kind handoverKind) bool {
 	}
 	h.set, h.hash, h.check, h.rule = e.set.id, rec.hash, rec.check, rec.rule
 	h.arrival, h.time, h.from = rec.stateArrival, rec.eventTime, uint16(e.config.Worker)
-	h.kind, h.firing = kind, rec.state
+	h.kind, h.state = kind, rec.state
 	h.keyBytes, h.valuesBytes = 0, 0
 	return true
 }
 
 // report acts on a local result of a key that another evaluator owns.
-func (e *Evaluator) report(r uint32, at int32, k *key, result bool) {
+func (e *Evaluator) report(r uint32, at int32, k *key, v verdict) {
 	if at == none {
 		if at = e.take(r, k.hash, k.check, false); at == none {
 			return
 		}
 	}
 	rec := e.records.at(at)
+	if v == verdictNeither {
+		e.reportNeither(rec)
+		return
+	}
+	rec.neither = false
 	if e.arrival < rec.localArrival {
 		return
 	}
 	rec.localArrival, rec.eventTime = e.arrival, e.machine.point.Time
 	e.records.touch(at)
-	differs := result != rec.state && e.arrival >= rec.stateArrival
-	refresh := e.arrival-rec.sent >= refreshAfter
+	differs := v != rec.state && e.arrival >= rec.stateArrival
+	refresh := e.arrival-rec.sent >= e.set.rules[r].times.refresh()
 	if rec.forgotten {
 		differs = differs && refresh
 	}
-	changed := result != rec.local
-	rec.local = result
-	send := differs || result && refresh
+	changed := v != rec.local
+	rec.local = v
+	send := differs || v != verdictNo && refresh
 	if send || changed {
 		e.capture(rec)
 	}
@@ -207,15 +191,37 @@ func (e *Evaluator) report(r uint32, at int32, k *key, result bool) {
 	e.settle(at)
 }
 
+// reportNeither tells the owner of a point that decides nothing: that the key is alive, and that an alert
+// that is still pending is not to become one. It is told once, then again as often as a result that lasts.
+func (e *Evaluator) reportNeither(rec *record) {
+	t := &e.set.rules[rec.rule].times
+	if (t.hold == 0 || rec.neither) && e.arrival-rec.sent < t.refresh() {
+		return
+	}
+	if h := e.handOver(rec); h != nil {
+		h.arrival, h.time, h.state = e.arrival, e.machine.point.Time, verdictNeither
+		h.keyBytes, h.valuesBytes = 0, 0
+		rec.sent, rec.neither = e.arrival, true
+	}
+}
+
+// handOver begins a result for the owner of a record's key; nil if there is no room.
+func (e *Evaluator) handOver(rec *record) *Handover {
+	h := e.outboxes[e.ownerOf(rec.hash)].add()
+	if h != nil {
+		h.set, h.hash, h.check, h.rule = e.set.id, rec.hash, rec.check, rec.rule
+		h.from, h.kind = uint16(e.config.Worker), handoverResult
+	}
+	return h
+}
+
 // send hands the local result to the owner, if there is room. From then on it counts as the owner's state.
 func (e *Evaluator) send(rec *record) bool {
-	h := e.outboxes[e.ownerOf(rec.hash)].add()
+	h := e.handOver(rec)
 	if h == nil {
 		return false
 	}
-	h.set, h.hash, h.check, h.rule = e.set.id, rec.hash, rec.check, rec.rule
-	h.arrival, h.time, h.from = rec.localArrival, rec.eventTime, uint16(e.config.Worker)
-	h.kind, h.firing = handoverResult, rec.local
+	h.arrival, h.time, h.state = rec.localArrival, rec.eventTime, rec.local
 	h.keyBytes, h.valuesBytes = rec.keyBytes, rec.valuesBytes
 	if rec.text != 0 {
 		copy(h.text[:], e.texts.bytes(rec.text)[:rec.keyBytes+rec.valuesBytes])
@@ -231,20 +237,22 @@ func (e *Evaluator) send(rec *record) bool {
 func (e *Evaluator) hearState(h *Handover) {
 	at := e.records.find(h.rule, h.hash, h.check)
 	if at == none {
-		if !h.firing || h.kind == handoverForget {
+		if h.state == verdictNo || h.kind == handoverForget {
 			return
 		}
 		if at = e.take(h.rule, h.hash, h.check, false); at == none {
 			return
 		}
-		e.records.at(at).localArrival = e.recents.last(h.hash)
+		e.records.at(at).localArrival = e.recents.last(e.recentHash(h.rule, h.hash))
 	}
 	rec := e.records.at(at)
 	if h.arrival < rec.stateArrival {
 		return
 	}
 	rec.stateArrival = h.arrival
-	rec.state = h.firing && h.kind == handoverState
+	if rec.state = h.state; h.kind == handoverForget {
+		rec.state = verdictNo
+	}
 	rec.forgotten = h.kind == handoverForget
 	if rec.forgotten {
 		// Told again only with a point a second from now: many keys that push each other out must not do so
@@ -259,17 +267,17 @@ func (e *Evaluator) hearState(h *Handover) {
 // settle frees a record that says nothing more: it is not firing and everyone knows.
 func (e *Evaluator) settle(at int32) {
 	rec := e.records.at(at)
-	if rec.state || rec.inQueue || rec.dirty != 0 {
+	if rec.state != verdictNo || rec.inQueue || rec.dirty != 0 {
 		return
 	}
 	if rec.owned {
-		if rec.announced {
+		if rec.announced || rec.phase != phaseOK {
 			return
 		}
 		if e.config.Workers > 1 {
-			e.recents.note(rec.hash, rec.stateArrival)
+			e.recents.note(e.recentHash(rec.rule, rec.hash), rec.stateArrival)
 		}
-	} else if rec.local && (rec.forgotten || rec.localArrival > rec.stateArrival) {
+	} else if rec.local != verdictNo && (rec.forgotten || rec.localArrival > rec.stateArrival) {
 		// What was seen here is still to count; once the owner's state is later, it no longer does.
 		return
 	}
@@ -277,6 +285,7 @@ func (e *Evaluator) settle(at int32) {
 }
 
 func (e *Evaluator) drop(at int32) {
+	e.timers.cancel(at)
 	e.texts.release(e.records.at(at).text)
 	e.records.remove(at)
 }
@@ -303,17 +312,19 @@ func (e *Evaluator) evict(at int32) bool {
 	if rec.inQueue {
 		return false
 	}
-	if rec.owned && rec.state {
+	if rec.owned && (rec.state != verdictNo || rec.phase != phaseOK) {
 		if !e.transitions.room() {
 			return false
 		}
-		rec.state = false
-		e.stats[rec.rule].Firing--
-		e.stats[rec.rule].Transitions++
+		rec.state = verdictNo
+		if rec.phase.fires() {
+			rec.reason = ReasonEvicted
+			rec.changed, rec.changeArrival = rec.eventTime, rec.stateArrival
+		}
+		e.enter(at, phaseOK)
 		e.announce(at)
-		e.transitions.waiting()[len(e.transitions.waiting())-1].Evicted = true
 		for peer := range e.outboxes {
-			if peer != e.config.Worker {
+			if peer != e.config.Worker && !e.set.rules[rec.rule].past {
 				// Who misses this keeps a record that says nothing wrong to anyone, and ages.
 				e.tell(peer, rec, handoverForget)
 			}
@@ -323,9 +334,10 @@ func (e *Evaluator) evict(at int32) bool {
 	return true
 }
 
-// Tick is called once a turn, with the time as CLOCK_MONOTONIC nanoseconds. It says what found no room before
-// and what is to be said again; what time alone brings (for, absent) will hang on it too.
+// Tick is called once a turn, with the time as CLOCK_MONOTONIC nanoseconds. It does what time alone brings,
+// says what found no room before and what is to be said again.
 func (e *Evaluator) Tick(now int64) {
+	e.expire(now)
 	e.remind(now)
 	for range min(e.records.queueLength, dirtyPerTurn) {
 		at := e.records.dequeue()
@@ -366,7 +378,7 @@ func (e *Evaluator) remind(now int64) {
 		}
 		e.remindDue -= remindEvery
 		e.remindNext = (e.remindNext + 1) % e.records.cut
-		if rec := e.records.at(e.remindNext); rec.used && rec.owned && rec.state {
+		if rec := e.records.at(e.remindNext); rec.used && rec.owned && rec.state != verdictNo {
 			e.broadcast(e.remindNext)
 		}
 	}

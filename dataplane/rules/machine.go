@@ -18,6 +18,7 @@ type machine struct {
 	mark      uint64  // counts points, by 256; a slot with another mark is not filled yet
 	matched   uint64  // the mark for which all names of the point were matched to slots
 	registers [registersMax]value
+	past      past
 }
 
 // text is the bytes of a string value: of the point's payload, of its scratch arena, or of the Set.
@@ -72,7 +73,7 @@ func (m *machine) run(code []instruction) bool {
 		case codeJump:
 			at = int(i.to)
 			continue
-		case codeSlot, codeConstant, codeCompute:
+		case codeSlot, codeConstant, codeCompute, codePast:
 			m.load(i)
 			continue
 		default:
@@ -101,6 +102,8 @@ func (m *machine) load(i *instruction) {
 		*to = m.slot(i.a)
 	case codeConstant:
 		*to = value{bits: i.imm, kind: point.Kind(i.a)}
+	case codePast:
+		*to = m.recall(i)
 	default:
 		*to = compute(operation(i.imm), m.registers[i.a&(registersMax-1)], m.registers[i.b&(registersMax-1)])
 	}

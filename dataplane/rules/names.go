@@ -1,6 +1,9 @@
 package rules
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // function is what the parser knows of a function: how many arguments it takes and what becomes of it.
 type function struct {
@@ -9,6 +12,7 @@ type function struct {
 	op               operation
 	test             textTest
 	isTest           bool
+	past             pastFunction
 }
 
 // argsMany bounds the functions that take any number of arguments.
@@ -16,34 +20,58 @@ const argsMany = 16
 
 var functions = []function{
 	{name: "abs", argsMin: 1, argsMax: 1, op: opAbs},
+	{name: "avg", argsMin: 1, argsMax: 1, past: pastAvg},
 	{name: "ceil", argsMin: 1, argsMax: 1, op: opCeil},
+	{name: "changed", argsMin: 1, argsMax: 1, past: pastChanged},
 	{name: "clamp", argsMin: 3, argsMax: 3},
 	{name: "contains", argsMin: 2, argsMax: 2, test: textContains, isTest: true},
+	{name: "count", argsMin: 1, argsMax: 1, past: pastCount},
+	{name: "delta", argsMin: 1, argsMax: 1, past: pastDelta},
 	{name: "ends_with", argsMin: 2, argsMax: 2, test: textEndsWith, isTest: true},
+	{name: "ewma", argsMin: 2, argsMax: 2, past: pastEwma},
 	{name: "exp", argsMin: 1, argsMax: 1, op: opExp},
+	{name: "first", argsMin: 1, argsMax: 1, past: pastFirst},
 	{name: "floor", argsMin: 1, argsMax: 1, op: opFloor},
+	{name: "followed_by", argsMin: 3, argsMax: 3, past: pastFollowed},
 	{name: "has", argsMin: 1, argsMax: 1},
+	{name: "last", argsMin: 1, argsMax: 1, past: pastLast},
 	{name: "log", argsMin: 1, argsMax: 1, op: opLog},
-	{name: "max", argsMin: 2, argsMax: argsMany, op: opMax},
-	{name: "min", argsMin: 2, argsMax: argsMany, op: opMin},
+	{name: "max", argsMin: 2, argsMax: argsMany, op: opMax, past: pastMax},
+	{name: "min", argsMin: 2, argsMax: argsMany, op: opMin, past: pastMin},
 	{name: "pow", argsMin: 2, argsMax: 2, op: opPow},
+	{name: "prev", argsMin: 1, argsMax: 1, past: pastPrev},
+	{name: "quantile", argsMin: 2, argsMax: 2, past: pastQuantile},
+	{name: "range", argsMin: 1, argsMax: 1, past: pastRange},
+	{name: "rate", argsMin: 1, argsMax: 1, past: pastRate},
 	{name: "round", argsMin: 1, argsMax: 1, op: opRound},
 	{name: "sqrt", argsMin: 1, argsMax: 1, op: opSqrt},
 	{name: "starts_with", argsMin: 2, argsMax: 2, test: textStartsWith, isTest: true},
-}
-
-// laterFunctions belong to the language but look at a key's past, which has no engine yet.
-var laterFunctions = []string{
-	"avg", "changed", "count", "delta", "ewma", "first", "followed_by", "last", "prev", "quantile", "range",
-	"rate", "stddev", "sum",
+	{name: "stddev", argsMin: 1, argsMax: 1, past: pastStddev},
+	{name: "sum", argsMin: 1, argsMax: 1, past: pastSum},
 }
 
 func functionNames() []string {
-	names := slices.Clone(laterFunctions)
+	names := make([]string, 0, len(functions))
 	for _, f := range functions {
 		names = append(names, f.name)
 	}
 	return names
+}
+
+// otherNames are what other languages call our functions.
+var otherNames = map[string]string{
+	"average": "avg", "mean": "avg", "stdev": "stddev", "std": "stddev", "percentile": "quantile",
+	"median": "quantile(0.5, …)", "previous": "prev", "lag": "prev", "derivative": "rate",
+	"difference": "delta",
+	"startswith": "starts_with", "endswith": "ends_with", "length": "count", "spread": "range", "ema": "ewma",
+}
+
+// meantFunction is a hint at the function that was meant, or empty.
+func meantFunction(name string) string {
+	if meant, ok := otherNames[strings.ToLower(name)]; ok {
+		return "did you mean " + meant + "?"
+	}
+	return DidYouMean(name, functionNames())
 }
 
 // named reads what starts with a name: a literal, a call, a tag, a field.
@@ -111,10 +139,7 @@ func (p *parser) call(t token) (*node, *syntaxError) {
 	p.next()
 	found := slices.IndexFunc(functions, func(f function) bool { return f.name == t.text })
 	if found < 0 {
-		if slices.Contains(laterFunctions, t.text) {
-			return nil, wrong(t.start, "", "function %s is not supported yet", t.text)
-		}
-		return nil, wrong(t.start, DidYouMean(t.text, functionNames()), "unknown function %s", t.text)
+		return nil, wrong(t.start, meantFunction(t.text), "unknown function %s", t.text)
 	}
 	n := &node{start: t.start, operator: t.start}
 	for !p.peek().isSymbol(")") {
@@ -134,6 +159,9 @@ func (p *parser) call(t token) (*node, *syntaxError) {
 	}
 	n.end = end.end
 	f := &functions[found]
+	if len(n.args) == 1 && n.args[0].kind == nodeWindow && f.past != pastNone {
+		return n.becomePast(f)
+	}
 	if len(n.args) < f.argsMin || len(n.args) > f.argsMax {
 		return nil, wrong(t.start, "", "%s takes %s, not %d", f.name, arity(f), len(n.args))
 	}
@@ -155,6 +183,8 @@ func arity(f *function) string {
 // become turns a call into the node that stands for it.
 func (n *node) become(f *function) (*node, *syntaxError) {
 	switch {
+	case f.past != pastNone && f.op == opAdd:
+		return n.becomePast(f)
 	case f.name == "has":
 		arg := n.args[0]
 		if arg.kind != nodeName || arg.name.kind == nameMeasurement || arg.name.kind == nameTime {

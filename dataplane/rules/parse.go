@@ -115,9 +115,6 @@ func unexpected(t token, want string) *syntaxError {
 			hint = `did you mean "!"?`
 		}
 	}
-	if t.isSymbol("[") {
-		hint = "windows such as x[10s] are not supported yet"
-	}
 	return wrong(t.start, hint, "unexpected %q where %s is expected", t.text, want)
 }
 
@@ -239,12 +236,23 @@ func (p *parser) pattern(n *node, negate bool) (*node, *syntaxError) {
 	return n, nil
 }
 
-// operand reads a literal, a name, a call, a parenthesis, or one of these behind ! or -.
+// operand reads a literal, a name, a call, a parenthesis, each with a window behind it or none, or one of
+// these behind ! or -.
 func (p *parser) operand() (*node, *syntaxError) {
+	n, err := p.plainOperand()
+	if err != nil || !p.peek().isSymbol("[") {
+		return n, err
+	}
+	return p.window(n)
+}
+
+func (p *parser) plainOperand() (*node, *syntaxError) {
 	t := p.next()
 	switch t.kind {
 	case tokenNumber:
-		return &node{kind: nodeConstant, start: t.start, end: t.end, value: t.value}, nil
+		return &node{
+			kind: nodeConstant, start: t.start, end: t.end, value: t.value, isSpan: t.isSpan(),
+		}, nil
 	case tokenString:
 		return &node{
 			kind: nodeConstant, start: t.start, end: t.end,

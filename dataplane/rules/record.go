@@ -10,9 +10,16 @@ type record struct {
 
 	stateArrival int64 // the arrival of the point that state comes from
 	localArrival int64 // the greatest arrival of this key's points seen here; not used by the owner
-	eventTime    int64 // event time of the last change, in nanoseconds since 1970
-	since        int64 // event time at which it began to fire
+	seen         int64 // the greatest arrival of which this owner heard, whatever it said
+	eventTime    int64 // event time of the last point, in nanoseconds since 1970
 	sent         int64 // arrival time of the point last handed over
+
+	// Of an alert's life, at the owner.
+	begun         int64 // event time at which the phase began that time ends
+	due           int64 // when time ends it, CLOCK_MONOTONIC nanoseconds
+	since         int64 // event time at which it began to fire
+	changed       int64 // event time of the change that Transitions told last, or are to tell
+	changeArrival int64 // arrival of the point that made it, or when time did
 
 	text        ref // the key's text, then the captured values
 	keyBytes    uint16
@@ -24,9 +31,12 @@ type record struct {
 
 	used      bool // not in the list of free records
 	owned     bool
-	state     bool
-	local     bool
-	announced bool // the state that Transitions last told; owner only
+	state     verdict
+	local     verdict
+	phase     phase
+	reason    Reason
+	neither   bool // the last word to the owner was neither yes nor no
+	announced bool // whether Transitions last told that it fires; owner only
 	forgotten bool // the owner has let go of the key: told again only with a point a second later
 	dirty     dirt // what could not be said for want of room
 	inQueue   bool

@@ -65,13 +65,18 @@ type Group struct {
 }
 
 // Rule is one alert as it is written. HasBy tells `by: []`, one state for all points, from no `by` at all,
-// one state per series.
+// one state per series. A text that is not there is empty.
 type Rule struct {
 	Alert       Text
 	On          []Text
 	Expr        Text
 	By          []Text
 	HasBy       bool
+	For         Text // durations, as the next two
+	KeepFor     Text
+	Stale       Text
+	Absent      Text // instead of Expr: how long a key has no point before the alert fires
+	Clear       Text // the condition that ends the alert
 	Labels      []Pair
 	Annotations []Pair
 	Actions     []Text

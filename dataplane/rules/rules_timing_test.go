@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"culvert/dataplane/point"
@@ -124,5 +125,47 @@ func BenchmarkTransition(b *testing.B) {
 	}
 	if e.stats[0].Transitions != uint64(i) {
 		b.Fatalf("%d transitions for %d points", e.stats[0].Transitions, i)
+	}
+}
+
+// BenchmarkWindow is an average over ten seconds for each of many machines, whose points come in an order
+// that no cache foresees.
+func BenchmarkWindow(b *testing.B) {
+	for _, expr := range []string{
+		"avg(x[10s]) > 1000", "stddev(x[10s:1s]) > 1000", "max(x[10s]) > 1000", "rate(x[10s]) > 1000",
+		"quantile(0.99, x[10s:5s]) > 1000", "ewma(x, 10s) > 1000", "delta(x) > 1000",
+	} {
+		for _, keys := range []int{1000, 100_000} {
+			b.Run(fmt.Sprintf("%s/keys_%d", expr, keys), func(b *testing.B) {
+				e := NewEvaluator(compileOf(b, ruleOf("A", "motor", expr, "machine")), Config{Workers: 1})
+				random := rand.New(rand.NewPCG(1, 2))
+				points := make([]*point.Point, keys)
+				for i, n := range random.Perm(keys) {
+					points[i] = pointOf(b, fmt.Sprintf("motor,line=a,machine=m%06d x=%d,rpm=7i 1", n, n%900))
+				}
+				// Every key has a point twice a second.
+				at, step := int64(1e18), int64(5e8)/int64(keys)
+				i := 0
+				turn := func() {
+					p := points[i]
+					if i++; i == keys {
+						i = 0
+					}
+					at += step
+					p.Time = at
+					e.Eval(p, at)
+				}
+				for range 3 * keys {
+					turn()
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					turn()
+				}
+				if e.pasts[0].list.length != keys || e.records.used != 0 {
+					b.Fatalf("%d keys are remembered, %d fire", e.pasts[0].list.length, e.records.used)
+				}
+			})
+		}
 	}
 }

@@ -22,6 +22,7 @@ type Set struct {
 	patterns []pattern
 
 	shapes       []shape
+	cohorts      []cohort
 	plans        []plan // of the measurements that rules name
 	measurements table
 	globs        []glob
@@ -33,6 +34,10 @@ type rule struct {
 	on          []string
 	expr        string
 	code        []instruction
+	past        bool // a member of a cohort
+	cohort      uint16
+	clear       []instruction // of the condition that ends the alert; nil: its begin's opposite
+	times       times
 	shape       uint16
 	choice      choice
 	captures    []capture
@@ -78,6 +83,7 @@ type glob struct {
 // plan is what to do with the points of one measurement.
 type plan struct {
 	members []uint32 // all its rules, in order
+	cohorts []uint16 // of those that look at the past
 	always  []uint32 // rules to run on every point
 	selects []selection
 	// loose are chosen by a tag that their keys lack: a point that is not chosen may belong to a key that is
@@ -99,7 +105,9 @@ type RuleSummary struct {
 	On          []string
 	Expr        string
 	By          []string // nil: every series for itself
-	Actions     []string
+	// KeyBytes is the memory for each key that is remembered, beside its text; 0 for rules without a past.
+	KeyBytes int
+	Actions  []string
 }
 
 // Rules lists the rules in the order in which RuleStats count them.
@@ -110,6 +118,9 @@ func (s *Set) Rules() []RuleSummary {
 		out[i] = RuleSummary{
 			Group: r.group, Name: r.name, On: slices.Clone(r.on), Expr: r.expr,
 			Actions: slices.Clone(r.actions),
+		}
+		if r.past {
+			out[i].KeyBytes = keyBytes + 8*s.cohorts[r.cohort].words
 		}
 		if shape := &s.shapes[r.shape]; !shape.series {
 			out[i].By = append([]string{}, shape.tags...)
@@ -185,6 +196,21 @@ func (s *Set) shapeOf(series bool, tags []string) uint16 {
 // newPlan makes the plan of these rules.
 func (s *Set) newPlan(members []uint32) plan {
 	p := plan{members: members}
+	var alone []uint32
+	for _, m := range members {
+		switch r := &s.rules[m]; {
+		case !r.past:
+			alone = append(alone, m)
+		case !slices.Contains(p.cohorts, r.cohort):
+			p.cohorts = append(p.cohorts, r.cohort)
+		}
+	}
+	s.dispatch(&p, alone)
+	return p
+}
+
+// dispatch sorts rules into those to run on every point and those to be found by a tag.
+func (s *Set) dispatch(p *plan, members []uint32) {
 	chosen := map[uint16]map[string][]uint32{}
 	var order []uint16
 	for _, m := range members {
@@ -221,7 +247,6 @@ func (s *Set) newPlan(members []uint32) plan {
 		sel.values = newTable(texts, numbers)
 		p.selects = append(p.selects, sel)
 	}
-	return p
 }
 
 // matchGlob tells whether a measurement matches a pattern, in which * stands for any characters and ? for one

@@ -16,10 +16,10 @@ type Transition struct {
 	Set     uint64 // Set.ID of the rules
 	Rule    uint32 // index into Set.Rules
 	Firing  bool
-	Evicted bool  // it ended because its key was let go for want of room
-	Time    int64 // event time of the point that made the change, nanoseconds since 1970
-	Since   int64 // event time at which it began to fire
-	Arrival int64 // of that point, CLOCK_MONOTONIC nanoseconds
+	Reason  Reason // why it ended, where no point ended it
+	Time    int64  // event time of the change, nanoseconds since 1970
+	Since   int64  // event time at which it began to fire
+	Arrival int64  // of the point that made the change, or when time made it; CLOCK_MONOTONIC nanoseconds
 
 	// Departed says for which notifiers the worker sent it by its own TX ring, a bit each, and DepartedAt
 	// when; Tried, that it looked at it. They are the worker's and begin as zero.
@@ -38,10 +38,10 @@ func (e *Evaluator) Transitions() []Transition { return e.transitions.waiting() 
 // Taken says that the first n of Transitions are on their way.
 func (e *Evaluator) Taken(n int) { e.transitions.taken(n) }
 
-// announce tells the state of an owned key to the control plane, unless it was told last.
+// announce tells the control plane whether an owned key is firing, unless it was told last.
 func (e *Evaluator) announce(at int32) {
 	rec := e.records.at(at)
-	if rec.announced == rec.state {
+	if rec.announced == rec.phase.fires() {
 		return
 	}
 	t := e.transitions.add()
@@ -49,9 +49,9 @@ func (e *Evaluator) announce(at int32) {
 		e.records.enqueue(at, dirtyAnnounce)
 		return
 	}
-	rec.announced = rec.state
-	t.Set, t.Rule, t.Firing, t.Evicted = e.set.id, rec.rule, rec.state, false
-	t.Time, t.Since, t.Arrival = rec.eventTime, rec.since, rec.stateArrival
+	rec.announced = rec.phase.fires()
+	t.Set, t.Rule, t.Firing, t.Reason = e.set.id, rec.rule, rec.announced, rec.reason
+	t.Time, t.Since, t.Arrival = rec.changed, rec.since, rec.changeArrival
 	t.Departed, t.DepartedAt, t.Tried = 0, 0, false
 	t.keyBytes, t.valuesBytes = rec.keyBytes, rec.valuesBytes
 	if rec.text != 0 {
@@ -66,7 +66,6 @@ func (e *Evaluator) capture(rec *record) {
 	keyBytes := e.writeKey(&e.set.shapes[r.shape], text[:])
 	valuesBytes := e.writeValues(r, text[keyBytes:])
 	e.keep(rec, text[:keyBytes+valuesBytes], keyBytes)
-	rec.eventTime = e.machine.point.Time
 }
 
 // keep stores a key's text and values in a record.
@@ -89,7 +88,7 @@ const (
 type Alert struct {
 	Group, Rule string
 	State       string // StateFiring or StateOK
-	Reason      string // why it ended, where no point ended it: "evicted"
+	Reason      string // why it ended, where no point ended it: see Reason
 	// Labels tell this alert from all others, and are the same when it begins and when it ends: alertname,
 	// the rule's labels, the tags of its key, and the measurement where the rule has several.
 	Labels      map[string]string
@@ -119,9 +118,7 @@ func (s *Set) Render(t *Transition) Alert {
 	if t.Firing {
 		a.State = StateFiring
 	}
-	if t.Evicted {
-		a.Reason = "evicted"
-	}
+	a.Reason = t.Reason.String()
 	keyText := t.text[:t.keyBytes]
 	key := s.readKey(r, keyText)
 	r.readValues(t.text[t.keyBytes:t.keyBytes+t.valuesBytes], a.Values)

@@ -17,6 +17,8 @@ const (
 	nodeIn
 	nodeMatch
 	nodeHas
+	nodeWindow // x[10s:5s], which only stands in a function
+	nodePast   // a function of the key's past
 )
 
 // nameKind is what a name in an expression names.
@@ -50,12 +52,16 @@ type node struct {
 	start, end int
 	operator   int // the byte at which the operator of a binary node stands
 
-	value  constant   // nodeConstant; the pattern of nodeMatch
-	name   name       // nodeName, nodeHas
-	mask   relation   // nodeCompare: the relations that make it true
-	op     operation  // nodeCompute
-	test   textTest   // nodeText
-	negate bool       // nodeMatch: !~
+	isSpan bool      // nodeConstant: a duration
+	value  constant  // nodeConstant; the pattern of nodeMatch
+	name   name      // nodeName, nodeHas
+	mask   relation  // nodeCompare: the relations that make it true
+	op     operation // nodeCompute
+	test   textTest  // nodeText
+	negate bool      // nodeMatch: !~
+	past   pastFunction
+	length int64      // nodeWindow, nodePast: of the window, or the function's duration; nanoseconds
+	slide  int64      // nodeWindow, nodePast with a window; 0: none was given
 	list   []constant // nodeIn, with their places in listAt
 	listAt []int
 	args   []*node
@@ -97,7 +103,15 @@ func (n *node) valueType() valueType {
 			return typeNumber
 		}
 		return typeString
-	case nodeCompute:
+	case nodeCompute, nodeWindow:
+		return typeNumber
+	case nodePast:
+		switch n.past {
+		case pastPrev:
+			return n.args[0].valueType()
+		case pastChanged, pastFollowed:
+			return typeBool
+		}
 		return typeNumber
 	}
 	return typeBool

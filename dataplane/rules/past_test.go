@@ -1,0 +1,287 @@
+package rules
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// TestPastOfAKey plays points with x to a function of the past and compares what it comes to at each: "-" is
+// a point without x, "!" behind a value a point that comes late, and "." in what is wanted stands for
+// missing.
+func TestPastOfAKey(t *testing.T) {
+	f := func(expr, points, want string) {
+		t.Helper()
+		set := compileOf(t, ruleOf("A", "m", expr, "machine"))
+		e := alone(set)
+		call := pastCalls(set)[0]
+		now := int64(1e12)
+		var got []string
+		for _, p := range strings.Fields(points) {
+			now += 1e9
+			at := now
+			if rest, ok := strings.CutSuffix(p, "!"); ok {
+				p, at = rest, now-5e9
+			}
+			field := "y=1"
+			if p != "-" {
+				field = "x=" + p
+			}
+			e.Eval(pointOf(t, fmt.Sprintf("m,machine=a %s %d", field, at)), now)
+			v := e.machine.recall(call.i)
+			text := formatValue(numberOf(v.kind, v.bits))
+			if v.kind == 0 {
+				text = "."
+			}
+			got = append(got, strings.TrimSuffix(text, ".0"))
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s of %s is %s, want %s", expr, points, s, want)
+		}
+	}
+	f("prev(x) > 1", "1 2 - 3 7", ". 1 2 2 3")
+	f("prev(x) > 1", "1 2 3 9! 4 -", ". 1 2 . 3 4")
+	f("prev(x) > 1", "1i 2.5 t f", ". 1 2.5 true")
+	f(`prev(x) == 1`, `"a" "b"`, ". .")
+	f("changed(x)", "1 1 2 - 2 3 9! 3", "false false true false false true false false")
+	f("changed(x)", `"a" "a" "b" "b" - "b"`, "false false true false false false")
+	f("changed(x)", `t f f 1 1i 1u 2u "2"`, "false true false true false false true true")
+	f("followed_by(x == 1, x == 2, 3s)", "1 2 2 3 2", "false true true false false")
+	f("followed_by(x == 1, x == 2, 3s)", "1 - - 2", "false false false true")
+	f("followed_by(x == 1, x == 2, 3s)", "1 - - - 2 1 2", "false false false false false false true")
+	f("followed_by(x == 1, x == 2, 3s)", "2 1 1 - - 2 2", "false false false false false true true")
+	f("followed_by(x >= 1, x >= 2, 3s)", "2 2 1 2", "false true false true")
+	f("ewma(x, 1s) > 1", "8 8 - 8", "8 8 8 8")
+}
+
+// TestEwma: after the duration an average has moved by 1−1/e towards a new level, however many points came.
+func TestEwma(t *testing.T) {
+	for _, steps := range []int64{1, 3, 100} {
+		set := compileOf(t, ruleOf("A", "m", "ewma(x, 10s) > 1", "machine"))
+		e := alone(set)
+		e.Eval(pointOf(t, "m x=0 1000000000"), 1)
+		for i := range steps {
+			e.Eval(pointOf(t, fmt.Sprintf("m x=1 %d", int64(1e9)+(i+1)*int64(10e9)/steps)), 2)
+		}
+		got, _ := e.machine.recall(pastCalls(set)[0].i).float()
+		if want := 1 - 1/math.E; math.Abs(got-want) > 1e-9 {
+			t.Errorf("after the duration in %d steps the average is %g, want %g", steps, got, want)
+		}
+	}
+}
+
+// TestDelta: delta takes part in arithmetic of integers.
+func TestDelta(t *testing.T) {
+	p := playerOf(t, ruleOf("A", "m", "delta(x) >= 5", "machine"))
+	for i, x := range []string{"1i", "5i", "10i", "9i", "14u"} {
+		p.point(int64(1000+i), "m,machine=a x="+x)
+	}
+	if got := p.told(); got != "firing@1002; ok@1003; firing@1004" {
+		t.Errorf("told %q", got)
+	}
+}
+
+// TestAbsent: an alert fires when a key has no point for the time, and ends with its next point. Alerts of
+// different durations go their own ways.
+func TestAbsent(t *testing.T) {
+	ruleFor := func(name, absent string) Rule {
+		r := ruleOf(name, "m", "", "machine")
+		r.Absent = textOf(absent)
+		return r
+	}
+	p := playerOf(t, ruleFor("Silent", "10s"), ruleFor("Longer", "1m"))
+	told := func(want string) {
+		t.Helper()
+		if got := told(p.Evaluator); got != want {
+			t.Errorf("at %d ms told %q, want %q", p.now/1e6, got, want)
+		}
+	}
+	p.point(1000, "m,machine=a f=1")
+	p.point(1000, "m,machine=b f=2")
+	p.point(9000, "m,machine=a f=3")
+	p.at(10_999)
+	told("")
+	p.at(11_000)
+	told("Silent firing machine=b")
+	p.at(18_999)
+	told("")
+	p.at(19_000)
+	told("Silent firing machine=a")
+	p.point(20_000, "m,machine=b f=4")
+	told("Silent ok machine=b")
+	p.at(29_999)
+	told("")
+	p.at(30_000)
+	told("Silent firing machine=b")
+	p.at(69_000)
+	told("Longer firing machine=a")
+	p.at(3_600_000_000)
+	told("Longer firing machine=b")
+	p.point(3_600_000_001, "m,machine=a f=5")
+	told("Silent ok machine=a; Longer ok machine=a")
+	var stats [2]RuleStats
+	if p.Stats(stats[:]); stats[0].Firing != 1 || stats[0].Keys != 2 {
+		t.Errorf("stats are %+v", stats[0])
+	}
+}
+
+// TestAbsentShowsTheLastValues: annotations of an absent alert show the last point there was.
+func TestAbsentShowsTheLastValues(t *testing.T) {
+	first, second := ruleOf("A", "m", "", "machine"), ruleOf("B", "m", "", "machine")
+	first.Absent, second.Absent = textOf("10s"), textOf("10s")
+	first.Annotations = []Pair{{textOf("s"), textOf("{{ s }} {{ f }}")}}
+	second.Annotations = []Pair{{textOf("s"), textOf("{{ g }}")}}
+	p := playerOf(t, first, second)
+	p.point(1, `m,machine=a f=1,s="`+strings.Repeat("x", 90)+`",g=7`)
+	p.point(2, `m,machine=a f=2,s="end",g=8`)
+	p.at(11_000)
+	var got []string
+	for i := range p.Transitions() {
+		got = append(got, p.set.Render(&p.Transitions()[i]).Annotations["s"])
+	}
+	if s := strings.Join(got, ";"); s != "end 2;8" {
+		t.Errorf("annotations are %q", s)
+	}
+}
+
+// TestLatePointCorrects: a point that comes late and changes the window takes its alert back.
+func TestLatePointCorrects(t *testing.T) {
+	p := playerOf(t, ruleOf("Few", "m", "count(x[1s:1s]) > 0 && avg(x[1s:1s]) > 50", "machine"))
+	p.Eval(pointOf(t, "m,machine=a x=1 1000000000"), 1e9)
+	p.Eval(pointOf(t, "m,machine=a x=80 2500000000"), 25e8)
+	p.Eval(pointOf(t, "m,machine=a x=1 2200000000"), 26e8)
+	if got := p.told(); got != "firing@2500; ok@2200 corrected" {
+		t.Errorf("told %q", got)
+	}
+}
+
+// TestUnknownPast: a window that reaches back before the start has no value, but that of a key that appears
+// later has, since all of its points were seen. After a key was let go, new ones may be old ones.
+func TestUnknownPast(t *testing.T) {
+	set := compileOf(t, ruleOf("A", "m", "count(x[10s]) >= 1", "machine"))
+	p := &player{Evaluator: NewEvaluator(set, Config{KeysMax: 2, Seed: [2]uint64{1, 2}}), t: t}
+	p.point(1000, "m,machine=a x=1")
+	p.point(9000, "m,machine=a x=1")
+	if got := p.told(); got != "" {
+		t.Errorf("before a whole window has passed told %q", got)
+	}
+	p.point(11_000, "m,machine=a x=1")
+	p.point(12_000, "m,machine=b x=1")
+	if got := p.told(); got != "firing@11000; firing@12000" {
+		t.Errorf("after a whole window told %q", got)
+	}
+	p.point(20_000, "m,machine=c x=1")
+	p.point(21_000, "m,machine=a x=1")
+	if got := p.told(); got != "ok@11000 evicted; ok@12000 evicted" {
+		t.Errorf("after keys were let go told %q", got)
+	}
+	var stats [1]RuleStats
+	if p.Stats(stats[:]); stats[0].Evicted != 2 || stats[0].Keys != 2 {
+		t.Errorf("stats are %+v", stats[0])
+	}
+}
+
+// TestExtremeTimes: no timestamp makes a window do more than its panes allow, or count wrongly.
+func TestExtremeTimes(t *testing.T) {
+	e := alone(compileOf(t, ruleOf("A", "m", "quantile(0.5, x[2m:1s]) > 1 && rate(x[10s]) > 1", "machine")))
+	for _, at := range []int64{1 << 62, -1 << 62, math.MaxInt64, math.MinInt64, 0, 1, -1, 1 << 61, 5} {
+		e.SetWall(1 << 62)
+		e.Eval(pointOf(t, fmt.Sprintf("m,machine=a x=1 %d", at)), 1)
+	}
+	var stats [1]RuleStats
+	if e.Stats(stats[:]); stats[0].Ahead != 2 || stats[0].Late == 0 {
+		t.Errorf("stats are %+v", stats[0])
+	}
+	e.SetWall(0)
+	e.Eval(pointOf(t, "m,machine=b x=1 60000000002"), 1)
+	if e.Stats(stats[:]); stats[0].Ahead != 3 {
+		t.Errorf("a point a minute and more ahead is not counted: %+v", stats[0])
+	}
+}
+
+// TestPastOverManyWorkers: with the points of a key spread over workers, the owner's windows hold all of
+// them.
+func TestPastOverManyWorkers(t *testing.T) {
+	random := rand.New(rand.NewPCG(seedOf(t), 10))
+	for range 20 {
+		absent := ruleOf("Absent", "m", "", "machine")
+		absent.Absent = textOf("1h")
+		set := compileOf(t, absent, ruleOf("Count", "m",
+			`sum(f[1h]) > 0 && contains(s, "x") && tags.line != ""`, "machine"))
+		workers := 2 + random.IntN(3)
+		w := newWorkshop(random, set, workers, 1+random.IntN(workers), 64, 1000)
+		sums := map[int]int{}
+		for range 300 {
+			machine, f := random.IntN(5), random.IntN(100)
+			sums[machine] += f
+			w.point(random.IntN(workers), fmt.Sprintf(`m,machine=m%d,line=l f=%d,s="x%d" %d`, machine, f, f,
+				w.now+1))
+			for range 4 + random.IntN(12) {
+				w.step(t)
+			}
+		}
+		w.settle(t)
+		total, want, keys := 0.0, 0, 0
+		for _, e := range w.evaluators {
+			call := pastCalls(set)[0]
+			var stats [2]RuleStats
+			e.Stats(stats[:])
+			if stats[0].Missed+stats[0].TooLong+stats[0].Ahead > 0 {
+				t.Errorf("stats are %+v", stats[0])
+			}
+			keys += stats[0].Keys
+			for i := range e.pasts[0].cut {
+				words := e.pasts[0].memory(i)[call.memo.at:]
+				v, _ := call.memo.window.average(words, pastSum).float()
+				total += v
+			}
+		}
+		for _, s := range sums {
+			want += s
+		}
+		if total != float64(want) || keys != len(sums) {
+			t.Errorf("all windows sum up to %g over %d keys, want %d over %d", total, keys, want, len(sums))
+		}
+	}
+}
+
+// TestPastAllocatesNothing: windows of every kind, sequences, absent alerts and the way to the owner.
+func TestPastAllocatesNothing(t *testing.T) {
+	absent := ruleOf("Absent", "m", "", "machine")
+	absent.Absent = textOf("10ms")
+	set := compileOf(t, absent,
+		ruleOf("All", "m", "quantile(0.9, f[1s]) > 1 && stddev(f[1s:100ms]) > 0 && rate(f[1s]) > 1"+
+			"|| first(f[1s]) > last(f[1s])", "machine"),
+		ruleOf("Others", "m", "followed_by(f > 1, f > 2, 1s) && changed(s) || ewma(f, 1s) > prev(f)",
+			"machine"))
+	for workers := 1; workers <= 2; workers++ {
+		e := NewEvaluator(set, Config{Worker: workers - 1, Workers: workers, Owners: 1, KeysMax: 20})
+		arrival := int64(1e9)
+		p := pointOf(t, samplePoint)
+		tag, _ := p.Tag("machine")
+		value := p.Bytes(tag) // m17, changed in place so that there are more keys than room
+		turn := func() {
+			for i := range 40 {
+				arrival += 1e6
+				value[1], value[2] = '1'+byte(i%30/10), '0'+byte(i%10)
+				p.Time = arrival
+				e.Eval(p, arrival)
+			}
+			for peer := range workers {
+				if peer != workers-1 {
+					e.Sent(peer, len(e.Outbox(peer)))
+				}
+			}
+			e.Taken(len(e.Transitions()))
+			e.Tick(arrival)
+		}
+		for range 50 {
+			turn()
+		}
+		if n := testing.AllocsPerRun(50, turn); n != 0 && !raceDetector {
+			t.Errorf("with %d workers 40 points allocate %g times", workers, n)
+		}
+	}
+}
