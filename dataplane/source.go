@@ -133,6 +133,9 @@ func (w *Worker) takeFrames(q *Queue, now int64) int {
 		_ = q.socket.Wakeup()
 		return 0
 	}
+	if w.rules != nil {
+		w.rules.SetAlone(w.alone(now))
+	}
 	w.eatFrames(q.socket.UMEM(), q.descs[:n], q.config.Checksum, now)
 	q.socket.Free(q.descs[:n])
 	// A failed wake-up is tried again with the next batch: the kernel keeps the flag set.
@@ -207,6 +210,9 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 	n, err := d.socket.Receive(w.datagrams)
 	if err != nil || n == 0 {
 		return 0
+	}
+	if w.rules != nil && w.config.Index >= w.config.RuleState.Owners && w.links.slowWorks(now) {
+		now = w.clock.Now()
 	}
 	addresses := *w.config.Addresses.Load()
 	var payload Payload

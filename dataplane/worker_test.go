@@ -312,3 +312,24 @@ func TestOverloadIsCounted(t *testing.T) {
 		t.Fatalf("%+v", c)
 	}
 }
+
+// The only pinned worker is alone while the slow path is silent; its first packet in a while gets a time
+// later than the word of it.
+func TestAloneWhileTheSlowPathIsSilent(t *testing.T) {
+	links := &Exchange{}
+	w := &Worker{links: links, config: Config{RuleState: rules.Config{Owners: 1}}}
+	const start = int64(time.Hour)
+	if !w.alone(start) {
+		t.Error("not alone although the slow path had nothing yet")
+	}
+	if !links.slowWorks(start) || links.slowWorks(start+slowStep/2) || !links.slowWorks(start+slowStep) {
+		t.Error("the slow path's word is not news once a step")
+	}
+	if last := start + slowStep; w.alone(last) || w.alone(last+aloneAfter) || !w.alone(last+aloneAfter+1) {
+		t.Error("not alone exactly from aloneAfter on")
+	}
+	w.config.RuleState.Owners = 2
+	if w.alone(start + 10*aloneAfter) {
+		t.Error("alone beside another pinned worker")
+	}
+}

@@ -50,7 +50,7 @@ func (e *Evaluator) key(shape uint16) *key {
 	hash, check = e.seeds.chain(hash, check, uint64(shape), uint64(length))
 	k.mark, k.hash, k.check = e.machine.mark, hash, check
 	k.tooLong, k.late = length > KeyMax, false
-	if e.config.Workers > 1 {
+	if e.notes() {
 		k.late = e.recents.note(hash, e.arrival) > e.arrival
 	}
 	return k
