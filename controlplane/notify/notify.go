@@ -136,7 +136,11 @@ func New(configs []Config, log *slog.Logger, sent func(a *Alert, at int64)) (*No
 		}
 	}
 	if len(n.logs) == 0 {
-		one, err := newNotifier(Config{Name: builtin, Type: "log", Limit: 1000}.withDefaults(), "", log, sent)
+		c := Config{Name: builtin, Type: "log", Limit: 1000}
+		for n.byName[c.Name] != nil {
+			c.Name += "_" // A notifier of another type is called so, and counters go by names.
+		}
+		one, err := newNotifier(c.withDefaults(), "", log, sent)
 		if err != nil {
 			return nil, err
 		}
