@@ -136,11 +136,11 @@ func New(configs []Config, log *slog.Logger, sent func(a *Alert, at int64)) (*No
 		}
 	}
 	if len(n.logs) == 0 {
-		name := builtin
-		for n.byName[name] != nil {
-			name += "_" // Somebody has called a webhook "log"; metrics tell notifiers apart by name.
+		c := Config{Name: builtin, Type: "log", Limit: 1000}
+		for n.byName[c.Name] != nil {
+			c.Name += "_" // A notifier of another type is called so, and counters go by names.
 		}
-		one, err := newNotifier(Config{Name: name, Type: "log", Limit: 1000}.withDefaults(), "", log, sent)
+		one, err := newNotifier(c.withDefaults(), "", log, sent)
 		if err != nil {
 			return nil, err
 		}

@@ -346,3 +346,17 @@ func TestRetryAfter(t *testing.T) {
 	f(now.Add(20*time.Second).Format(http.TimeFormat), 20*time.Second)
 	f(now.Add(-20*time.Second).Format(http.TimeFormat), 0)
 }
+
+// Goal: the notifier for alerts without actions has a name of its own, whatever the others are called.
+func TestNameOfTheBuiltInNotifier(t *testing.T) {
+	n := start(t, nil, Config{Name: "log", Type: "udp", Address: "127.0.0.1:9"})
+	s := n.Stats()
+	if len(s) != 2 || s[0].Name != "log" || s[0].Type != "udp" || s[1].Name != "log_" || s[1].Type != "log" {
+		t.Errorf("%+v", s)
+	}
+	n.Send(alert("Hot", 1, true))
+	finish(t, n)
+	if s = n.Stats(); s[0].Delivered != 0 || s[1].Delivered != 1 {
+		t.Errorf("counted %+v", s)
+	}
+}
