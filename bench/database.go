@@ -56,9 +56,9 @@ func (s *suite) rowDatabase(ctx context.Context) error {
 			Rows: append(rows, others...), Note: note,
 		}},
 		Text: "InfluxDB with its data in memory, on all CPUs together with sender and writer; ten points a " +
-			"packet. Each writer is offered a growing part of what the bare client gets in, each time into a " +
-			"fresh database, until it loses something. Points count when a query finds them; the time until " +
-			"the last is stored counts, too.",
+			"packet. Each writer is offered a growing part of what the bare client gets in, each time " +
+			"into a fresh database, until it loses something. Points count when a query finds them; the " +
+			"time until the last is stored counts, too.",
 	})
 	return err
 }

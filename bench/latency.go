@@ -28,7 +28,7 @@ func (s *suite) rowLatency(ctx context.Context) error {
 	plot := report.Plot{
 		Name: "latency", Title: fmt.Sprintf("Latency at %s points/s, data in memory",
 			report.Count(claimRate)),
-		X: "milliseconds from the packet's arrival", Y: "share of all", LogX: true, GoalX: 4.2,
+		X: "milliseconds from the packet's arrival", Y: "share of all", LogX: true, GoalX: 4.2, Shares: true,
 	}
 	disk := plot
 	disk.Name, disk.Title = "latency-disk", fmt.Sprintf("Latency at %s points/s, data on disk",

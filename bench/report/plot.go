@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"image/color"
 	"math"
+	"os"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
 // Plot is one picture.
@@ -18,6 +20,7 @@ type Plot struct {
 	LogX, LogY   bool
 	Curves       []Curve
 	GoalX, GoalY float64 // (optional) lines at goals
+	Shares       bool    // Y is a share, from 0 to 1
 }
 
 // Curve is points joined by a line.
@@ -31,6 +34,7 @@ type Curve struct {
 const (
 	plotWidth  = 18 * vg.Centimeter
 	plotHeight = 11 * vg.Centimeter
+	plotMargin = 0.35 * vg.Centimeter
 )
 
 // palette are colours that people with any kind of colour vision can tell apart (Okabe and Ito).
@@ -67,15 +71,39 @@ func (p *Plot) save(file string) error {
 		}
 	}
 	p.addGoals(picture)
-	picture.Legend.Top, picture.Legend.Left = true, p.LogX && !p.LogY
+	picture.Legend.Top, picture.Legend.Left = !p.Shares, p.LogX && !p.LogY && !p.Shares
 	picture.Legend.TextStyle.Font.Size = vg.Points(10)
 	picture.Legend.Padding = vg.Points(3)
-	if !p.LogY {
+	// Not on the frame.
+	picture.Legend.XOffs, picture.Legend.YOffs = vg.Points(-8), vg.Points(-4)
+	if picture.Legend.Left {
+		picture.Legend.XOffs = vg.Points(8)
+	}
+	switch {
+	case p.Shares:
+		picture.Y.Max, picture.Legend.YOffs = 1, vg.Points(8)
+	case !p.LogY:
 		// Room for the legend above the curves.
 		picture.Y.Max *= 1.25
 	}
-	if err := picture.Save(plotWidth, plotHeight, file); err != nil {
-		return fmt.Errorf("draw %q: %w", p.Name, err)
+	return drawing(picture, p.Name, file)
+}
+
+// drawing writes a picture into a file, with a margin in which the last labels of the axes end.
+func drawing(picture *plot.Plot, name, file string) (err error) {
+	canvas := vgsvg.New(plotWidth, plotHeight)
+	picture.Draw(draw.Crop(draw.New(canvas), plotMargin, -2*plotMargin, plotMargin, -plotMargin))
+	out, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("draw %q: %w", name, err)
+	}
+	defer func() {
+		if closed := out.Close(); err == nil && closed != nil {
+			err = fmt.Errorf("draw %q: %w", name, closed)
+		}
+	}()
+	if _, err := canvas.WriteTo(out); err != nil {
+		return fmt.Errorf("draw %q: %w", name, err)
 	}
 	return nil
 }
