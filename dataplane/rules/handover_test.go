@@ -281,11 +281,11 @@ func TestLateStateMeetsNewerResult(t *testing.T) {
 	}
 }
 
-// TestAlone: an owner that is alone remembers nothing of keys that do not fire, and a result that comes across
-// once it is alone no more is believed or not as if it had.
+// TestAlone: an owner that is alone remembers nothing of keys that do not fire, and a result that comes
+// across once it is alone no more is believed or not as if it had.
 func TestAlone(t *testing.T) {
-	w := newWorkshop(rand.New(rand.NewPCG(1, 1)), compileOf(t, ruleOf("High", "m", "f > 95", "machine")), 2, 1,
-		100, 100)
+	set := compileOf(t, ruleOf("High", "m", "f > 95", "machine"))
+	w := newWorkshop(rand.New(rand.NewPCG(1, 1)), set, 2, 1, 100, 100)
 	owner, slow := w.evaluators[0], w.evaluators[1]
 	owner.SetAlone(true)
 	owner.Eval(pointOf(t, "m,machine=a f=1"), 10)
