@@ -14,7 +14,7 @@ import (
 
 // load is the rows' load with so many points in a packet, by sockets: what every receiver can take.
 func load(pointsPerPacket int) stage.Load {
-	return stage.Load{PointsPerPacket: pointsPerPacket, Series: series, Template: point, Via: stage.Socket}
+	return stage.Load{PointsPerPacket: pointsPerPacket, Series: series, Template: usual, Via: stage.Socket}
 }
 
 // swift is that load by the fastest sender, for receivers by AF_XDP.
