@@ -120,6 +120,7 @@ bench-once: ## every Go benchmark once, so that none rots; BENCHTIME=1s measures
 .PHONY: bench-golden
 bench-golden: ## compares allocations of Go benchmarks with a golden file; vets the benchmark itself
 	$(GO) -C bench vet ./...
+	@staticcheck=$$($(GO) tool -n staticcheck) && cd bench && "$$staticcheck" ./...
 	@$(GO) -C bench build -o ../build/bench .
 	@build/bench golden
 

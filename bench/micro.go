@@ -15,7 +15,7 @@ func (s *suite) goBenchmarks(ctx context.Context, folder, pattern, pkg string, e
 	[]gobench.Result, error) {
 	c := gobench.Config{
 		Folder: folder, Pattern: pattern, Packages: []string{pkg}, Time: "1s", Count: 5,
-		Environment: environment,
+		Environment: environment, Urgent: true,
 	}
 	if s.quick {
 		c.Time, c.Count = "200ms", 3

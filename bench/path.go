@@ -14,7 +14,7 @@ import (
 
 // load is the rows' load with so many points in a packet, by sockets: what every receiver can take.
 func load(pointsPerPacket int) stage.Load {
-	return stage.Load{PointsPerPacket: pointsPerPacket, Series: series, Template: point, Via: stage.Socket}
+	return stage.Load{PointsPerPacket: pointsPerPacket, Series: series, Template: usual, Via: stage.Socket}
 }
 
 // swift is that load by the fastest sender, for receivers by AF_XDP.
@@ -245,23 +245,28 @@ func (s *suite) sweepRules(ctx context.Context) error {
 		})
 }
 
-// writeRules writes a file of so many rules, each for one sensor; none for 0.
+// writeRules writes a file of so many rules; none for 0.
 func (s *suite) writeRules(n int) (string, error) {
 	if n == 0 {
 		return "", nil
 	}
+	file := filepath.Join(s.Folder, fmt.Sprintf("rules-%d.yaml", n))
+	if err := os.WriteFile(file, []byte(rulesOf(n)), 0o644); err != nil {
+		return "", fmt.Errorf("write rules: %w", err)
+	}
+	return file, nil
+}
+
+// rulesOf is a file of so many rules, each for one sensor.
+func rulesOf(n int) string {
 	var text strings.Builder
 	text.WriteString("groups:\n  - name: sweep\n    rules:\n")
 	for i := range n {
 		fmt.Fprintf(&text, "      - alert: Sensor%d\n        on: plant\n        expr: 'tags.sensor == "+
-			"\"s%03d\" && "+
-			"temperature > 95.0'\n        by: [sensor]\n        actions: [journal]\n", i, i*series/n)
+			"\"s%03d\" && temperature > 95.0'\n        by: [sensor]\n        actions: [journal]\n",
+			i, i*series/n)
 	}
-	file := filepath.Join(s.Folder, fmt.Sprintf("rules-%d.yaml", n))
-	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
-		return "", fmt.Errorf("write rules: %w", err)
-	}
-	return file, nil
+	return text.String()
 }
 
 func (s *suite) sweepSeries(ctx context.Context) error {

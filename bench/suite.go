@@ -19,9 +19,9 @@ import (
 	"culvert/scripts/lab"
 )
 
-// point is the line of the rows that name no other: 92 bytes with a thousand series and nanoseconds, so that
+// usual is the line of the rows that name no other: 92 bytes with a thousand series and nanoseconds, so that
 // 14 of them fit into a packet of Ethernet's usual 1500 bytes.
-const point = `plant,line=l{group},sensor=s{series} temperature={temperature},pressure={float},rpm={int}i`
+const usual = `plant,line=l{group},sensor=s{series} temperature={temperature},pressure={float},rpm={int}i`
 
 const (
 	// series is the number of different series of the rows that name no other.
@@ -217,7 +217,7 @@ func (s *suite) describe() {
 		fmt.Sprintf("CPU %s: `culvert load`, the sink, and what veth does in softirq for the sender, the "+
 			"XDP program included; CPU %s: the receiver", s.Places.SenderList(), s.Places.WorkerList()),
 		fmt.Sprintf("unless said otherwise: lines of 92 bytes (`%s`), %d series, nanoseconds, every value "+
-			"and timestamp another", point, series),
+			"and timestamp another", usual, series),
 		fmt.Sprintf("rates: the highest without loss, found by search, then confirmed in %d runs; median "+
 			"and least to greatest. Lost is what the sender gave to the kernel and the receiver's own count "+
 			"does not have. Limit tells who held the rate down", runs),

@@ -49,22 +49,29 @@ const (
 	triesMax = 40
 )
 
+// trier sends at a rate (0: as fast as it goes) for a while.
+type trier func(rate float64, d time.Duration) (*Trial, error)
+
 // Highest finds the highest rate at which a receiver loses no more than the tolerance, and measures there.
 func (s *Stage) Highest(ctx context.Context, r Receiver, l Load, c Search) (*Found, error) {
-	found := &Found{}
-	once := func(rate float64, d time.Duration) (*Trial, error) {
+	return c.highest(func(rate float64, d time.Duration) (*Trial, error) {
 		l.Rate, l.Duration = rate, d
-		found.Tries++
 		t, err := s.Try(ctx, r, l)
 		if err == nil && c.Log != nil {
 			fmt.Fprintf(c.Log, "    %s\n", t)
 		}
 		return t, err
-	}
+	})
+}
+
+func (c *Search) highest(once trier) (*Found, error) {
+	found := &Found{}
 	// A rate has two chances: what else happens on the machine at the moment is not the receiver's fault.
 	try := func(rate float64, d time.Duration) (*Trial, error) {
+		found.Tries++
 		t, err := once(rate, d)
 		if err == nil && rate > 0 && t.Loss() > c.Tolerance && t.Loss() < hiccup {
+			found.Tries++
 			return once(rate, d)
 		}
 		return t, err
@@ -73,41 +80,51 @@ func (s *Stage) Highest(ctx context.Context, r Receiver, l Load, c Search) (*Fou
 	if err != nil {
 		return nil, err
 	}
-	good, bad := 0.0, t.Sent.Rate
 	if t.Loss() <= c.Tolerance {
 		// As fast as it goes, again: a pace would cost the sender more.
 		found.Limit = BySender
-	} else {
-		found.Limit = ByReceiver
-		// What came through although too much was sent is near what goes.
-		next := min(t.Rate(), 0.97*bad)
-		for bad/max(good, 1) > c.Close && found.Tries < triesMax {
-			if t, err = try(next, c.Step); err != nil {
-				return nil, err
-			}
-			switch {
-			case t.Loss() > c.Tolerance:
-				bad = min(bad, next)
-			case t.Sent.Rate < heldShare*next:
-				// The sender cannot do more while the receiver keeps up.
-				good, bad, found.Limit = t.Sent.Rate, t.Sent.Rate, BySender
-			default:
-				good = max(good, next)
-			}
-			if good > 0 {
-				next = min((good+bad)/2, good*stride)
-			} else {
-				next = bad * 0.8
-			}
+		return found, c.confirm(found, 0, try)
+	}
+	found.Limit = ByReceiver
+	good, err := c.approach(found, t, try)
+	if err != nil {
+		return nil, err
+	}
+	return found, c.confirm(found, good, try)
+}
+
+// approach finds a rate that holds, close to one that does not. It begins with a try that was too much: what
+// came through of it is near what goes.
+func (c *Search) approach(found *Found, t *Trial, try trier) (good float64, err error) {
+	bad := t.Sent.Rate
+	next := min(t.Rate(), 0.97*bad)
+	for bad/max(good, 1) > c.Close && found.Tries < triesMax {
+		if t, err = try(next, c.Step); err != nil {
+			return 0, err
+		}
+		switch {
+		case t.Loss() > c.Tolerance:
+			bad = min(bad, next)
+		case t.Sent.Rate < heldShare*next:
+			// The sender cannot do more while the receiver keeps up.
+			found.Limit = BySender
+			return t.Sent.Rate, nil
+		default:
+			good = max(good, next)
+		}
+		if next = bad * 0.8; good > 0 {
+			next = min((good+bad)/2, good*stride)
 		}
 	}
-	return found, s.confirm(found, good, c, try)
+	if good == 0 {
+		return 0, fmt.Errorf("find the highest rate without loss: none held in %d tries", found.Tries)
+	}
+	return good, nil
 }
 
 // confirm measures at a rate (0: as fast as it goes), and at lower ones until all runs at one are within the
 // tolerance.
-func (s *Stage) confirm(found *Found, rate float64, c Search,
-	try func(float64, time.Duration) (*Trial, error)) error {
+func (c *Search) confirm(found *Found, rate float64, try trier) error {
 	for len(found.Trials) < c.Runs {
 		if found.Tries >= triesMax+c.Runs {
 			return fmt.Errorf("find the highest rate without loss: none held for %d runs", c.Runs)

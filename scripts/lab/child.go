@@ -60,10 +60,7 @@ func StartChildAt(n Namespace, at Place, log, program string, arguments ...strin
 		return nil, fmt.Errorf("start %q: %w", program, err)
 	}
 	if at.Nice != 0 {
-		// Where the kernel groups programs by their sessions, niceness counts within a session alone, and
-		// the session has one of its own (sched(7), autogroup). A kernel without that lacks the file.
-		file := fmt.Sprintf("/proc/%d/autogroup", command.Process.Pid)
-		_ = os.WriteFile(file, []byte(strconv.Itoa(at.Nice)), 0o644)
+		UrgeSession(command.Process.Pid, at.Nice)
 	}
 	child := &Child{name: program, command: command, log: log, done: make(chan struct{})}
 	go func() {
@@ -71,6 +68,13 @@ func StartChildAt(n Namespace, at Place, log, program string, arguments ...strin
 		close(child.done)
 	}()
 	return child, nil
+}
+
+// UrgeSession gives a niceness to the session of a process. Where the kernel groups programs by their
+// sessions, niceness counts within a session alone, and the session has one of its own (sched(7), autogroup).
+// A kernel without that lacks the file, and needs nothing.
+func UrgeSession(pid, nice int) {
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(nice)), 0o644)
 }
 
 // Done is closed when the program has ended.
