@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"culvert/scripts/testenv"
 )
@@ -255,4 +256,63 @@ func TestPrivWayOfAlertsFollows(t *testing.T) {
 	if code := g.stop(); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
+}
+
+// Goal: a storm of alerts, of which a TX ring takes but the first, comes whole: each change once, and each
+// alert's end after its beginning. Method: 600 machines become hot in twelve packets, and cool down.
+func TestPrivStormOfAlertsByBothWays(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 1)
+	sink := newRecorder(t, lab)
+	receiver := listenAtSender(t, lab, lab.SenderIPv4)
+	raw, err := receiver.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		// All of a storm has room, so that none is lost behind the gateway.
+		if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := start(t, lab, "run", "-c", configureAlerts(t, lab, sink.url, "        actions: [plc]\n",
+		fmt.Sprintf("{name: plc, type: udp, address: %q, via: xdp, limit: 0}", receiver.LocalAddr())))
+	g.ready()
+	g.departs("plc", 1)
+	before := datagramsOut(t, lab)
+	conn := udpSender(t, lab, lab.GatewayIPv4)
+	const packets, machines = 12, 50
+	for round, want := range []string{"firing", "resolved"} {
+		for p := range packets {
+			var text strings.Builder
+			for m := range machines {
+				fmt.Fprintf(&text, "motor,machine=m%d temperature=%d %d\n", p*machines+m, 99-round*20,
+					round+1)
+			}
+			fmt.Fprint(conn, text.String())
+		}
+		seen := map[string]bool{}
+		for range packets * machines {
+			got := readTold(t, receiver)
+			if got.State != want || seen[got.Labels["machine"]] {
+				t.Fatalf("after %d %s: %+v", len(seen), want, got)
+			}
+			seen[got.Labels["machine"]] = true
+		}
+	}
+	byKernel := datagramsOut(t, lab) - before
+	t.Logf("%d of %d datagrams left by the kernel's socket", byKernel, 2*packets*machines)
+	if byKernel == 0 || byKernel == 2*packets*machines {
+		t.Error("the storm went by one way alone")
+	}
+	eventually(t, "the notifier knows", func() error {
+		s, err := g.status()
+		if err == nil && (s.Notifiers[0].Delivered != 2*packets*machines || s.Notifiers[0].Queued != 0) {
+			err = fmt.Errorf("%+v", s.Notifiers)
+		}
+		return err
+	})
 }
