@@ -42,6 +42,8 @@ type Config struct {
 	Snapshot func() *telemetry.Snapshot
 	// Live (optional) says why the gateway is stuck; nil while it is not. It may be called at any time.
 	Live func() error
+	// Probes (optional) is read at each scrape.
+	Probes telemetry.ProbeSource
 	// Registry (optional) has metrics beside the gateway's; the server adds its own to it.
 	Registry *prometheus.Registry
 	Log      *slog.Logger
@@ -120,6 +122,11 @@ func (s *Server) metrics() (http.Handler, error) {
 	registry := s.config.Registry
 	if registry == nil {
 		registry = prometheus.NewRegistry()
+	}
+	if s.config.Probes != nil {
+		if err := registry.Register(telemetry.NewProbeCollector(s.config.Probes, s.config.Log)); err != nil {
+			return nil, fmt.Errorf("register the probes' metrics: %w", err)
+		}
 	}
 	for _, c := range []prometheus.Collector{
 		telemetry.NewCollector(s.snapshot),

@@ -68,6 +68,7 @@ type Gateway struct {
 	notifiers *notify.Notifiers
 	latency   alertLatency
 	sink      *sinkTarget
+	probes    *probes
 	sinkAsked atomic.Int64 // when the sink, asked in doubt, was in order; CLOCK_MONOTONIC nanoseconds
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
@@ -124,6 +125,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if err := g.lookAround(); err != nil {
 		return nil, err
 	}
+	g.probes = g.openProbes()
 	if err := g.openDoors(); err != nil {
 		return nil, err
 	}
@@ -308,6 +310,7 @@ func (g *Gateway) close() error {
 	for _, a := range g.alerts {
 		errs = append(errs, a.Close())
 	}
+	errs = append(errs, g.probes.close())
 	g.carriers.Wait()
 	if g.notifiers != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), notifyTime)
