@@ -189,9 +189,9 @@ func total(perCPU []uint64) (sum uint64) {
 func OpcodeName(opcode uint8) string {
 	// enum io_uring_op, include/uapi/linux/io_uring.h.
 	names := map[uint8]string{
-		0: "nop", 6: "poll_add", 7: "poll_remove", 11: "timeout", 12: "timeout_remove", 14: "async_cancel",
-		15: "link_timeout", 16: "connect", 19: "close", 22: "read", 26: "send", 27: "recv", 45: "socket",
-		47: "send_zc", 48: "sendmsg_zc",
+		0: "nop", 6: "poll_add", 7: "poll_remove", 9: "sendmsg", 10: "recvmsg", 11: "timeout",
+		12: "timeout_remove", 14: "async_cancel", 15: "link_timeout", 16: "connect", 19: "close", 22: "read",
+		26: "send", 27: "recv", 45: "socket", 47: "send_zc", 48: "sendmsg_zc",
 	}
 	if name := names[opcode]; name != "" {
 		return name

@@ -119,13 +119,15 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if g.notifiers, err = g.openNotifiers(); err != nil {
 		return nil, err
 	}
+	// Before the workers, whose first connections are measured.
+	g.probes = g.openProbes()
 	if err := g.startWorkers(); err != nil {
 		return nil, err
 	}
+	g.probes.watchWorkers(g.workers)
 	if err := g.lookAround(); err != nil {
 		return nil, err
 	}
-	g.probes = g.openProbes()
 	if err := g.openDoors(); err != nil {
 		return nil, err
 	}

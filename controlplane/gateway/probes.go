@@ -6,6 +6,7 @@ import (
 
 	"culvert/bpf"
 	"culvert/controlplane/telemetry"
+	"culvert/dataplane"
 )
 
 // probes are the kernel's probes, or why there are none. Nothing else depends on them: where none opened,
@@ -16,7 +17,7 @@ type probes struct {
 	status []bpf.ProbeStatus
 }
 
-// openProbes attaches the probes and points them at the workers and the sink. What fails is logged once, and
+// openProbes attaches the probes and points them at the sink. What fails is logged once, and
 // shown by its metric from then on.
 func (g *Gateway) openProbes() *probes {
 	p := &probes{log: g.log}
@@ -36,11 +37,6 @@ func (g *Gateway) openProbes() *probes {
 			p.log.Warn("probe is missing", "probe", s.Name, "error", s.Err)
 		}
 	}
-	for _, w := range g.workers {
-		if err := w.Do(opened.WatchThread); err != nil {
-			p.log.Warn("worker is not probed", "worker", w.Name(), "error", err)
-		}
-	}
 	if g.sink.current.IsValid() {
 		p.watchSink(g.sink.current)
 	}
@@ -54,6 +50,18 @@ func allProbes(err error) (status []bpf.ProbeStatus) {
 		status = append(status, bpf.ProbeStatus{Name: name, Err: err})
 	}
 	return status
+}
+
+// watchWorkers lets each worker's thread make itself known.
+func (p *probes) watchWorkers(workers []*dataplane.Worker) {
+	if p.opened == nil {
+		return
+	}
+	for _, w := range workers {
+		if err := w.Do(p.opened.WatchThread); err != nil {
+			p.log.Warn("worker is not probed", "worker", w.Name(), "error", err)
+		}
+	}
 }
 
 func (p *probes) watchSink(address netip.AddrPort) {

@@ -57,7 +57,7 @@ func NewProbeCollector(source ProbeSource, log *slog.Logger) *ProbeCollector {
 			" worker on the same CPU from running: move the queue's interrupt.")
 	c.ioUring = c.add("io_uring_seconds",
 		"Time from submission to completion of the workers' io_uring requests. recv is the wait for "+
-			"the database's answer, send and send_zc the way into the kernel.", "opcode")
+			"the database's answer, sendmsg and send_zc the way into the kernel.", "opcode")
 	c.tcpConnect = c.add("tcp_connect_seconds",
 		"Time from SYN to an established connection to a sink. A second or more is a lost SYN: look "+
 			"at the sink's listen backlog and the path to it.")
