@@ -86,22 +86,27 @@ func OpenProbes(except []string) (*Probes, error) {
 
 // openProbes is OpenProbes from an object.
 func openProbes(spec *ebpf.CollectionSpec, except []string) (*Probes, error) {
-	kernel, err := btf.LoadKernelSpec()
+	// Shared by all loads: reading the kernel's BTF is most of their time.
+	cache := btf.NewCache()
+	kernel, err := cache.Kernel()
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's BTF: %w", err)
 	}
 	p := &Probes{sinks: map[probeSinkKey]bool{}, dropReasons: dropReasons(kernel)}
+	options := ebpf.CollectionOptions{Cache: cache}
+	// Nothing here is relocated against types of modules, so they are not read.
+	options.Programs.KernelTypes = kernel
 	if err := p.adapt(spec, kernel, except); err != nil {
 		return nil, err
 	}
-	shared, err := p.loadMaps(spec)
+	options.MapReplacements, err = p.loadMaps(spec, options)
 	if err != nil {
 		return nil, fmt.Errorf("load the probes' maps: %w", errors.Join(err, p.Close()))
 	}
 	// A program attaches once, for the first probe that needs it; the result is that of all.
 	results := map[string]error{}
 	for i := range probes {
-		p.status = append(p.status, p.open(spec, shared, &probes[i], except, results))
+		p.status = append(p.status, p.open(spec, &options, &probes[i], except, results))
 	}
 	return p, nil
 }
@@ -150,8 +155,9 @@ func tracepoint(kernel *btf.Spec, name string) *btf.FuncProto {
 
 // loadMaps makes the maps, and with them the one program that attaches to nothing. It returns all maps by
 // name, those of the data sections too; p owns them.
-func (p *Probes) loadMaps(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
-	loaded, err := ebpf.NewCollection(alone(spec, "watch_thread"))
+func (p *Probes) loadMaps(spec *ebpf.CollectionSpec,
+	options ebpf.CollectionOptions) (map[string]*ebpf.Map, error) {
+	loaded, err := ebpf.NewCollectionWithOptions(alone(spec, "watch_thread"), options)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +175,7 @@ func alone(spec *ebpf.CollectionSpec, program string) *ebpf.CollectionSpec {
 }
 
 // open attaches one probe's programs, as far as no other probe did.
-func (p *Probes) open(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, one *probe, except []string,
+func (p *Probes) open(spec *ebpf.CollectionSpec, options *ebpf.CollectionOptions, one *probe, except []string,
 	results map[string]error) ProbeStatus {
 	if slices.Contains(except, one.name) {
 		return ProbeStatus{Name: one.name}
@@ -177,7 +183,7 @@ func (p *Probes) open(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, on
 	for _, name := range one.programs {
 		err, done := results[name]
 		if !done {
-			err = p.attach(spec, shared, name)
+			err = p.attach(spec, options, name)
 			results[name] = err
 		}
 		if err != nil {
@@ -188,9 +194,8 @@ func (p *Probes) open(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, on
 }
 
 // attach loads one program over the shared maps and attaches it.
-func (p *Probes) attach(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, name string) error {
-	only := alone(spec, name)
-	loaded, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{MapReplacements: shared})
+func (p *Probes) attach(spec *ebpf.CollectionSpec, options *ebpf.CollectionOptions, name string) error {
+	loaded, err := ebpf.NewCollectionWithOptions(alone(spec, name), *options)
 	if err != nil {
 		return fmt.Errorf("load %s on tracepoint %s: %w", name, spec.Programs[name].AttachTo, err)
 	}

@@ -91,6 +91,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	g := &Gateway{
 		options: options, log: options.Log, started: time.Now(), cancel: cancel,
 		listeners: listenersOf(options.Config), kernelDrops: make([]uint64, len(options.Config.Listeners)),
+		probes: newProbes(&options.Config.Probes, options.Log),
 	}
 	g.addresses.Store(&dataplane.Addresses{})
 	defer func() {
@@ -119,12 +120,9 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if g.notifiers, err = g.openNotifiers(); err != nil {
 		return nil, err
 	}
-	// Before the workers, whose first connections are measured.
-	g.probes = g.openProbes()
 	if err := g.startWorkers(); err != nil {
 		return nil, err
 	}
-	g.probes.watchWorkers(g.workers)
 	if err := g.lookAround(); err != nil {
 		return nil, err
 	}
@@ -242,6 +240,11 @@ func (g *Gateway) startBackground(ctx context.Context) {
 		names[i] = g.options.Config.Listeners[i].Name
 	}
 	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names) })
+	if g.sink.current.IsValid() {
+		g.probes.watchSink(g.sink.current)
+	}
+	g.sink.moved = g.probes.watchSink
+	g.background.Go(func() { g.probes.open(g.workers) })
 	g.background.Go(func() { g.sink.follow(ctx, g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
 	g.background.Go(func() { g.logLosses(ctx) })

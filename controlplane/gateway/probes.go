@@ -3,48 +3,33 @@ package gateway
 import (
 	"log/slog"
 	"net/netip"
+	"sync"
 
 	"culvert/bpf"
+	"culvert/controlplane/config"
 	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 )
 
-// probes are the kernel's probes, or why there are none. Nothing else depends on them: where none opened,
-// every method does nothing.
+// probes are the kernel's probes. They open beside everything else, and nothing else waits for them or
+// depends on them. Their methods may be called from any goroutine.
 type probes struct {
+	config *config.Probes
 	log    *slog.Logger
-	opened *bpf.Probes // nil where they are switched off, or where none opened
+
+	mutex  sync.Mutex
+	opened *bpf.Probes // nil until they are open, where they are switched off, and where none opened
 	status []bpf.ProbeStatus
+	// What is to be watched, kept for when they are open.
+	sinks      []netip.AddrPort
+	interfaces map[string]int // by name, the index
 }
 
-// openProbes attaches the probes and points them at the sink. What fails is logged once, and
-// shown by its metric from then on.
-func (g *Gateway) openProbes() *probes {
-	p := &probes{log: g.log}
-	if !g.options.Config.Probes.Enabled {
-		p.status = allProbes(nil)
-		return p
-	}
-	opened, err := bpf.OpenProbes(g.options.Config.Probes.Except)
-	if err != nil {
-		p.log.Warn("no probes", "error", err)
-		p.status = allProbes(err)
-		return p
-	}
-	p.opened, p.status = opened, opened.Status()
-	for _, s := range p.status {
-		if s.Err != nil {
-			p.log.Warn("probe is missing", "probe", s.Name, "error", s.Err)
-		}
-	}
-	if g.sink.current.IsValid() {
-		p.watchSink(g.sink.current)
-	}
-	g.sink.moved = p.watchSink
-	return p
+func newProbes(c *config.Probes, log *slog.Logger) *probes {
+	return &probes{config: c, log: log, status: allProbes(nil), interfaces: map[string]int{}}
 }
 
-// allProbes is one state of all.
+// allProbes is one state of all: off, or missing for one reason.
 func allProbes(err error) (status []bpf.ProbeStatus) {
 	for _, name := range bpf.ProbeNames() {
 		status = append(status, bpf.ProbeStatus{Name: name, Err: err})
@@ -52,19 +37,53 @@ func allProbes(err error) (status []bpf.ProbeStatus) {
 	return status
 }
 
-// watchWorkers lets each worker's thread make itself known.
-func (p *probes) watchWorkers(workers []*dataplane.Worker) {
-	if p.opened == nil {
+// open attaches the probes and points them at the workers, the interfaces and the sink. What fails is logged
+// once, and shown by its metric from then on.
+func (p *probes) open(workers []*dataplane.Worker) {
+	if !p.config.Enabled {
 		return
 	}
+	opened, err := bpf.OpenProbes(p.config.Except)
+	if err != nil {
+		p.log.Warn("no probes", "error", err)
+		p.mutex.Lock()
+		p.status = allProbes(err)
+		p.mutex.Unlock()
+		return
+	}
+	for _, s := range opened.Status() {
+		if s.Err != nil {
+			p.log.Warn("probe is missing", "probe", s.Name, "error", s.Err)
+		}
+	}
+	p.mutex.Lock()
+	p.opened, p.status = opened, opened.Status()
+	for _, address := range p.sinks {
+		p.applySink(address)
+	}
+	for name, index := range p.interfaces {
+		p.applyInterface(name, index)
+	}
+	p.mutex.Unlock()
 	for _, w := range workers {
-		if err := w.Do(p.opened.WatchThread); err != nil {
+		if err := w.Do(opened.WatchThread); err != nil {
 			p.log.Warn("worker is not probed", "worker", w.Name(), "error", err)
 		}
 	}
 }
 
+// watchSink is for each address that the sink gets.
 func (p *probes) watchSink(address netip.AddrPort) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.sinks = append(p.sinks, address)
+	p.applySink(address)
+}
+
+func (p *probes) applySink(address netip.AddrPort) {
+	if p.opened == nil {
+		return
+	}
 	if err := p.opened.WatchSink(address); err != nil {
 		p.log.Warn("sink is not probed", "error", err)
 	}
@@ -72,30 +91,52 @@ func (p *probes) watchSink(address netip.AddrPort) {
 
 // watchInterface is for an interface that came, or came back with another index.
 func (p *probes) watchInterface(in *port) {
-	if p.opened == nil || !in.state.Present {
+	if !in.state.Present {
 		return
 	}
-	if err := p.opened.WatchInterface(in.config.Name, in.state.Index); err != nil {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.interfaces[in.config.Name] = in.state.Index
+	p.applyInterface(in.config.Name, in.state.Index)
+}
+
+func (p *probes) applyInterface(name string, index int) {
+	if p.opened == nil {
+		return
+	}
+	if err := p.opened.WatchInterface(name, index); err != nil {
 		p.log.Warn("interface is not probed", "error", err)
 	}
 }
 
 // Status is telemetry.ProbeSource's.
-func (p *probes) Status() []bpf.ProbeStatus { return p.status }
+func (p *probes) Status() []bpf.ProbeStatus {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.status
+}
 
 // Read is telemetry.ProbeSource's.
 func (p *probes) Read() (*bpf.Measured, error) {
-	if p.opened == nil {
+	p.mutex.Lock()
+	opened := p.opened
+	p.mutex.Unlock()
+	if opened == nil {
 		return &bpf.Measured{}, nil
 	}
-	return p.opened.Read()
+	return opened.Read()
 }
 
 func (p *probes) close() error {
-	if p == nil || p.opened == nil {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.opened == nil {
 		return nil
 	}
-	return p.opened.Close()
+	// What is shown afterwards is that they are off.
+	opened := p.opened
+	p.opened, p.status = nil, allProbes(nil)
+	return opened.Close()
 }
 
 // Probes are what the kernel's probes measure.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,8 +45,22 @@ func TestPrivProbesOfAGateway(t *testing.T) {
 	testenv.Need(t, unix.CAP_PERFMON)
 	lab := testenv.NewLab(t, 1)
 	sink := newRecorder(t, lab)
+	// One connection for each request, since the first may be older than the probes.
+	sink.refuse = func(w http.ResponseWriter) bool {
+		w.Header().Set("Connection", "close")
+		return false
+	}
 	g := start(t, lab, "run", "-c", configure(t, lab, sink.url, ""))
 	g.ready()
+	eventually(t, "all probes are on", func() error {
+		got := g.figures()
+		for _, name := range bpf.ProbeNames() {
+			if got[fmt.Sprintf("culvert_probe_up{probe=%q}", name)] != 1 {
+				return fmt.Errorf("%s is off", name)
+			}
+		}
+		return nil
+	})
 	conn := udpSender(t, lab, lab.GatewayIPv4)
 	const points = 200
 	for n := range points {
@@ -76,9 +91,6 @@ func TestPrivProbesOfAGateway(t *testing.T) {
 		`culvert_probe_io_uring_seconds_count{opcode="recv"}`:            1,
 		"culvert_probe_napi_packets_total" + in + "}":                    points,
 		"culvert_probe_packet_drops_total" + in + `,reason="no_socket"}`: 1,
-	}
-	for _, name := range bpf.ProbeNames() {
-		least[fmt.Sprintf("culvert_probe_up{probe=%q}", name)] = 1
 	}
 	eventually(t, "all probes measure", func() error {
 		got := g.figures()
@@ -113,12 +125,16 @@ func TestPrivProbesSwitchedOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.settled(1)
-		got := g.figures()
-		for name, want := range map[string]float64{"tcp_rtt": on, "runqueue": 0, "io_uring": 0} {
-			if up := got[fmt.Sprintf("culvert_probe_up{probe=%q}", name)]; up != want {
-				t.Errorf("%s: probe %s is %v, want %v", more, name, up, want)
+		var got map[string]float64
+		eventually(t, more, func() error {
+			got = g.figures()
+			for name, want := range map[string]float64{"tcp_rtt": on, "runqueue": 0, "io_uring": 0} {
+				if up := got[fmt.Sprintf("culvert_probe_up{probe=%q}", name)]; up != want {
+					return fmt.Errorf("probe %s is %v, want %v", name, up, want)
+				}
 			}
-		}
+			return nil
+		})
 		if _, there := got["culvert_probe_runqueue_seconds_count"]; there {
 			t.Errorf("%s: a probe that is off has a histogram", more)
 		}
