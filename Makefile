@@ -13,6 +13,7 @@ POINTS_PER_PACKET ?= 10
 SERIES ?= 1000
 FUZZTIME ?= 30s
 BENCHTIME ?= 1s
+ROUNDS ?= 5
 KERNELS ?= 6.1 6.12 6.18
 QUEUES ?= 2
 
@@ -91,6 +92,11 @@ fuzz: ## every fuzz test for FUZZTIME
 .PHONY: bench
 bench: ## every benchmark for BENCHTIME (1x runs each once)
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
+
+.PHONY: bench-probes
+bench-probes: ## what the kernel's probes cost: gateways with and without them in turn; ROUNDS
+	@set -o pipefail; $(GO) test -count=1 -v -run '^TestPrivProbesCost$$' ./cmd/culvert/e2e -args \
+	  -probe-rounds $(ROUNDS) -probe-time 2s | grep -E 'probes (on|off)|runs,|^(ok|---|FAIL|panic)'
 
 .PHONY: lab-up
 lab-up: ## two network namespaces joined by a veth pair with QUEUES queues
