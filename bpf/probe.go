@@ -51,6 +51,14 @@ type ProbeStatus struct {
 	Err error
 }
 
+// attached is one program at its tracepoint.
+type attached struct {
+	program *ebpf.Program
+	link    link.Link
+}
+
+func (a attached) close() error { return errors.Join(a.link.Close(), a.program.Close()) }
+
 // Probes are the attached probes. Its methods may be called from any goroutine; WatchThread says from which
 // thread. None is for the hot path.
 type Probes struct {
@@ -60,10 +68,9 @@ type Probes struct {
 
 	mu         sync.Mutex
 	maps       probeMaps
-	rest       *ebpf.Collection // what is loaded beside the maps: the data sections and watch_thread
-	programs   []*ebpf.Program
-	links      []link.Link
-	interfaces []string // by the index that the maps have for them; names stay
+	rest       *ebpf.Collection    // what is loaded beside the maps: the data sections and watch_thread
+	attached   map[string]attached // by the program's name
+	interfaces []string            // by the index that the maps have for them; names stay
 	sinks      map[probeSinkKey]bool
 	closed     bool
 }
@@ -92,7 +99,8 @@ func openProbes(spec *ebpf.CollectionSpec, except []string) (*Probes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's BTF: %w", err)
 	}
-	p := &Probes{sinks: map[probeSinkKey]bool{}, dropReasons: dropReasons(kernel)}
+	p := &Probes{sinks: map[probeSinkKey]bool{}, attached: map[string]attached{},
+		dropReasons: dropReasons(kernel)}
 	options := ebpf.CollectionOptions{Cache: cache}
 	// Nothing here is relocated against types of modules, so they are not read.
 	options.Programs.KernelTypes = kernel
@@ -108,7 +116,30 @@ func openProbes(spec *ebpf.CollectionSpec, except []string) (*Probes, error) {
 	for i := range probes {
 		p.status = append(p.status, p.open(spec, &options, &probes[i], except, results))
 	}
+	if err := p.detachIdle(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
 	return p, nil
+}
+
+// detachIdle takes away programs that attached for a probe of which another one did not.
+func (p *Probes) detachIdle() error {
+	needed := map[string]bool{}
+	for i := range probes {
+		for _, name := range probes[i].programs {
+			needed[name] = needed[name] || p.status[i].On
+		}
+	}
+	for name, a := range p.attached {
+		if needed[name] {
+			continue
+		}
+		delete(p.attached, name)
+		if err := a.close(); err != nil {
+			return fmt.Errorf("detach %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // adapt fits the object to this kernel, by what its BTF says.
@@ -200,12 +231,11 @@ func (p *Probes) attach(spec *ebpf.CollectionSpec, options *ebpf.CollectionOptio
 		return fmt.Errorf("load %s on tracepoint %s: %w", name, spec.Programs[name].AttachTo, err)
 	}
 	defer loaded.Close()
-	attached, err := link.AttachTracing(link.TracingOptions{Program: loaded.Programs[name]})
+	at, err := link.AttachTracing(link.TracingOptions{Program: loaded.Programs[name]})
 	if err != nil {
 		return fmt.Errorf("attach %s to tracepoint %s: %w", name, spec.Programs[name].AttachTo, err)
 	}
-	p.links = append(p.links, attached)
-	p.programs = append(p.programs, loaded.DetachProgram(name))
+	p.attached[name] = attached{program: loaded.DetachProgram(name), link: at}
 	return nil
 }
 
@@ -313,11 +343,8 @@ func (p *Probes) Close() error {
 	}
 	p.closed = true
 	var errs []error
-	for _, l := range p.links {
-		errs = append(errs, l.Close())
-	}
-	for _, program := range p.programs {
-		errs = append(errs, program.Close())
+	for _, a := range p.attached {
+		errs = append(errs, a.close())
 	}
 	if p.rest != nil {
 		p.rest.Close()
