@@ -13,6 +13,7 @@ POINTS_PER_PACKET ?= 10
 SERIES ?= 1000
 FUZZTIME ?= 30s
 BENCHTIME ?= 1x
+ROUNDS ?= 5
 KERNELS ?= 6.1 6.12 6.18
 QUEUES ?= 2
 
@@ -132,6 +133,11 @@ bench-golden-update: ## writes that golden file anew
 .PHONY: pgo
 pgo: ## makes the profile that builds are optimised by, cmd/culvert/default.pgo, from the lab's load
 	@scripts/pgo
+
+.PHONY: bench-probes
+bench-probes: ## what the kernel's probes cost: gateways with and without them in turn; ROUNDS
+	@set -o pipefail; $(GO) test -count=1 -v -run '^TestPrivProbesCost$$' ./cmd/culvert/e2e -args \
+	  -probe-rounds $(ROUNDS) -probe-time 2s | grep -E 'probes (on|off)|runs,|^(ok|---|FAIL|panic)'
 
 .PHONY: lab-up
 lab-up: ## two network namespaces joined by a veth pair with QUEUES queues

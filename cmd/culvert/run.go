@@ -62,7 +62,8 @@ func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook fun
 	}
 	defer func() { err = errors.Join(err, g.Stop()) }()
 	server, err := api.New(api.Config{
-		Listen: c.HTTP.Listen, Snapshot: g.Snapshot, Live: g.Live, Log: log,
+		Listen: c.HTTP.Listen, Snapshot: g.Snapshot, Live: g.Live, Probes: g.Probes(),
+		Log: log,
 	})
 	if err != nil {
 		return err

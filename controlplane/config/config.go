@@ -287,10 +287,10 @@ type Rejects struct {
 
 // Probes are the measurements inside of the kernel.
 type Probes struct {
-	// Whether they are attached.
-	Enabled bool `yaml:"enabled" later:"*"`
-	// Names of probes that are not.
-	Except []string `yaml:"except" later:"*"`
+	// Whether they are attached. One that the kernel or a missing privilege refuses is left out and logged.
+	Enabled bool `yaml:"enabled"`
+	// Names of probes that are not; docs/metrics.md lists them.
+	Except []string `yaml:"except"`
 }
 
 // Traces are OpenTelemetry traces of batches.

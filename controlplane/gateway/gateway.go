@@ -72,6 +72,7 @@ type Gateway struct {
 	departures []dataplane.Departure
 	sink       *sinkTarget
 	sinkAsked  atomic.Int64 // when the sink, asked in doubt, was in order; CLOCK_MONOTONIC nanoseconds
+	probes     *probes
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
 	mutex      sync.Mutex
@@ -93,6 +94,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	g := &Gateway{
 		options: options, log: options.Log, started: time.Now(), cancel: cancel,
 		listeners: listenersOf(options.Config), kernelDrops: make([]uint64, len(options.Config.Listeners)),
+		probes: newProbes(&options.Config.Probes, options.Log),
 	}
 	g.addresses.Store(&dataplane.Addresses{})
 	defer func() {
@@ -261,6 +263,11 @@ func (g *Gateway) startBackground(ctx context.Context) {
 		names[i] = g.options.Config.Listeners[i].Name
 	}
 	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names) })
+	if g.sink.current.IsValid() {
+		g.probes.watchSink(g.sink.current)
+	}
+	g.sink.moved = g.probes.watchSink
+	g.background.Go(func() { g.probes.open(g.workers) })
 	g.background.Go(func() { g.sink.follow(ctx, g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
 	g.background.Go(func() { g.logLosses(ctx) })
@@ -338,6 +345,7 @@ func (g *Gateway) close() error {
 	for _, w := range g.ways {
 		w.close()
 	}
+	errs = append(errs, g.probes.close())
 	g.carriers.Wait()
 	if g.notifiers != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), notifyTime)

@@ -3,9 +3,11 @@ package gateway
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
+	"culvert/bpf"
 	"culvert/controlplane/config"
 	"culvert/controlplane/rulefile"
 	"culvert/dataplane/lineproto"
@@ -31,7 +33,7 @@ func Load(file string) (*Setup, []Mistake) {
 	if len(found) > 0 {
 		return nil, mistakes(found)
 	}
-	if found := append(checkTags(c), checkTokens(c)...); len(found) > 0 {
+	if found := slices.Concat(checkTags(c), checkTokens(c), checkProbes(c)); len(found) > 0 {
 		return nil, mistakes(found)
 	}
 	groups, wrong := rulefile.Load(c.Rules.Files)
@@ -75,6 +77,17 @@ func checkTokens(c *config.Config) (found []*config.Error) {
 	for i := range c.Sinks {
 		if _, err := readToken(c.Sinks[i].TokenFile); err != nil {
 			found = append(found, c.Mistake(fmt.Sprintf("sinks[%d].token_file", i), "%v", err))
+		}
+	}
+	return found
+}
+
+// checkProbes finds names of probes that there are none of.
+func checkProbes(c *config.Config) (found []*config.Error) {
+	for i, name := range c.Probes.Except {
+		if names := bpf.ProbeNames(); !slices.Contains(names, name) {
+			found = append(found, c.Mistake(fmt.Sprintf("probes.except[%d]", i),
+				"there is no probe %q, only %s", name, strings.Join(names, ", ")))
 		}
 	}
 	return found

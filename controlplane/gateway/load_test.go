@@ -31,6 +31,28 @@ func TestLoadFindsMistakes(t *testing.T) {
 	f(`source_tag: 'sender\'`, ":2:47: listeners[0].source_tag: ")
 }
 
+// Goal: a probe that there is none of is a mistake with its place.
+func TestLoadKnowsTheProbes(t *testing.T) {
+	f := func(except, want string) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "culvert.yaml")
+		text := "interfaces: [{name: eth1}]\nprobes: {except: [" + except + "]}\n" +
+			"sinks: [{name: m, urls: [\"http://127.0.0.1:8086\"], database: d}]\n"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, mistakes := Load(path)
+		if want == "" && len(mistakes) == 0 {
+			return
+		}
+		if len(mistakes) != 1 || !strings.Contains(mistakes[0].Error(), want) {
+			t.Fatalf("%s: mistakes %v, want one that says %q", except, mistakes, want)
+		}
+	}
+	f("tcp_rtt, packet_drops", "")
+	f("tcp_rtt, tcp", `:2:28: probes.except[1]: there is no probe "tcp", only runqueue, napi_poll`)
+}
+
 // Goal: a token that can't be had is a mistake with its place, not a failure while running. Method: files
 // that are missing, empty, and of two lines.
 func TestLoadReadsTokens(t *testing.T) {

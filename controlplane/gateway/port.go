@@ -96,6 +96,7 @@ func (g *Gateway) raise(p *port) (err error) {
 	if p.state, err = attach.Look(p.config.Name); err != nil {
 		return err
 	}
+	g.probes.watchInterface(p)
 	if p.config.Mode == modeSocket {
 		return g.raiseSockets(p)
 	}

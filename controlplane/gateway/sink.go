@@ -38,6 +38,8 @@ type sinkTarget struct {
 	name    string // host name to look up; empty for a literal address
 	port    uint16
 	current netip.AddrPort
+	// moved (optional) is told of each new address before the workers are.
+	moved func(netip.AddrPort)
 }
 
 // newSinkTarget reads the token and looks the name up once. A name that is not found now is not an error.
@@ -119,6 +121,9 @@ func (t *sinkTarget) follow(ctx context.Context, workers []*dataplane.Worker) {
 			continue
 		}
 		t.log.Info("sink has another address", "sink", t.config.Name, "address", t.current)
+		if t.moved != nil {
+			t.moved(t.current)
+		}
 		for _, w := range workers {
 			if err := w.Retarget(t.current); err != nil {
 				t.log.Error("retarget", "error", err)

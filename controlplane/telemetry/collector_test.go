@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"log/slog"
 	"math"
 	"net/http/httptest"
 	"os/exec"
@@ -180,6 +181,7 @@ func TestPromtoolFindsNothing(t *testing.T) {
 	}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(NewCollector(full))
+	registry.MustRegister(NewProbeCollector(allOn(), slog.New(slog.DiscardHandler)))
 	answer := httptest.NewRecorder()
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	handler.ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
