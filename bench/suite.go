@@ -137,7 +137,7 @@ func newSuite(o options, title string) (*suite, error) {
 }
 
 // runAll takes the steps that were chosen and writes the report. A step that fails is a line of the report
-// and an error at the end; an interruption ends all, without a report.
+// and an error at the end; an interruption ends all, with a report of what was measured until then.
 func (s *suite) runAll(ctx context.Context, steps []step) (err error) {
 	places, err := machine.Deal(1)
 	if err != nil {
@@ -158,7 +158,8 @@ func (s *suite) runAll(ctx context.Context, steps []step) (err error) {
 		fmt.Fprintf(s.log, "== %s: %s\n", step.name, step.what)
 		err := step.run(s, ctx)
 		if ctx.Err() != nil {
-			return errors.New("interrupted: no report")
+			s.missing("everything from %s (%s) on: the run was interrupted", step.name, step.what)
+			return errors.Join(errors.New("interrupted"), s.finish(begun, "-partial"))
 		}
 		if err != nil {
 			fmt.Fprintf(s.log, "== %s: FAILED: %v\n", step.name, err)
@@ -168,14 +169,19 @@ func (s *suite) runAll(ctx context.Context, steps []step) (err error) {
 		fmt.Fprintf(s.log, "== %s: %.0f s\n", step.name, time.Since(stepBegun).Seconds())
 	}
 	failed = append(failed, s.sweepWorkers(ctx))
+	return errors.Join(append(failed, s.finish(begun, ""))...)
+}
+
+// finish writes the report, with what there is.
+func (s *suite) finish(begun time.Time, suffix string) error {
 	s.report.Took = time.Since(begun)
 	s.order()
-	file, err := s.report.Write(s.results, s.suffix)
+	file, err := s.report.Write(s.results, s.suffix+suffix)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(s.log, "report: %s, after %.0f s\n", file, s.report.Took.Seconds())
-	return errors.Join(failed...)
+	return nil
 }
 
 func firstLine(err error) string {
