@@ -63,9 +63,13 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		w.stamp(p, payload.Arrival, l.MaxAhead)
 		w.addTags(p, l, source)
 		if w.rules != nil {
-			w.rules.Eval(p, payload.Arrival)
+			passes := w.rules.Eval(p, payload.Arrival)
 			if len(w.rules.Transitions()) > 0 {
 				w.forward()
+			}
+			if !passes {
+				w.counters.PointsFiltered++
+				continue
 			}
 		}
 		if timed {

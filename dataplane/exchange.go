@@ -66,6 +66,7 @@ func (w *Worker) exchange(now int64) int {
 		}
 	}
 	w.rules.Tick(now)
+	work += w.derive(now)
 	for peer := range w.links.rings {
 		if peer == me {
 			continue
@@ -81,6 +82,18 @@ func (w *Worker) exchange(now int64) int {
 		work += pushed
 	}
 	return work + w.forward()
+}
+
+// derive stores the points that records made.
+func (w *Worker) derive(now int64) int {
+	made := w.rules.Derived()
+	for i := range made {
+		w.counters.PointsDerived++
+		w.rules.Fill(&made[i], &w.made)
+		w.store(&w.made, now)
+	}
+	w.rules.DerivedTaken(len(made))
+	return len(made)
 }
 
 // forward gives state changes to the control plane's notifiers. What finds the ring full stays with the rules

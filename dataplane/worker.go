@@ -77,6 +77,7 @@ type Worker struct {
 	lastStamp int64
 	wallNow   int64 // wall time at the turn's start
 	rules     *rules.Evaluator
+	made      point.Point // a point that a record made
 	counters  Counters
 	sampledAt [sampleReasons]int64
 	out       lane
