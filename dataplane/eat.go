@@ -67,13 +67,17 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 			w.addTags(p, l, source)
 		}
 		if w.rules != nil {
-			w.rules.Eval(p, payload.Arrival)
+			passes := w.rules.Eval(p, payload.Arrival)
 			if len(w.rules.Transitions()) >= forwardMin {
 				w.forward()
 			}
-		}
-		if timed {
-			shares.rules += shares.lap(w.clock)
+			if timed {
+				shares.rules += shares.lap(w.clock)
+			}
+			if !passes {
+				w.counters.PointsFiltered++
+				continue
+			}
 		}
 		if from, to, ok := w.out.encoder.Whole(p); ok && !adds {
 			w.storeLine(&lines, payload, from, to)

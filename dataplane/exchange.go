@@ -96,6 +96,7 @@ func (w *Worker) exchange(now int64) int {
 		}
 	}
 	w.rules.Tick(now)
+	work += w.derive(now)
 	for peer := range w.links.rings {
 		if peer == me {
 			continue
@@ -111,6 +112,18 @@ func (w *Worker) exchange(now int64) int {
 		work += pushed
 	}
 	return work + w.forward()
+}
+
+// derive stores the points that records made.
+func (w *Worker) derive(now int64) int {
+	made := w.rules.Derived()
+	for i := range made {
+		w.counters.PointsDerived++
+		w.rules.Fill(&made[i], &w.made)
+		w.store(&w.made, now)
+	}
+	w.rules.DerivedTaken(len(made))
+	return len(made)
 }
 
 // forwardMin is how many state changes are forwarded before the turn's end: waking the notifiers is a system

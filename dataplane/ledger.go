@@ -75,6 +75,7 @@ type Counters struct {
 	ChecksumAbsent     uint64 // accepted with no sum over IPv4
 	BytesReceived      uint64 // of payloads
 	PointsReceived     [ListenersMax]uint64
+	PointsDerived      uint64                    // made by the rules' records
 	PointsRejected     [lineproto.Reasons]uint64 // stage decode
 	PointsSinkRejected [SinkRejects]uint64       // stage sink
 	PointsFiltered     uint64
@@ -90,8 +91,8 @@ type Counters struct {
 	HandoverRetries    uint64 // hand-overs of rule state that found a ring full and were kept
 }
 
-// PointsIn is what came in: every line whose end was found.
-func (c *Counters) PointsIn() uint64 { return total(c.PointsReceived[:]) }
+// PointsIn is what came in, every line whose end was found, and what was made here.
+func (c *Counters) PointsIn() uint64 { return total(c.PointsReceived[:]) + c.PointsDerived }
 
 // PointsRefused is what the decoder, the encoder or the sink did not take.
 func (c *Counters) PointsRefused() uint64 {

@@ -81,6 +81,7 @@ type Worker struct {
 	fullTurn  bool  // a source had at least as much as the turn takes from it
 	timedAt   int64 // when a payload's stages were last measured
 	rules     *rules.Evaluator
+	made      point.Point // a point that a record made
 	counters  Counters
 	sampledAt [sampleReasons]int64
 	out       lane

@@ -8,6 +8,7 @@ import (
 	"culvert/bpf/abi"
 	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
+	"culvert/dataplane/rules"
 	"culvert/dataplane/hist"
 	"culvert/dataplane/xsk"
 )
@@ -239,7 +240,13 @@ func (g *Gateway) rulesOf() []telemetry.Rule {
 		return nil
 	}
 	var shown []telemetry.Rule
+	var at []int // the place of each rule in what is shown; filters are not, the ledger counts what they drop
 	for _, r := range g.options.Rules.Rules() {
+		if r.Kind == rules.KindKeep || r.Kind == rules.KindDrop {
+			at = append(at, -1)
+			continue
+		}
+		at = append(at, len(shown))
 		shown = append(shown, telemetry.Rule{Name: r.Name})
 	}
 	for _, w := range g.workers {
@@ -248,9 +255,13 @@ func (g *Gateway) rulesOf() []telemetry.Rule {
 			continue
 		}
 		for i := range stats {
-			shown[i].Firing += int(stats[i].Firing)
-			shown[i].Transitions += stats[i].Transitions
-			shown[i].Evicted += stats[i].Evicted
+			if at[i] < 0 {
+				continue
+			}
+			rule := &shown[at[i]]
+			rule.Firing += stats[i].Firing
+			rule.Transitions += stats[i].Transitions
+			rule.Evicted += stats[i].Evicted
 		}
 	}
 	return shown

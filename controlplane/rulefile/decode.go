@@ -2,7 +2,6 @@ package rulefile
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -10,21 +9,16 @@ import (
 	"culvert/dataplane/rules"
 )
 
-// The keys of the file format. Those that come later belong to the language, but this version cannot do what
-// they ask, and so refuses them rather than pass them over.
+// The keys of the file format.
 var (
 	fileKeys  = []string{"groups"}
-	groupKeys = []string{"name", "rules"}
-	ruleKeys  = []string{
+	groupKeys = []string{"name", "rules", "lateness_min", "affinity"}
+	alertKeys = []string{
 		"alert", "on", "expr", "absent", "by", "for", "clear", "keep_firing_for", "stale", "labels",
-		"annotations",
-		"actions",
+		"annotations", "actions",
 	}
-
-	groupKeysLater = []string{"affinity", "lateness_min"}
-	ruleKeysLater  = []string{
-		"drop", "every", "fields", "keep", "record",
-	}
+	recordKeys = []string{"record", "on", "by", "every", "fields"}
+	filterKeys = []string{"on", "expr"}
 )
 
 // decoder turns the nodes of one file into groups and collects what is wrong.
@@ -118,12 +112,8 @@ func (d *decoder) elements(n ast.Node, what string) []ast.Node {
 }
 
 // unknown reports a key that is none of the known ones.
-func (d *decoder) unknown(e entry, known, later []string, what string) {
-	if slices.Contains(later, e.key) {
-		d.fail(e.node, "", "%q is not supported yet", e.key)
-		return
-	}
-	hint := rules.DidYouMean(e.key, append(slices.Clone(known), later...))
+func (d *decoder) unknown(e entry, known []string, what string) {
+	hint := rules.DidYouMean(e.key, known)
 	if hint == "" {
 		hint = "known are " + strings.Join(known, ", ")
 	}
@@ -135,7 +125,7 @@ func (d *decoder) file(n ast.Node) []rules.Group {
 	var groups []rules.Group
 	for _, e := range d.entries(n, "the file") {
 		if e.key != "groups" {
-			d.unknown(e, fileKeys, nil, "the file")
+			d.unknown(e, fileKeys, "the file")
 			continue
 		}
 		for _, g := range d.elements(e.value, "groups") {
@@ -161,62 +151,18 @@ func (d *decoder) group(n ast.Node) rules.Group {
 					g.Rules = append(g.Rules, rule)
 				}
 			}
+		case "lateness_min":
+			g.LatenessMin = d.text(e.value, "lateness_min")
+		case "affinity":
+			g.Affinity = d.text(e.value, "affinity")
 		default:
-			d.unknown(e, groupKeys, groupKeysLater, "a group")
+			d.unknown(e, groupKeys, "a group")
 		}
 	}
 	if !named && len(d.errs) == before {
 		d.fail(n, "", "group has no name")
 	}
 	return g
-}
-
-// rule reads one rule. It is false where something is missing or not supported: then there is no sense in
-// judging the rest.
-func (d *decoder) rule(n ast.Node) (rules.Rule, bool) {
-	before := len(d.errs)
-	r := rules.Rule{Alert: d.at(n)}
-	var seen []string
-	for _, e := range d.entries(n, "a rule") {
-		seen = append(seen, e.key)
-		switch e.key {
-		case "alert":
-			r.Alert = d.text(e.value, "alert")
-		case "expr":
-			r.Expr = d.text(e.value, "expr")
-		case "for":
-			r.For = d.text(e.value, "for")
-		case "keep_firing_for":
-			r.KeepFor = d.text(e.value, "keep_firing_for")
-		case "absent":
-			r.Absent = d.text(e.value, "absent")
-		case "stale":
-			r.Stale = d.text(e.value, "stale")
-		case "clear":
-			r.Clear = d.text(e.value, "clear")
-		case "on":
-			r.On = d.names(e.value, "on")
-		case "by":
-			r.By, r.HasBy = d.names(e.value, "by"), true
-		case "labels":
-			r.Labels = d.pairs(e.value, "labels")
-		case "annotations":
-			r.Annotations = d.pairs(e.value, "annotations")
-		case "actions":
-			r.Actions = d.names(e.value, "actions")
-		default:
-			d.unknown(e, ruleKeys, ruleKeysLater, "a rule")
-		}
-	}
-	if len(d.errs) > before {
-		return r, false
-	}
-	for _, key := range []string{"alert", "on", "expr"} {
-		if !slices.Contains(seen, key) && (key != "expr" || !slices.Contains(seen, "absent")) {
-			d.fail(n, "", "rule has no %s", key)
-		}
-	}
-	return r, len(d.errs) == before
 }
 
 // names reads one name or a list of names.

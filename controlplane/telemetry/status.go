@@ -203,7 +203,8 @@ func (s *Snapshot) total() dataplane.Counters {
 
 func newLedger(c *dataplane.Counters) Ledger {
 	l := Ledger{
-		Received: c.PointsIn(), Written: c.PointsWritten, Filtered: c.PointsFiltered,
+		Received: c.PointsIn() - c.PointsDerived, Derived: c.PointsDerived, Written: c.PointsWritten,
+		Filtered: c.PointsFiltered,
 		InFlight: c.PointsInFlight,
 		Rejected: map[string]uint64{}, Dropped: map[string]uint64{},
 	}

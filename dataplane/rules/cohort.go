@@ -13,15 +13,18 @@ import (
 // cohort is the rules of one group, for the same measurements and with the same keys, that look at the past.
 // They share what is remembered of a key: one look-up and one memo of each kind serve all of them.
 type cohort struct {
-	group  string
-	on     []string
-	shape  uint16
-	memos  []memo
-	slots  []uint16 // what members ask of a point, for the hand-over to a key's owner
-	alerts []uint32
-	absent []uint32 // of the alerts: those for keys without points
-	plan   plan     // of the alerts that have a condition
-	words  int      // of all memos
+	group     string
+	on        []string
+	shape     uint16
+	memos     []memo
+	slots     []uint16 // what members ask of a point, for the hand-over to a key's owner
+	alerts    []uint32
+	records   []uint32
+	recordsAt int      // where their words begin
+	time      int      // its group's number
+	absent    []uint32 // of the alerts: those for keys without points
+	plan      plan     // of the alerts that have a condition
+	words     int      // of all memos
 	// values says that absent alerts show values: the last point's are kept with the key.
 	values   bool
 	identity uint64 // of group, measurements and keys, the same in every run
@@ -42,7 +45,7 @@ func (s *Set) cohortOf(group string, on []string, shape uint16) uint16 {
 			return uint16(i)
 		}
 	}
-	s.cohorts = append(s.cohorts, cohort{group: group, on: on, shape: shape})
+	s.cohorts = append(s.cohorts, cohort{group: group, on: on, shape: shape, time: len(s.groups) - 1})
 	return uint16(min(len(s.cohorts)-1, cohortsMax))
 }
 
@@ -106,10 +109,12 @@ func (c *compiler) layCohorts(groups []Group) {
 			h.memos[m].identity = textHash(h.memos[m].text, strconv.Itoa(h.memos[m].words),
 				fmt.Sprint(h.memos[m].window.has))
 		}
+		h.recordsAt = h.words
+		h.words += len(h.records) * recordWords
 		h.identity = textHash(append([]string{h.group, strconv.FormatBool(s.shapes[h.shape].series)},
 			append(slices.Clone(h.on), s.shapes[h.shape].tags...)...)...)
 		if h.words > keyWordsMax || len(h.memos) > memosMax {
-			at := c.textOf[h.alerts[0]]
+			at := c.textOf[append(slices.Clone(h.alerts), h.records...)[0]]
 			c.fail(at, 0, "choose longer slides, or fewer windows",
 				"windows take %d bytes for each key, more than %d", 8*h.words, 8*keyWordsMax)
 		}

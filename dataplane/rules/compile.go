@@ -26,8 +26,16 @@ const (
 func Compile(groups []Group) (*Set, []*Error) {
 	c := compiler{set: &Set{slotOf: map[name]uint16{}, textOf: map[string]point.Span{}}}
 	for g := range groups {
+		c.group(&groups[g])
 		for r := range groups[g].Rules {
-			c.rule(&groups[g], &groups[g].Rules[r])
+			switch rule := &groups[g].Rules[r]; rule.Kind {
+			case KindRecord:
+				c.record(&groups[g], rule)
+			case KindKeep, KindDrop:
+				c.filter(&groups[g], rule)
+			default:
+				c.alert(&groups[g], rule)
+			}
 		}
 	}
 	if len(c.errs) == 0 {
@@ -68,8 +76,48 @@ func (c *compiler) limits(groups []Group) {
 	}
 }
 
-// rule compiles one rule.
-func (c *compiler) rule(g *Group, in *Rule) {
+// groupTimes is what a group says about the lateness of its points.
+type groupTimes struct {
+	name     string
+	lateness int64 // nanoseconds
+}
+
+// group reads what a group says for all of its rules.
+func (c *compiler) group(g *Group) {
+	times := groupTimes{name: g.Name.Source, lateness: latenessMinDefault}
+	c.duration(&times.lateness, &g.LatenessMin, "lateness_min")
+	if g.Affinity.isGiven() && !g.local() {
+		c.fail(&g.Affinity, 0, `"sender" is the only one`, "unknown affinity %q", g.Affinity.Source)
+	}
+	c.set.groups = append(c.set.groups, times)
+}
+
+// local tells whether all points of a key come to one worker.
+func (g *Group) local() bool { return g.Affinity.Source == "sender" }
+
+// add makes a rule a member of the Set.
+func (c *compiler) add(g *Group, in *Rule, r rule) {
+	r.hash, r.local = ruleHash(g, in), g.local()
+	c.textOf = append(c.textOf, in.name())
+	c.set.rules = append(c.set.rules, r)
+}
+
+// name is the text that stands for a rule in messages.
+func (in *Rule) name() *Text {
+	switch in.Kind {
+	case KindRecord:
+		return &in.Record
+	case KindAlert:
+		return &in.Alert
+	}
+	if len(in.On) > 0 {
+		return &in.On[0]
+	}
+	return &in.Expr
+}
+
+// alert compiles an alert.
+func (c *compiler) alert(g *Group, in *Rule) {
 	before := len(c.errs)
 	r := rule{group: g.Name.Source, name: in.Alert.Source, expr: in.Expr.Source}
 	if strings.TrimSpace(in.Alert.Source) == "" {
@@ -101,7 +149,8 @@ func (c *compiler) rule(g *Group, in *Rule) {
 	if len(c.errs) > before {
 		return
 	}
-	r.shape = c.set.shapeOf(sh.series, sh.tags)
+	sh.local = g.local()
+	r.shape = c.set.shapeOf(*sh)
 	r.past = tree == nil || tree.find(nodePast) != nil || clear != nil && clear.find(nodePast) != nil
 	e := emitter{set: c.set}
 	if r.past {
@@ -118,8 +167,7 @@ func (c *compiler) rule(g *Group, in *Rule) {
 	c.capture(&r, tree, sh)
 	c.capture(&r, clear, sh)
 	r.identity = ruleIdentity(g, in)
-	c.textOf = append(c.textOf, &in.Alert)
-	c.set.rules = append(c.set.rules, r)
+	c.add(g, in, r)
 	if r.past {
 		c.join(&r, tree, clear)
 	}
@@ -171,8 +219,8 @@ func textsOf(texts []Text) []string {
 // on checks the measurements of a rule.
 func (c *compiler) on(r *rule, in *Rule) {
 	if len(in.On) == 0 {
-		c.fail(&in.Alert, 0, "write on: and the name of a measurement",
-			"rule %q has no measurement", in.Alert.Source)
+		c.fail(in.name(), 0, "write on: and the name of a measurement",
+			"rule %q has no measurement", in.name().Source)
 	}
 	for i := range in.On {
 		on := &in.On[i]
@@ -394,7 +442,7 @@ func ruleIdentity(g *Group, r *Rule) uint64 {
 	h := fnv.New64a()
 	write := func(s string) { h.Write([]byte(strconv.Itoa(len(s)) + ":" + s)) }
 	write(g.Name.Source)
-	write(r.Alert.Source)
+	write(r.name().Source)
 	for i := range r.Labels {
 		write(r.Labels[i].Name.Source)
 		write(r.Labels[i].Value.Source)
@@ -404,30 +452,35 @@ func ruleIdentity(g *Group, r *Rule) uint64 {
 
 // contentHash is a hash of all that the groups say.
 func contentHash(groups []Group) uint64 {
-	h := fnv.New64a()
-	write := func(texts ...string) {
-		h.Write([]byte(strconv.Itoa(len(texts)) + "["))
-		for _, s := range texts {
-			h.Write([]byte(strconv.Itoa(len(s)) + ":" + s))
-		}
-	}
+	var hashes []string
 	for g := range groups {
-		write(groups[g].Name.Source)
+		hashes = append(hashes, groups[g].Name.Source)
 		for i := range groups[g].Rules {
-			r := &groups[g].Rules[i]
-			write(r.Alert.Source, r.Expr.Source, strconv.FormatBool(r.HasBy))
-			write(r.For.Source, r.KeepFor.Source, r.Stale.Source, r.Clear.Source,
-				r.Absent.Source)
-			write(textsOf(r.On)...)
-			write(textsOf(r.By)...)
-			write(textsOf(r.Actions)...)
-			for _, pairs := range [][]Pair{r.Labels, r.Annotations} {
-				for j := range pairs {
-					write(pairs[j].Name.Source, pairs[j].Value.Source)
-				}
-				write()
-			}
+			hashes = append(hashes, strconv.FormatUint(ruleHash(&groups[g], &groups[g].Rules[i]), 16))
 		}
 	}
-	return h.Sum64()
+	return textHash(hashes...)
+}
+
+// ruleHash is a hash of all that a rule and its group say.
+func ruleHash(g *Group, r *Rule) uint64 {
+	texts := []string{
+		g.Name.Source, g.LatenessMin.Source, g.Affinity.Source, r.Kind.String(), strconv.FormatBool(r.HasBy),
+	}
+	for _, t := range []*Text{
+		&r.Alert, &r.Record, &r.Expr, &r.For, &r.KeepFor, &r.Stale, &r.Absent, &r.Clear, &r.Every,
+	} {
+		texts = append(texts, t.Source)
+	}
+	for _, list := range [][]Text{r.On, r.By, r.Actions} {
+		texts = append(texts, strconv.Itoa(len(list)))
+		texts = append(texts, textsOf(list)...)
+	}
+	for _, pairs := range [][]Pair{r.Labels, r.Annotations, r.Fields} {
+		texts = append(texts, strconv.Itoa(len(pairs)))
+		for i := range pairs {
+			texts = append(texts, pairs[i].Name.Source, pairs[i].Value.Source)
+		}
+	}
+	return textHash(texts...)
 }

@@ -43,6 +43,8 @@ type RuleStats struct {
 	Firing      int    // keys that this evaluator owns and that are firing
 	Pending     int    // keys whose condition holds, but not yet for long enough
 	Transitions uint64 // changes of state
+	Derived     uint64 // points that a record made
+	Filtered    uint64 // points that a filter dropped
 	Evicted     uint64 // keys that were let go, or not taken, for want of room
 	TooLong     uint64 // points that would have fired, but whose key is longer than KeyMax
 	// Of rules that look at the past, together with others of the same group, measurements and keys:
@@ -94,6 +96,8 @@ type Evaluator struct {
 
 	outboxes    []queue[Handover] // by worker
 	transitions queue[Transition]
+	derived     queue[Derived]
+	groups      []lateness
 	stats       []RuleStats
 }
 
@@ -121,6 +125,7 @@ func NewEvaluator(set *Set, config Config) *Evaluator {
 		// that leaves room for what is on its way.
 		ownMax: (config.KeysMax + config.Owners - 1) / config.Owners, foreign: 2 * config.KeysMax,
 		outboxes: make([]queue[Handover], config.Workers), transitions: newQueue[Transition](transitionsMax),
+		derived: newQueue[Derived](derivedMax),
 	}
 	if e.config.MaxAhead <= 0 {
 		e.config.MaxAhead = aheadDefault
@@ -153,15 +158,16 @@ func (e *Evaluator) addPlan(p *plan) int32 {
 	return int32(len(e.plans) - 1)
 }
 
-// Eval evaluates all rules of the point's measurement, once per point. arrival is when the packet came, in
+// Eval evaluates all rules of the point's measurement, once per point, and tells whether the point may go on:
+// it is false for one that a filter drops, which no other rule sees. arrival is when the packet came, in
 // CLOCK_MONOTONIC nanoseconds. The point is only read.
-func (e *Evaluator) Eval(p *point.Point, arrival int64) {
+func (e *Evaluator) Eval(p *point.Point, arrival int64) bool {
 	name := p.Bytes(p.Measurement)
 	if string(name) != string(e.lastName) || len(e.lastName) == 0 {
 		e.lastPlan = e.planOf(name)
 	}
 	if e.lastPlan < 0 {
-		return
+		return true
 	}
 	plan := e.plans[e.lastPlan]
 	m := &e.machine
@@ -171,10 +177,14 @@ func (e *Evaluator) Eval(p *point.Point, arrival int64) {
 	if e.started == never {
 		e.started = arrival
 	}
+	if len(plan.filters) > 0 && !e.passes(plan) {
+		return false
+	}
 	e.evalPlan(plan)
 	for _, c := range plan.cohorts {
 		e.meet(c)
 	}
+	return true
 }
 
 // evalPlan evaluates the rules of a plan that are to see the point at hand.
@@ -254,7 +264,7 @@ func (e *Evaluator) judge(r uint32, result bool) {
 	if at == none && (!result || late) {
 		return
 	}
-	if e.ownerOf(k.hash) == e.config.Worker {
+	if k.owner == e.config.Worker {
 		e.own(r, at, k, v)
 	} else {
 		e.report(r, at, k, v)
@@ -334,6 +344,9 @@ func (e *Evaluator) openPasts() {
 		for m := range c.memos {
 			width = max(width, c.memos[m].window.width)
 		}
+	}
+	for _, g := range e.set.groups {
+		e.groups = append(e.groups, lateness{minimum: g.lateness})
 	}
 	e.machine.past.scratch = make([]uint64, width)
 	e.noGuesses = make([]uint8, len(e.set.slots))

@@ -20,7 +20,7 @@ func (e *Evaluator) meet(number uint16) {
 	switch {
 	case k.tooLong:
 		e.pasts[number].tooLong++
-	case e.ownerOf(k.hash) != e.config.Worker:
+	case k.owner != e.config.Worker:
 		e.pack(number, k)
 	default:
 		e.experience(number, k.hash, k.check)
@@ -47,8 +47,9 @@ func (e *Evaluator) experience(number uint16, hash, check uint64) {
 	key.newest = max(key.newest, t)
 	m := &e.machine
 	m.past.memos, m.past.words, m.past.from = c.memos, keys.memory(at), key.from
+	takes := len(c.records) == 0 || e.forRecords(number, at, t)
 	for i := range c.memos {
-		if !m.remember(&c.memos[i], t) {
+		if (takes || !c.memos[i].window.record) && !m.remember(&c.memos[i], t) {
 			keys.late++
 		}
 	}
@@ -171,7 +172,13 @@ func (e *Evaluator) expireKeys(now int64) {
 			return
 		}
 		owner := e.keyTimers.owners[timer]
-		e.missKey(owner.cohort, owner.key, now)
+		c := &e.set.cohorts[owner.cohort]
+		if len(c.absent) > 0 {
+			e.missKey(owner.cohort, owner.key, now)
+		}
+		if len(c.records) > 0 {
+			e.commit(owner.cohort, owner.key, now)
+		}
 	}
 }
 

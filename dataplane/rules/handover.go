@@ -133,7 +133,7 @@ func (e *Evaluator) hearResult(h *Handover) {
 // that is harmless, and needs no memory of who was missed.
 func (e *Evaluator) broadcast(at int32) {
 	rec := e.records.at(at)
-	if e.set.rules[rec.rule].past {
+	if r := &e.set.rules[rec.rule]; r.past || r.local {
 		return // only the owner evaluates it
 	}
 	for peer := range e.outboxes {
@@ -324,7 +324,8 @@ func (e *Evaluator) evict(at int32) bool {
 		e.enter(at, phaseOK)
 		e.announce(at)
 		for peer := range e.outboxes {
-			if peer != e.config.Worker && !e.set.rules[rec.rule].past {
+			if peer != e.config.Worker && !e.set.rules[rec.rule].past &&
+				!e.set.rules[rec.rule].local {
 				// Who misses this keeps a record that says nothing wrong to anyone, and ages.
 				e.tell(peer, rec, handoverForget)
 			}

@@ -20,6 +20,7 @@ const (
 type key struct {
 	mark        uint64 // of the point for which the rest was worked out
 	hash, check uint64
+	owner       int // the worker that owns it
 	tooLong     bool
 	late        bool // a later point of this key was seen here
 }
@@ -50,7 +51,11 @@ func (e *Evaluator) key(shape uint16) *key {
 	hash, check = e.seeds.chain(hash, check, uint64(shape), uint64(length))
 	k.mark, k.hash, k.check = e.machine.mark, hash, check
 	k.tooLong, k.late = length > KeyMax, false
-	if e.notes() {
+	k.owner = e.config.Worker
+	if e.config.Workers > 1 && !sh.local {
+		k.owner = e.ownerOf(hash)
+	}
+	if e.notes() && !sh.local {
 		k.late = e.recents.note(hash, e.arrival) > e.arrival
 	}
 	return k

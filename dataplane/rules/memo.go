@@ -77,6 +77,7 @@ type past struct {
 	end      int64
 	isRecord bool
 	partial  bool // a window that was read reaches back beyond from
+	gone     bool // panes of a window that was read are no longer kept
 }
 
 // remember takes the point at hand into a memo. It returns false for a value too late for its window.
@@ -218,9 +219,8 @@ func (m *machine) hasChanged(words []uint64, before value) bool {
 func (m *machine) recallWindow(w *window, words []uint64, f pastFunction, q float64) value {
 	pane := m.past.scratch[:w.width]
 	if m.past.isRecord {
-		if !w.until(words, pane, m.past.end) || m.past.end-w.length < m.past.from {
-			m.past.partial = true
-		}
+		m.past.gone = !w.until(words, pane, m.past.end) || m.past.gone
+		m.past.partial = m.past.end-w.length < m.past.from || m.past.partial
 	} else {
 		if words[windowState]&stateStarted == 0 ||
 			int64(words[windowStart])-int64(w.panes-1)*w.slide < m.past.from {

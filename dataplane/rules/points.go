@@ -36,7 +36,7 @@ func (e *Evaluator) pack(number uint16, k *key) {
 	binary.LittleEndian.PutUint64(text[14:], k.check)
 	binary.LittleEndian.PutUint64(text[22:], uint64(e.arrival))
 	binary.LittleEndian.PutUint64(text[30:], uint64(e.machine.point.Time))
-	h := e.openPoints(e.ownerOf(k.hash), n)
+	h := e.openPoints(k.owner, n)
 	if h == nil {
 		keys.refused++
 		return
@@ -131,7 +131,7 @@ func (e *Evaluator) unpackOne(text []byte) {
 		}
 	}
 	k := &e.keys[c.shape]
-	*k = key{mark: m.mark, hash: hash, check: check}
+	*k = key{mark: m.mark, hash: hash, check: check, owner: e.config.Worker}
 	e.pastText = text[packedHead : packedHead+keyBytes]
 	e.experience(number, hash, check)
 	e.pastText = nil

@@ -60,14 +60,38 @@ type Pair struct {
 
 // Group is rules that stand together in a file.
 type Group struct {
-	Name  Text
-	Rules []Rule
+	Name        Text
+	LatenessMin Text // (optional) a duration
+	Affinity    Text // (optional) "sender": all points of a key come to one worker
+	Rules       []Rule
 }
 
-// Rule is one alert as it is written. HasBy tells `by: []`, one state for all points, from no `by` at all,
+// Kind is what a rule is for.
+type Kind uint8
+
+// The kinds of rules.
+const (
+	KindAlert  Kind = iota
+	KindRecord      // derives points
+	KindKeep        // a filter that lets points go on
+	KindDrop        // a filter that drops points
+)
+
+var kindNames = [...]string{"alert", "record", "keep", "drop"}
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+// Rule is one rule as it is written. HasBy tells `by: []`, one state for all points, from no `by` at all,
 // one state per series. A text that is not there is empty.
 type Rule struct {
-	Alert       Text
+	Kind        Kind
+	Alert       Text // the name of an alert
+	Record      Text // the measurement of a record
 	On          []Text
 	Expr        Text
 	By          []Text
@@ -77,6 +101,8 @@ type Rule struct {
 	Stale       Text
 	Absent      Text // instead of Expr: how long a key has no point before the alert fires
 	Clear       Text // the condition that ends the alert
+	Every       Text // how often a record is made
+	Fields      []Pair
 	Labels      []Pair
 	Annotations []Pair
 	Actions     []Text

@@ -26,11 +26,19 @@ type Set struct {
 	plans        []plan // of the measurements that rules name
 	measurements table
 	globs        []glob
+	groups       []groupTimes
 }
 
 // rule is one compiled alert.
 type rule struct {
+	kind        Kind
 	group, name string
+	nameBytes   []byte // of a record
+	fields      []recordField
+	every       int64  // how often a record is made, nanoseconds
+	length      int64  // of a record's longest window
+	hash        uint64 // of all that the rule and its group say: unchanged rules keep their state
+	local       bool   // its keys are this worker's
 	on          []string
 	expr        string
 	code        []instruction
@@ -63,9 +71,11 @@ type labelTemplate struct {
 // shape is what makes up a key: the measurement and the values of these tags, or all tags. Rules of one shape
 // share the key of a point.
 type shape struct {
-	series bool
-	tags   []string
-	slots  []uint16
+	series   bool
+	local    bool // every worker owns the keys of its own points
+	tags     []string
+	tagBytes [][]byte
+	slots    []uint16
 }
 
 // choice is a top-level condition on a tag, such as tags.machine == "m7": without it the rule is false.
@@ -83,6 +93,7 @@ type glob struct {
 // plan is what to do with the points of one measurement.
 type plan struct {
 	members []uint32 // all its rules, in order
+	filters []uint32
 	cohorts []uint16 // of those that look at the past
 	always  []uint32 // rules to run on every point
 	selects []selection
@@ -101,6 +112,7 @@ type selection struct {
 
 // RuleSummary says what a rule is.
 type RuleSummary struct {
+	Kind        Kind
 	Group, Name string
 	On          []string
 	Expr        string
@@ -116,6 +128,7 @@ func (s *Set) Rules() []RuleSummary {
 	for i := range s.rules {
 		r := &s.rules[i]
 		out[i] = RuleSummary{
+			Kind:  r.kind,
 			Group: r.group, Name: r.name, On: slices.Clone(r.on), Expr: r.expr,
 			Actions: slices.Clone(r.actions),
 		}
@@ -179,14 +192,15 @@ func (s *Set) text(t string) point.Span {
 }
 
 // shapeOf is the number of a key's shape, given at its first use.
-func (s *Set) shapeOf(series bool, tags []string) uint16 {
+func (s *Set) shapeOf(sh shape) uint16 {
 	for i := range s.shapes {
-		if s.shapes[i].series == series && slices.Equal(s.shapes[i].tags, tags) {
+		other := &s.shapes[i]
+		if other.series == sh.series && other.local == sh.local && slices.Equal(other.tags, sh.tags) {
 			return uint16(i)
 		}
 	}
-	sh := shape{series: series, tags: tags}
-	for _, tag := range tags {
+	for _, tag := range sh.tags {
+		sh.tagBytes = append(sh.tagBytes, []byte(tag))
 		sh.slots = append(sh.slots, s.slot(name{kind: nameTag, text: tag}))
 	}
 	s.shapes = append(s.shapes, sh)
@@ -199,6 +213,8 @@ func (s *Set) newPlan(members []uint32) plan {
 	var alone []uint32
 	for _, m := range members {
 		switch r := &s.rules[m]; {
+		case r.kind == KindKeep || r.kind == KindDrop:
+			p.filters = append(p.filters, m)
 		case !r.past:
 			alone = append(alone, m)
 		case !slices.Contains(p.cohorts, r.cohort):
