@@ -12,9 +12,9 @@ import (
 	"culvert/bench/stage"
 )
 
-// load is the rows' load with so many points in a packet, by sockets: what every receiver can take.
+// load is the rows' load with so many points in a packet, as every receiver can take it.
 func load(pointsPerPacket int) stage.Load {
-	return stage.Load{PointsPerPacket: pointsPerPacket, Series: series, Template: usual, Via: stage.Socket}
+	return stage.Load{PointsPerPacket: pointsPerPacket, Series: series, Template: usual, Via: stage.XDP}
 }
 
 // swift is that load by the fastest sender, for receivers by AF_XDP.

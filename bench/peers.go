@@ -124,6 +124,9 @@ func (s *suite) besides(ctx context.Context, points int, peers []peer) (
 			func() (stage.Receiver, error) { return peer.open(s, ctx, peer.program) },
 			load(points), s.search(lossOfPeers))
 		if ctx.Err() != nil {
+			// What has been measured until then is told all the same.
+			section.Tables = []report.Table{table}
+			s.section(section)
 			return nil, nil, ctx.Err()
 		}
 		if err != nil {

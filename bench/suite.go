@@ -231,7 +231,7 @@ func (s *suite) describe() {
 			"their programs ask for nothing",
 		fmt.Sprintf("sender: `culvert load --via %s` into AF_XDP receivers of rows 1, 2, 10 to 12 and the "+
 			"sweeps, `--via %s` wherever Culvert stands beside others or writes into a database", s.via,
-			stage.Socket),
+			stage.XDP),
 		"cost: user + system + irq + softirq of the worker's CPU from /proc/stat, from before the first " +
 			"packet until everything is acknowledged, divided by points. That is the quoted one: it is all " +
 			"that the CPU cannot do for others. Beside it the time of the pinned thread alone, by the " +

@@ -25,24 +25,26 @@ type Load struct {
 	Series          int
 	Template        string  // as `culvert load --template`
 	AlertShare      float64 // part of the points that violate a threshold
-	// Via is how packets leave: Socket or Live.
+	// Via is how packets leave: XDP or Live.
 	Via string
 	// Play (optional) is a file of lines that are sent as they are, again and again, instead of Template.
 	Play string
 }
 
-// Ways to send. Live frames are the fastest into a veth pair and need an XDP program on its other end, which
-// receivers by sockets have not.
+// Ways to send. XDP makes every packet one for itself, as a network does, and every receiver can take it; the
+// load generator's segments would reach a receiver by sockets up to 64 in one piece, which no network does to
+// them. Live frames are the fastest into a veth pair and need an XDP program on its other end, which receivers
+// by sockets have not.
 const (
-	Socket = "socket"
-	Live   = "live"
+	XDP  = "xdp"
+	Live = "live"
 )
 
 // arguments is the one place that knows the sender's command line.
 func (s *Stage) arguments(l Load) []string {
 	arguments := []string{
 		"load", "--json", "--to", net.JoinHostPort(lab.GatewayAddr, strconv.Itoa(Port)),
-		"--via", cmp.Or(l.Via, Socket), "--cpu", s.Places.SenderList(),
+		"--via", cmp.Or(l.Via, XDP), "--cpu", s.Places.SenderList(),
 		"--rate", strconv.FormatFloat(l.Rate, 'f', -1, 64),
 		"--duration", l.Duration.String(),
 		"--points-per-packet", strconv.Itoa(l.PointsPerPacket),
