@@ -100,10 +100,15 @@ func TestOpenFrame(t *testing.T) {
 		t.Helper()
 		packet, metadata := frame(text, 77)
 		packet = spoil(packet, metadata)
-		var payload Payload
+		payload := Payload{Source: [16]byte{1}, SourcePort: 9}
 		var c Counters
 		if got := openFrame(&payload, packet, metadata, policy, &c); got != want {
 			t.Fatalf("reject %d, want %d", got, want)
+		}
+		// Rejects are told with their sender where there is one, and never with the one before.
+		known := want != FrameNoMetadata && want != FrameLength
+		if port := payload.SourcePort; known && port != 40000 || !known && port != 0 || payload.Source[0] != 0 {
+			t.Fatalf("reject %d of %v:%d", want, payload.Source, port)
 		}
 		if want == FrameRejects && (string(payload.Bytes) != text || payload.Arrival != 77 ||
 			netip.AddrFrom16(payload.Source).Unmap().String() != "10.88.0.2" || payload.SourcePort != 40000) {
