@@ -106,8 +106,11 @@ func TestOpenFrame(t *testing.T) {
 			t.Fatalf("reject %d, want %d", got, want)
 		}
 		// Rejects are told with their sender where there is one, and never with the one before.
-		known := want != FrameNoMetadata && want != FrameLength
-		if port := payload.SourcePort; known && port != 40000 || !known && port != 0 || payload.Source[0] != 0 {
+		port := uint16(40000)
+		if want == FrameNoMetadata || want == FrameLength {
+			port = 0
+		}
+		if payload.SourcePort != port || payload.Source[0] != 0 {
 			t.Fatalf("reject %d of %v:%d", want, payload.Source, port)
 		}
 		if want == FrameRejects && (string(payload.Bytes) != text || payload.Arrival != 77 ||
