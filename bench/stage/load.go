@@ -33,8 +33,8 @@ type Load struct {
 
 // Ways to send. XDP makes every packet one for itself, as a network does, and every receiver can take it; the
 // load generator's segments would reach a receiver by sockets up to 64 in one piece, which no network does to
-// them. Live frames are the fastest into a veth pair and need an XDP program on its other end, which receivers
-// by sockets have not.
+// them. Live frames are the fastest into a veth pair and need an XDP program on its other end, which
+// receivers by sockets have not.
 const (
 	XDP  = "xdp"
 	Live = "live"
