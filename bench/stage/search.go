@@ -96,7 +96,7 @@ func (c *Search) highest(once trier) (*Found, error) {
 // approach finds a rate that holds, close to one that does not. It begins with a try that was too much: what
 // came through of it is near what goes.
 func (c *Search) approach(found *Found, t *Trial, try trier) (good float64, err error) {
-	bad := t.Sent.Rate
+	bad, late := t.Sent.Rate, false
 	next := min(t.Rate(), 0.97*bad)
 	for bad/max(good, 1) > c.Close && found.Tries < triesMax {
 		if t, err = try(next, c.Step); err != nil {
@@ -105,12 +105,15 @@ func (c *Search) approach(found *Found, t *Trial, try trier) (good float64, err 
 		switch {
 		case t.Loss() > c.Tolerance:
 			bad = min(bad, next)
-		case t.Sent.Rate < heldShare*next:
-			// The sender cannot do more while the receiver keeps up.
+		case t.Sent.Rate < heldShare*next && late:
+			// Twice the sender could not do more while the receiver kept up.
 			found.Limit = BySender
-			return t.Sent.Rate, nil
+			return max(good, t.Sent.Rate), nil
+		case t.Sent.Rate < heldShare*next:
+			late, good = true, max(good, t.Sent.Rate)
+			continue
 		default:
-			good = max(good, next)
+			late, good = false, max(good, next)
 		}
 		if next = bad * 0.8; good > 0 {
 			next = min((good+bad)/2, good*stride)
