@@ -62,16 +62,22 @@ func newRootCommand() (*cobra.Command, *bool) {
 	})
 	addLogFlags(root)
 	root.AddCommand(newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(),
-		newStatusCommand(), newLoadCommand(), newSinkCommand(), newVersionCommand())
+		newStatusCommand(), newRulesCommand(), newLoadCommand(), newSinkCommand(), newVersionCommand())
 	started := new(bool)
-	for _, command := range root.Commands() {
+	noteStart(root.Commands(), started)
+	return root, started
+}
+
+// noteStart lets the commands, and those below them, say that they have begun to run.
+func noteStart(commands []*cobra.Command, started *bool) {
+	for _, command := range commands {
+		noteStart(command.Commands(), started)
 		run := command.RunE
 		command.RunE = func(command *cobra.Command, arguments []string) error {
 			*started = true
 			return run(command, arguments)
 		}
 	}
-	return root, started
 }
 
 func unknownCommand(root *cobra.Command, name string) error {

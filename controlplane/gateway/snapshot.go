@@ -8,8 +8,8 @@ import (
 	"culvert/bpf/abi"
 	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
-	"culvert/dataplane/rules"
 	"culvert/dataplane/hist"
+	"culvert/dataplane/rules"
 	"culvert/dataplane/xsk"
 )
 

@@ -167,10 +167,26 @@ func (c *compiler) alert(g *Group, in *Rule) {
 	c.capture(&r, tree, sh)
 	c.capture(&r, clear, sh)
 	r.identity = ruleIdentity(g, in)
+	if tree != nil {
+		r.subject = tree.firstField()
+	}
 	c.add(g, in, r)
 	if r.past {
 		c.join(&r, tree, clear)
 	}
+}
+
+// firstField is the first field that a tree asks for.
+func (n *node) firstField() string {
+	if n.kind == nodeName && n.name.kind == nameField {
+		return n.name.String()
+	}
+	for _, arg := range n.args {
+		if found := arg.firstField(); found != "" {
+			return found
+		}
+	}
+	return ""
 }
 
 // programs emits the conditions of an alert.

@@ -41,6 +41,7 @@ type rule struct {
 	local       bool   // its keys are this worker's
 	on          []string
 	expr        string
+	subject     string // the first field that expr asks for
 	code        []instruction
 	past        bool // a member of a cohort
 	cohort      uint16

@@ -76,7 +76,8 @@ var layers = []layer{
 
 	{folder: "controlplane/config", external: []string{yaml}},
 	{
-		folder: "controlplane/rulefile", internal: []string{"dataplane/rules", "dataplane/point"},
+		folder:   "controlplane/rulefile",
+		internal: []string{"dataplane/rules", "dataplane/point", "dataplane/lineproto"},
 		external: []string{yaml},
 	},
 	{

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"culvert/controlplane/rulefile"
+	"culvert/dataplane/rules"
+)
+
+func newRulesEvalCommand() *cobra.Command {
+	var line string
+	command := &cobra.Command{
+		Use:   "eval EXPR --line LINE",
+		Short: "Show what an expression comes to on one line of Line Protocol",
+		Long: "Show what an expression comes to on one line of Line Protocol, as JSON; null where something is\n" +
+			"missing. Functions of the past need more than one point: replay those.",
+		Example: `  culvert rules eval 'temperature > 95 && tags.line == "a"' --line 'motor,line=a temperature=96'`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(command *cobra.Command, arguments []string) error {
+			value, wrong, err := rulefile.Evaluate(arguments[0], line)
+			if len(wrong) > 0 {
+				return wrongRules(wrong, command.ErrOrStderr())
+			}
+			if err != nil {
+				return exit(exitUsage, err)
+			}
+			return json.NewEncoder(command.OutOrStdout()).Encode(value)
+		},
+	}
+	command.Flags().StringVar(&line, "line", "", "the line, such as 'motor,line=a temperature=96'")
+	_ = command.MarkFlagRequired("line")
+	return command
+}
+
+func newRulesReplayCommand() *cobra.Command {
+	var input string
+	var after time.Duration
+	command := &cobra.Command{
+		Use:   "replay RULES… --input FILE.lp|FILE.pcap",
+		Short: "Run rules over recorded points or packets, print what would have fired",
+		Long: "Run rules over recorded points (Line Protocol, nanoseconds) or packets (pcap) and print, as one\n" +
+			"JSON object a line, every change of an alert's state and every derived point. Time is virtual:\n" +
+			"points arrive at their own time, packets at the time they were recorded.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(command *cobra.Command, files []string) error {
+			set, err := loadRules(files, command.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			in, err := os.Open(input)
+			if err != nil {
+				return fmt.Errorf("replay points: %w", err)
+			}
+			defer in.Close()
+			out := bufio.NewWriter(command.OutOrStdout())
+			defer out.Flush()
+			return replay(set, in, out, command.ErrOrStderr(), after)
+		},
+	}
+	command.Flags().StringVar(&input, "input", "", "recorded points or packets")
+	command.Flags().DurationVar(&after, "after", 0, "how long time goes on after the last point")
+	_ = command.MarkFlagRequired("input")
+	return command
+}
+
+// replayed is one line of a replay's output.
+type replayed struct {
+	Time        time.Time         `json:"time"`
+	Alert       string            `json:"alert,omitempty"`
+	State       string            `json:"state,omitempty"`
+	Reason      string            `json:"reason,omitempty"`
+	Since       *time.Time        `json:"since,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Values      map[string]any    `json:"values,omitempty"`
+	Record      string            `json:"record,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	Fields      map[string]any    `json:"fields,omitempty"`
+}
+
+// replay plays a recording and writes what the rules say of it; what was left out is said at the end.
+func replay(set *rules.Set, in io.Reader, out, diagnostics io.Writer, after time.Duration) error {
+	p := rulefile.NewPlayer(set)
+	encoder := json.NewEncoder(out)
+	var failed error
+	write := func(r replayed) {
+		if err := encoder.Encode(r); err != nil && failed == nil {
+			failed = fmt.Errorf("write replay: %w", err)
+		}
+	}
+	p.OnAlert = func(a rules.Alert) {
+		since := time.Unix(0, a.Since).UTC()
+		write(replayed{
+			Time: time.Unix(0, a.Time).UTC(), Alert: a.Rule, State: a.State, Reason: a.Reason, Since: &since,
+			Labels: a.Labels, Annotations: a.Annotations, Values: a.Values,
+		})
+	}
+	p.OnRecord = func(m rules.Made) {
+		write(replayed{Time: time.Unix(0, m.Time).UTC(), Record: m.Record, Tags: m.Tags, Fields: m.Fields})
+	}
+	reader := bufio.NewReaderSize(in, 64<<10)
+	start, err := reader.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("replay points: %w", err)
+	}
+	rejected, skipped := 0, 0
+	if rulefile.IsCapture(start) {
+		rejected, skipped, err = p.PlayCapture(reader)
+	} else {
+		rejected, err = p.PlayLines(reader)
+	}
+	if err != nil {
+		return err
+	}
+	p.Advance(p.Now() + int64(after))
+	if rejected+skipped > 0 {
+		fmt.Fprintf(diagnostics, "%d points, %d lines were none, %d packets held no UDP datagram\n", p.Points,
+			rejected, skipped)
+	}
+	return failed
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestRulesCommands runs the offline commands on the examples and on small files, with their exit codes.
+func TestRulesCommands(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const examples = "../../docs/examples/rules/"
+	good := write("good.yaml", `groups:
+  - name: g
+    rules:
+      - {alert: Hot, on: motor, expr: temperature > 95, by: [machine], for: 1s}
+      - {record: r, on: motor, every: 1s, by: [machine], fields: {n: "count(temperature[1s])"}}
+      - {drop: {on: debug}}
+`)
+	wrong := write("wrong.yaml", "groups: [{name: g, rules: [{alert: A, on: m, expr: x >}]}]\n")
+	failing := write("failing_test.yaml",
+		"rule_files: [good.yaml]\ntests:\n  - name: n\n    input: m v=1 1\n"+
+			"    expect: [{at: 1s, alert: Hot, state: firing}]\n")
+	points := write("points.lp",
+		"motor,machine=a temperature=96 1000000000\nbad\nmotor,machine=a temperature=96 3000000000\n")
+	f := func(code int, want string, arguments ...string) {
+		t.Helper()
+		var out, diagnostics bytes.Buffer
+		if got := execute(append([]string{"rules"}, arguments...), &out, &diagnostics); got != code {
+			t.Errorf("%q ends with %d, want %d: %s", arguments, got, code, diagnostics.String())
+		}
+		if all := out.String() + diagnostics.String(); !strings.Contains(all, want) {
+			t.Errorf("%q says\n%s\nwant %s", arguments, all, want)
+		}
+	}
+	f(0, "1 alerts, 1 records and 1 filters are right.", "check", good)
+	f(78, "wrong.yaml:1:55: expression ends where a value is expected\n", "check", wrong)
+	f(78, "no such file", "check", filepath.Join(dir, "none.yaml"))
+	f(2, "requires at least 1 arg", "check")
+	f(2, "no command is given", []string{}...)
+	f(0, "ok   one point is enough\n", "test", examples+"overload_test.yaml", examples+"sequence_test.yaml")
+	report := filepath.Join(dir, "junit.xml")
+	f(1, "test rules: 1 of 1 tests failed", "test", failing, "--junit", report)
+	if text, err := os.ReadFile(report); err != nil || !strings.Contains(string(text), `failures="1"`) ||
+		!strings.Contains(string(text), "at 1s Hot is expected to be firing, is ok") {
+		t.Errorf("%v: the report is %s", err, text)
+	}
+	f(0, "true\n", "eval", `temperature > 95 && tags.line == "a"`, "--line", "motor,line=a temperature=96")
+	f(0, "48.25\n", "eval", "temperature / 2", "--line", "motor,line=a temperature=96.5")
+	f(0, "null\n", "eval", "none + 1", "--line", "motor,line=a temperature=96.5")
+	f(0, "\"a\"\n", "eval", "tags.line", "--line", "motor,line=a temperature=96.5")
+	f(78, "EXPR:1:5: avg looks at the past", "eval", "1 + avg(x[10s])", "--line", "m x=1")
+	f(2, "the line is no point", "eval", "x", "--line", "m")
+	f(0, `{"time":"1970-01-01T00:00:02Z","alert":"Hot","state":"firing"`, "replay", good, "--input", points)
+	f(0, `"record":"r","tags":{"machine":"a"},"fields":{"n":1}}`, "replay", good, "--input", points,
+		"--after", "10m")
+	f(0, `"state":"ok","reason":"stale"`, "replay", good, "--input", points, "--after", "10m")
+	f(0, "2 points, 1 lines were none", "replay", good, "--input", points)
+	f(1, "no such file", "replay", good, "--input", filepath.Join(dir, "none.lp"))
+	f(0, "test temperature with 95.0: if less or equal or none of these go to 3", "explain",
+		examples+"overload.yaml")
+	f(0, "memo 0: vibration[10000000000:1000000000], 288 bytes: 10 panes of 1s", "explain",
+		examples+"bearing.yaml")
+}
