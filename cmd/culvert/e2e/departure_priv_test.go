@@ -243,7 +243,7 @@ func TestPrivWayOfAlertsFollows(t *testing.T) {
 	}
 	defer local.Close()
 	eventually(t, "the way is gone", func() error {
-		if !strings.Contains(g.output.String(), "alerts leave by the kernel's socket") {
+		if !strings.Contains(g.output.String(), "is not behind a neighbour") {
 			return errors.New("it is not")
 		}
 		return nil
