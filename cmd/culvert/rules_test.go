@@ -69,6 +69,6 @@ func TestRulesCommands(t *testing.T) {
 	f(1, "no such file", "replay", good, "--input", filepath.Join(dir, "none.lp"))
 	f(0, "test temperature with 95.0: if less or equal or none of these go to 3", "explain",
 		examples+"overload.yaml")
-	f(0, "memo 0: vibration[10000000000:1000000000], 288 bytes: 10 panes of 1s", "explain",
+	f(0, "memo 0: moments of vibration[10000000000:1000000000], 296 bytes: 10 panes of 1s", "explain",
 		examples+"bearing.yaml")
 }

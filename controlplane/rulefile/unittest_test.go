@@ -22,7 +22,8 @@ func TestFailingUnitTests(t *testing.T) {
 	want := []string{
 		`:8:10: at 500ms Overload is expected to be firing, is ok`,
 		`:6:36: the input is no point: missing_field_value`,
-		`:9:10: at 1s Overload{machine="m1"} is expected to be ok, is firing{machine="m1", severity="critical", unit="m1"}`,
+		`:9:10: at 1s Overload{machine="m1"} is expected to be ok, is firing{machine="m1", ` +
+			`severity="critical", unit="m1"}`,
 		`:10:10: at 1s Overload{machine="m1"} is expected to be firing, is firing{machine="m1", ` +
 			`severity="critical", unit="m1"} temperature = 96, not 97`,
 		`:11:10: there is no alert "Overlord"`,

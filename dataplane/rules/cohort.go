@@ -61,7 +61,10 @@ func (e *emitter) memo(n *node) uint16 {
 		if n.slide == 0 {
 			m.window.slide = n.length / panesMoving
 		}
-		m.text = fmt.Sprintf("%s[%d:%d]", arg, n.length, m.window.slide)
+		// Functions that need different parts have windows of their own, so that the layout of one, and with
+		// it what it remembers over a reload, does not depend on what other rules ask.
+		m.window.has[n.past.needs()] = true
+		m.text = fmt.Sprintf("%s of %s[%d:%d]", partNames[n.past.needs()], arg, n.length, m.window.slide)
 		if e.record {
 			m.text += " record"
 		}
@@ -78,9 +81,6 @@ func (e *emitter) memo(n *node) uint16 {
 		e.memoCode(&m, n)
 		at = len(c.memos)
 		c.memos = append(c.memos, m)
-	}
-	if need := n.past.needs(); need >= 0 {
-		c.memos[at].window.has[need] = true
 	}
 	return uint16(min(at, memosMax))
 }
@@ -106,8 +106,7 @@ func (c *compiler) layCohorts(groups []Group) {
 		for m := range h.memos {
 			h.memos[m].at = h.words
 			h.words += h.memos[m].lay()
-			h.memos[m].identity = textHash(h.memos[m].text, strconv.Itoa(h.memos[m].words),
-				fmt.Sprint(h.memos[m].window.has))
+			h.memos[m].identity = textHash(h.memos[m].text, strconv.Itoa(h.memos[m].words))
 		}
 		h.recordsAt = h.words
 		h.words += len(h.records) * recordWords

@@ -126,6 +126,7 @@ func (e *Evaluator) derive(number uint16, r uint32, at int32, end int64) {
 	}
 	before := m.past
 	m.past.memos, m.past.words, m.past.from = e.set.cohorts[number].memos, keys.memory(at), key.from
+	m.past.hole = key.hole
 	m.past.isRecord, m.past.end, m.past.partial, m.past.gone = true, end, false, false
 	d.Rule, d.Time, d.keyBytes = r, end, key.keyBytes
 	n := copy(d.text[:], e.texts.bytes(key.text)[:key.keyBytes])

@@ -6,6 +6,7 @@ type pastKey struct {
 	seen        int64 // the greatest arrival of its points, CLOCK_MONOTONIC nanoseconds
 	newest      int64 // the greatest event time of its points
 	from        int64 // event time from which on all of its points were seen
+	hole        int64 // event time up to which points may be missing, since the gateway was away; or never
 	touched     int64 // when it was put to the front of the list
 
 	text        ref // the key's text, then the values that absent alerts show
@@ -20,7 +21,7 @@ type pastKey struct {
 const (
 	keyChunk = 1024
 	// keyBytes is what a key takes beside its memos and its text: a pastKey, and two to four cells.
-	keyBytes = 72 + 2*16
+	keyBytes = 80 + 2*16
 	// touchEvery is how much the order of idle keys may be out, so that points of busy keys do not move them
 	// in the list each time, in nanoseconds.
 	touchEvery = int64(1e9)
@@ -87,7 +88,8 @@ func (k *pastKeys) add(hash, check uint64) int32 {
 		i = k.cut
 		k.cut++
 	}
-	*k.at(i) = pastKey{hash: hash, check: check, used: true, timer: none, seen: never, newest: never}
+	*k.at(i) = pastKey{hash: hash, check: check, used: true, timer: none, seen: never, newest: never,
+		hole: never}
 	clear(k.memory(i))
 	if k.list.length++; 2*k.list.length > len(k.cells) {
 		old := k.cells

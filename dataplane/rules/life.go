@@ -47,10 +47,11 @@ const (
 	ReasonNone      Reason = iota
 	ReasonEvicted          // its key was let go for want of room
 	ReasonStale            // no point of its key came any more
+	ReasonReloaded         // its rule is no longer there as it was
 	ReasonCorrected        // a point that came late changed the windows that its condition looks at
 )
 
-var reasonNames = [...]string{"", "evicted", "stale", "corrected"}
+var reasonNames = [...]string{"", "evicted", "stale", "reloaded", "corrected"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {

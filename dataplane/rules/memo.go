@@ -72,6 +72,7 @@ type past struct {
 	memos   []memo
 	words   []uint64 // of the key
 	from    int64    // event time from which on the key's past is known
+	hole    int64    // event time up to which points may be missing, since the gateway was away; or never
 	scratch []uint64 // room for a pane
 	// The window's end, when a record is worked out.
 	end      int64
@@ -218,12 +219,16 @@ func (m *machine) hasChanged(words []uint64, before value) bool {
 // that of a record has one, and is marked.
 func (m *machine) recallWindow(w *window, words []uint64, f pastFunction, q float64) value {
 	pane := m.past.scratch[:w.width]
+	from := m.past.from
+	if words[windowFrom] != 0 {
+		from = max(from, int64(words[windowFrom]))
+	}
 	if m.past.isRecord {
 		m.past.gone = !w.until(words, pane, m.past.end) || m.past.gone
-		m.past.partial = m.past.end-w.length < m.past.from || m.past.partial
+		m.past.partial = m.past.end-w.length < max(from, m.past.hole) || m.past.partial
 	} else {
 		if words[windowState]&stateStarted == 0 ||
-			int64(words[windowStart])-int64(w.panes-1)*w.slide < m.past.from {
+			int64(words[windowStart])-int64(w.panes-1)*w.slide < from {
 			return value{}
 		}
 		if f <= pastAvg {
@@ -276,7 +281,7 @@ func (w *window) result(pane []uint64, f pastFunction, q float64) value {
 	if pane[0] == 0 {
 		return value{}
 	}
-	at := w.at[max(f.needs(), 0)]
+	at := w.at[f.needs()]
 	number := func(word int) float64 { return math.Float64frombits(pane[at+word]) }
 	switch f {
 	case pastSum:

@@ -39,23 +39,21 @@ func (f pastFunction) String() string { return pastNames[f] }
 
 func (f pastFunction) isOfWindow() bool { return f >= pastCount }
 
-// needs is the part of a pane that a function reads, beside the count; -1 for none.
-func (f pastFunction) needs() int {
+// needs is the part of a pane that a function reads, beside the count.
+func (f pastFunction) needs() part {
 	switch f {
-	case pastSum, pastAvg:
-		return int(partSum)
 	case pastMin, pastMax, pastRange:
-		return int(partExtremes)
+		return partExtremes
 	case pastStddev:
-		return int(partMoments)
+		return partMoments
 	case pastFirst, pastLast:
-		return int(partEnds)
+		return partEnds
 	case pastRate:
-		return int(partCounter)
+		return partCounter
 	case pastQuantile:
-		return int(partSketch)
+		return partSketch
 	}
-	return -1
+	return partSum
 }
 
 // durationMax bounds windows and the other durations of expressions, so that no sum of times overflows.

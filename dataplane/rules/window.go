@@ -18,12 +18,14 @@ import "math"
 // A window of a record is read at times in the past as well, so its ring keeps more panes than the window is
 // long, all of them plain, and they are added up when a record is made.
 //
-// The words of a window: the current pane's start, the state of the ring, the newest value's time, the
+// The words of a window: the current pane's start, the state of the ring, the newest value's time, from when
+// on it is known, the
 // current pane, the back's sum (not of records), the ring.
 const (
 	windowStart = iota
 	windowState
 	windowNewest
+	windowFrom // event time from which the window's values are known, if that is later than the key's; or 0
 	windowHead
 )
 
@@ -48,7 +50,7 @@ const (
 type part uint8
 
 const (
-	partSum      part = iota // count is always there; sum, avg
+	partSum      part = iota // sum, avg, and count, which every pane has
 	partExtremes             // min, max, range
 	partMoments              // stddev: mean and sum of squared distances from it
 	partEnds                 // first, last
@@ -59,6 +61,8 @@ const (
 
 var partWords = [parts]int{partSum: 1, partExtremes: 2, partMoments: 2, partEnds: 4, partCounter: 5,
 	partSketch: sketchWords}
+
+var partNames = [parts]string{"sum", "extremes", "moments", "ends", "counter", "sketch"}
 
 // window is the layout of a window.
 type window struct {
