@@ -24,7 +24,7 @@ func newRulesEvalCommand() *cobra.Command {
 			"something is missing. Functions of the past need more than one point: replay those.",
 		Example: "  culvert rules eval 'temperature > 95 && tags.line == \"a\"' \\\n" +
 			"    --line 'motor,line=a temperature=96'",
-		Args:    cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, arguments []string) error {
 			value, wrong, err := rulefile.Evaluate(arguments[0], line)
 			if len(wrong) > 0 {
