@@ -55,8 +55,8 @@ func newRulesCheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE…",
 		Short: "Report every mistake in rule files",
-		Long: "Read rule files and report every mistake with file, line and column, the line itself and what\n" +
-			"was probably meant. Exits 78 if there is one.",
+		Long: "Read rule files and report every mistake with file, line and column, the line itself and\n" +
+			"what was probably meant. Exits 78 if there is one.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(command *cobra.Command, files []string) error {
 			set, err := loadRules(files, command.ErrOrStderr())

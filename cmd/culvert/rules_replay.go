@@ -20,11 +20,11 @@ func newRulesEvalCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "eval EXPR --line LINE",
 		Short: "Show what an expression comes to on one line of Line Protocol",
-		Long: "Show what an expression comes to on one line of Line Protocol, as JSON; null where something\n" +
-			"is missing. Functions of the past need more than one point: replay those.",
+		Long: "Show what an expression comes to on one line of Line Protocol, as JSON; null where\n" +
+			"something is missing. Functions of the past need more than one point: replay those.",
 		Example: "  culvert rules eval 'temperature > 95 && tags.line == \"a\"' \\\n" +
 			"    --line 'motor,line=a temperature=96'",
-		Args:    cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, arguments []string) error {
 			value, wrong, err := rulefile.Evaluate(arguments[0], line)
 			if len(wrong) > 0 {
@@ -47,8 +47,8 @@ func newRulesReplayCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "replay RULES… --input FILE.lp|FILE.pcap",
 		Short: "Run rules over recorded points or packets, print what would have fired",
-		Long: "Run rules over recorded points (Line Protocol, nanoseconds) or packets (pcap) and print, as\n" +
-			"one JSON object a line, every change of an alert's state and every derived point. Time is\n" +
+		Long: "Run rules over recorded points (Line Protocol, nanoseconds) or packets (pcap) and print,\n" +
+			"as one JSON object a line, every change of an alert's state and every derived point. Time is\n" +
 			"virtual: points arrive at their own time, packets at the time they were recorded.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(command *cobra.Command, files []string) error {
