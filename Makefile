@@ -92,6 +92,11 @@ fuzz: ## every fuzz test for FUZZTIME
 bench: ## every benchmark for BENCHTIME (1x runs each once)
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
 
+.PHONY: bench-rules
+bench-rules: ## the rules, also against expr-lang/expr and google/cel-go on the same conditions
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) ./dataplane/rules
+	cd dataplane/rules/peers && $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) .
+
 .PHONY: lab-up
 lab-up: ## two network namespaces joined by a veth pair with QUEUES queues
 	@QUEUES=$(QUEUES) scripts/lab.sh up
