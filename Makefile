@@ -139,6 +139,11 @@ bench-probes: ## what the kernel's probes cost: gateways with and without them i
 	@set -o pipefail; $(GO) test -count=1 -v -run '^TestPrivProbesCost$$' ./cmd/culvert/e2e -args \
 	  -probe-rounds $(ROUNDS) -probe-time 2s | grep -E 'probes (on|off)|runs,|^(ok|---|FAIL|panic)'
 
+.PHONY: bench-rules
+bench-rules: ## the rules, also against expr-lang/expr and google/cel-go on the same conditions
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) ./dataplane/rules
+	cd dataplane/rules/peers && $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) .
+
 .PHONY: lab-up
 lab-up: ## two network namespaces joined by a veth pair with QUEUES queues
 	@QUEUES=$(QUEUES) scripts/lab.sh up

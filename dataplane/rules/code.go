@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"regexp"
 
 	"culvert/dataplane/point"
@@ -30,6 +31,8 @@ const (
 	codeSlot                        // register to = slot a
 	codeConstant                    // register to = imm, of kind a
 	codeCompute                     // register to = operation imm on registers a and b
+	codeShared                      // register b = shared value a and to `to`, if it is known already
+	codeShare                       // shared value a = register b
 	codePast                        // register to = function b of memo a, with the number imm
 )
 
@@ -58,6 +61,8 @@ type emitter struct {
 	set    *Set
 	cohort uint16 // of the rule, if it looks at the past
 	record bool   // the rule is a record
+	scope  string // tells the keys of the rule's cohort from others'
+	inside *node  // a shared node that is being emitted
 	code   []instruction
 	over   bool // more registers or instructions than there can be
 }
@@ -99,6 +104,10 @@ func (e *emitter) jumpFor(i instruction, holds relation, when bool) []int {
 // test emits code that jumps when the condition's outcome is `when` and falls through otherwise. It returns
 // the jumps. Registers from `free` on may be used.
 func (e *emitter) test(n *node, when bool, free int) []int {
+	if _, shared := e.share(n); shared {
+		e.value(n, free)
+		return e.jump(instruction{code: codeTestRegister, a: uint16(free)}, when)
+	}
 	switch n.kind {
 	case nodeNot:
 		return e.test(n.args[0], !when, free)
@@ -194,6 +203,15 @@ func (e *emitter) value(n *node, register int) {
 		return
 	}
 	to := uint16(register)
+	if number, shared := e.share(n); shared {
+		known := e.add(instruction{code: codeShared, a: number, b: to})
+		e.inside = n
+		e.value(n, register)
+		e.inside = nil
+		e.add(instruction{code: codeShare, a: number, b: to})
+		e.land([]int{known})
+		return
+	}
 	switch n.kind {
 	case nodeConstant:
 		imm := n.value.number
@@ -222,6 +240,80 @@ func (e *emitter) value(n *node, register int) {
 		e.land(misses)
 		e.add(instruction{code: codeConstant, to: to, a: uint16(point.Bool)})
 		e.land([]int{end})
+	}
+}
+
+// share gives the number of the value that a node shares with others that are written alike, in whatever
+// rule: it is worked out once per point. What costs no more than looking it up is not shared.
+func (e *emitter) share(n *node) (uint16, bool) {
+	if n == e.inside || e.record || !n.isCostly() {
+		return 0, false
+	}
+	text := n.sharedText(e.scope)
+	if e.set.uses[text] < 2 {
+		return 0, false
+	}
+	number, ok := e.set.sharedOf[text]
+	if !ok && len(e.set.sharedOf) <= slotsMax {
+		number, ok = uint16(len(e.set.sharedOf)), true
+		e.set.sharedOf[text] = number
+	}
+	return number, ok
+}
+
+// sharedMax bounds the source of nodes that are shared, in bytes, since they are compared by their texts.
+const sharedMax = 512
+
+func (n *node) isCostly() bool {
+	switch n.kind {
+	case nodeCompute:
+		return n.end-n.start <= sharedMax
+	case nodeIn, nodeMatch, nodePast:
+		return n.end-n.start <= sharedMax
+	}
+	return false
+}
+
+// sharedText is the name of a node among those that are shared. A function of the past is one with those of
+// the same cohort only.
+func (n *node) sharedText(scope string) string {
+	if n.find(nodePast) != nil {
+		return scope + n.canonical()
+	}
+	return n.canonical()
+}
+
+// scopeOf tells the cohort of a rule from all others.
+func scopeOf(g *Group, in *Rule) string {
+	return fmt.Sprintf("%q %q %t %q: ", g.Name.Source, textsOf(in.On), in.HasBy, textsOf(in.By))
+}
+
+// countUses counts how often costly nodes stand in the conditions of all rules. What is wrong in them is
+// reported elsewhere.
+func (c *compiler) countUses(groups []Group) {
+	var count func(n *node, scope string)
+	count = func(n *node, scope string) {
+		if n.isCostly() {
+			c.set.uses[n.sharedText(scope)]++
+		}
+		for _, arg := range n.args {
+			count(arg, scope)
+		}
+	}
+	for g := range groups {
+		for i := range groups[g].Rules {
+			r := &groups[g].Rules[i]
+			for _, text := range []*Text{&r.Expr, &r.Clear} {
+				tree, err := parse(text.Source)
+				if err != nil || len(text.Source) == 0 {
+					continue
+				}
+				var check checker
+				if tree = check.check(tree); len(check.errs) == 0 {
+					count(tree, scopeOf(&groups[g], r))
+				}
+			}
+		}
 	}
 }
 

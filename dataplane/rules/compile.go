@@ -24,7 +24,8 @@ const (
 // Compile checks and compiles groups of rules. It returns either a Set or every error that it found, in the
 // order of the files.
 func Compile(groups []Group) (*Set, []*Error) {
-	c := compiler{set: &Set{slotOf: map[name]uint16{}, textOf: map[string]point.Span{}}}
+	c := newCompiler()
+	c.countUses(groups)
 	for g := range groups {
 		c.group(&groups[g])
 		for r := range groups[g].Rules {
@@ -49,6 +50,13 @@ func Compile(groups []Group) (*Set, []*Error) {
 	c.plan()
 	c.set.id = contentHash(groups)
 	return c.set, nil
+}
+
+func newCompiler() compiler {
+	return compiler{set: &Set{
+		slotOf: map[name]uint16{}, textOf: map[string]point.Span{}, uses: map[string]int{},
+		sharedOf: map[string]uint16{},
+	}}
 }
 
 // compiler collects a Set and what is wrong with it.
@@ -152,7 +160,7 @@ func (c *compiler) alert(g *Group, in *Rule) {
 	sh.local = g.local()
 	r.shape = c.set.shapeOf(*sh)
 	r.past = tree == nil || tree.find(nodePast) != nil || clear != nil && clear.find(nodePast) != nil
-	e := emitter{set: c.set}
+	e := emitter{set: c.set, scope: scopeOf(g, in)}
 	if r.past {
 		r.cohort = c.set.cohortOf(r.group, r.on, r.shape)
 		e.cohort = r.cohort
@@ -428,7 +436,8 @@ func (c *compiler) plan() {
 	}
 	s.measurements = newTable(order, numbers)
 	s.tagSlots, s.fieldSlots = c.slotTable(nameTag), c.slotTable(nameField)
-	s.slotOf, s.textOf = nil, nil
+	s.shared = len(s.sharedOf)
+	s.slotOf, s.textOf, s.uses, s.sharedOf = nil, nil, nil, nil
 }
 
 // sees tells whether a rule is for a measurement.

@@ -130,7 +130,7 @@ func NewEvaluator(set *Set, config Config) *Evaluator {
 	if e.config.MaxAhead <= 0 {
 		e.config.MaxAhead = aheadDefault
 	}
-	e.machine = machine{set: set, slots: make([]slot, len(set.slots))}
+	e.machine = machine{set: set, slots: make([]slot, len(set.slots)), shared: make([]slot, set.shared)}
 	e.openPasts()
 	for i := range set.plans {
 		e.addPlan(&set.plans[i])

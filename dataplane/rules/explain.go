@@ -116,6 +116,7 @@ var codeNames = [...]string{
 	codeTestSame: "test", codeTestRegister: "test", codeTestList: "test in", codeTestMatch: "test match",
 	codeTestStart: "test starts_with", codeTestEnd: "test ends_with", codeTestContains: "test contains",
 	codeSlot: "load", codeConstant: "load", codeCompute: "compute", codePast: "recall",
+	codeShared: "shared", codeShare: "share",
 }
 
 func (s *Set) explainCode(out io.Writer, title string, code []instruction) {
@@ -169,6 +170,10 @@ func (s *Set) instructionText(i *instruction) string {
 			return fmt.Sprintf("%s r%d = %s(%s)", name, i.to, op, a)
 		}
 		return fmt.Sprintf("%s r%d = %s(%s, %s)", name, i.to, operation(i.imm), a, b)
+	case codeShared:
+		return fmt.Sprintf("shared r%d = value %d: if it is known go to %d", i.b, i.a, i.to)
+	case codeShare:
+		return fmt.Sprintf("share value %d = r%d", i.a, i.b)
 	case codePast:
 		f := pastFunction(i.b)
 		if f == pastQuantile {

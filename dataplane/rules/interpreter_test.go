@@ -11,10 +11,15 @@ import (
 )
 
 // interpret is a slow, obvious evaluation of a tree as it was parsed: nil is missing, integers are big.
-func interpret(n *node, p *point.Point) any {
-	arg := func(i int) any { return interpret(n.args[i], p) }
+func interpret(n *node, p *point.Point) any { return interpretWith(n, p, nil) }
+
+// interpretWith interprets functions of the past by a function of their own.
+func interpretWith(n *node, p *point.Point, past func(n *node) any) any {
+	arg := func(i int) any { return interpretWith(n.args[i], p, past) }
 	truth := func(i int) bool { return arg(i) == true }
 	switch n.kind {
+	case nodePast:
+		return past(n)
 	case nodeConstant:
 		return literalOf(n.value)
 	case nodeName:
@@ -211,12 +216,13 @@ func twoSlowly(op operation, a, b any) any {
 	}[op](f, g)
 }
 
-// compiled evaluates an expression by a program; ok is false if it is no right expression.
+// compiled evaluates an expression by a program; ok is false if it is no right expression. It stands in two
+// rules, so that they share what can be shared.
 func compiled(t testing.TB, expr string, p *point.Point) (result, ok bool) {
 	t.Helper()
 	rule := ruleOf("A", "*", expr)
-	set, errs := Compile([]Group{{Name: textOf("g"), Rules: []Rule{rule}}})
-	if len(errs) > 0 {
+	set, errs := Compile([]Group{{Name: textOf("g"), Rules: []Rule{rule, rule}}})
+	if len(errs) > 0 || set.rules[0].past {
 		return false, false
 	}
 	e := alone(set)
@@ -227,9 +233,12 @@ func compiled(t testing.TB, expr string, p *point.Point) (result, ok bool) {
 		m.guess[i] = noGuess
 	}
 	first := m.run(set.rules[0].code)
+	if other := m.run(set.rules[1].code); other != first {
+		t.Fatalf("%s gives %t, and %t in another rule", expr, first, other)
+	}
 	// Once more with the guesses of the first time.
 	m.mark += markStep
-	if second := m.run(set.rules[0].code); second != first {
+	if second := m.run(set.rules[1].code); second != first {
 		t.Fatalf("%s gives %t, then %t on the same point", expr, first, second)
 	}
 	return first, true

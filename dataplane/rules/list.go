@@ -49,7 +49,7 @@ func (s *Set) Subject(alert string) string {
 // Evaluate is what an expression comes to on one point: float64, int64, uint64, bool, string or, where
 // something is missing, nil. A condition that does not hold is false.
 func Evaluate(expr *Text, p *point.Point) (any, []*Error) {
-	c := compiler{set: &Set{slotOf: map[name]uint16{}, textOf: map[string]point.Span{}}}
+	c := newCompiler()
 	tree, syntax := parse(expr.Source)
 	if syntax != nil {
 		c.failSyntax(expr, syntax)
@@ -73,7 +73,8 @@ func Evaluate(expr *Text, p *point.Point) (any, []*Error) {
 		return nil, c.errs
 	}
 	c.plan()
-	m := machine{set: c.set, slots: make([]slot, len(c.set.slots)), mark: markStep, point: p}
+	m := machine{set: c.set, slots: make([]slot, len(c.set.slots)), shared: make([]slot, c.set.shared),
+		mark: markStep, point: p}
 	m.guess = make([]uint8, len(c.set.slots))
 	for i := range m.guess {
 		m.guess[i] = noGuess

@@ -14,6 +14,7 @@ type machine struct {
 	set       *Set
 	point     *point.Point
 	slots     []slot
+	shared    []slot  // values of nodes that stand in several places
 	guess     []uint8 // of the point's plan: where each slot's name was found last
 	mark      uint64  // counts points, by 256; a slot with another mark is not filled yet
 	matched   uint64  // the mark for which all names of the point were matched to slots
@@ -72,6 +73,16 @@ func (m *machine) run(code []instruction) bool {
 			return i.a != 0
 		case codeJump:
 			at = int(i.to)
+			continue
+		case codeShared:
+			if s := &m.shared[i.a]; s.stamp^mark < markStep {
+				m.registers[i.b&(registersMax-1)] = value{bits: s.bits, kind: point.Kind(s.stamp)}
+				at = int(i.to)
+			}
+			continue
+		case codeShare:
+			v := m.registers[i.b&(registersMax-1)]
+			m.shared[i.a] = slot{bits: v.bits, stamp: mark | uint64(v.kind)}
 			continue
 		case codeSlot, codeConstant, codeCompute, codePast:
 			m.load(i)

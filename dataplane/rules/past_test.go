@@ -3,9 +3,12 @@ package rules
 import (
 	"fmt"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"culvert/dataplane/point"
 )
 
 // TestPastOfAKey plays points with x to a function of the past and compares what it comes to at each: "-" is
@@ -283,5 +286,172 @@ func TestPastAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(50, turn); n != 0 && !raceDetector {
 			t.Errorf("with %d workers 40 points allocate %g times", workers, n)
 		}
+	}
+}
+
+// history is the points of one key, as the interpreter looks back on them.
+type history struct {
+	points []*point.Point // in the order of arrival, the one at hand last
+	from   int64          // event time from which on the key's past is known
+}
+
+// past interprets a function of the past by looking at all points again.
+func (h *history) past(n *node) any {
+	value := func(arg *node, p *point.Point) any { return interpret(arg, p) }
+	var all []sample
+	for _, p := range h.points {
+		v, ok := floatOf(value(n.args[0], p))
+		known := ok && !math.IsNaN(v) && !math.IsInf(v, 0)
+		all = append(all, sample{t: p.Time, v: v, known: known})
+	}
+	if n.past.isOfWindow() {
+		slide := n.slide
+		if slide == 0 {
+			slide = n.length / panesMoving
+		}
+		v, ok := windowSlowly(n.past, math.Float64frombits(n.value.number), n.length, slide, h.from, all)
+		switch {
+		case !ok:
+			return nil
+		case n.past == pastCount:
+			return big.NewInt(int64(v))
+		}
+		return v
+	}
+	if n.past == pastFollowed {
+		return h.followed(n)
+	}
+	return h.before(n)
+}
+
+// followed plays the state of a sequence from its beginning.
+func (h *history) followed(n *node) any {
+	armed, matched, since := false, false, int64(0)
+	for _, p := range h.points {
+		if interpret(n.args[1], p) != true {
+			matched = false
+		} else if !matched && armed && p.Time >= since && p.Time-since <= n.length {
+			matched, armed = true, false
+		}
+		if interpret(n.args[0], p) == true {
+			armed, since = true, p.Time
+		}
+	}
+	return matched
+}
+
+// before finds the values that prev and changed compare.
+func (h *history) before(n *node) any {
+	var newest, prev any
+	newestTime, lateNow := int64(0), false
+	for _, p := range h.points {
+		v := interpret(n.args[0], p)
+		lateNow = false
+		switch {
+		case v == nil:
+			prev = newest
+		case newest != nil && p.Time < newestTime:
+			lateNow = true
+		default:
+			prev, newest, newestTime = newest, v, p.Time
+		}
+	}
+	if lateNow {
+		prev = nil
+	}
+	if n.past == pastPrev {
+		if _, isText := prev.(string); isText {
+			return nil
+		}
+		return prev
+	}
+	if prev == nil {
+		return false
+	}
+	if _, ok := floatOf(prev); ok {
+		if _, ok := floatOf(newest); ok {
+			return !compareSlowly(prev, newest, equal)
+		}
+	}
+	return prev != newest
+}
+
+// TestPastEqualsInterpreted: conditions at random over functions of the past and of the point, in rules that
+// share what is written alike, come to what interpreting them over all points of the key comes to.
+func TestPastEqualsInterpreted(t *testing.T) {
+	random := rand.New(rand.NewPCG(seedOf(t), 15))
+	terms := []string{
+		"avg(x[3s])", "sum(x[3s:1s])", "count(x[2s])", "max(x[3s]) - min(x[3s])", "range(x[3s])", "prev(x)",
+		"delta(x)",
+		"first(x[5s])", "last(x[5s:5s])", "rate(x[4s])", "x", "y * 2", "stddev(x[2s]) + 1",
+		"abs(delta(x) - 3)",
+		"last((x + y)[2s])", "count(y[1s:1s])", "prev(x + y)", "clamp(avg(x[3s]), 10, 60)",
+	}
+	conditions := []string{
+		"changed(s)", "changed(x)", "followed_by(x > 60, x < 40, 2s)", "followed_by(changedless, y > 1, 1s)",
+		"has(y)", `tags.line == "l1"`, `s in ["1", "2"]`, "prev(x) == x",
+	}
+	pick := func(from []string) string { return from[random.IntN(len(from))] }
+	condition := func() string {
+		if random.IntN(3) == 0 {
+			return strings.Replace(pick(conditions), "changedless", "x > 50", 1)
+		}
+		return fmt.Sprintf("%s %s %s", pick(terms), pick([]string{">", "<", ">=", "!="}),
+			pick(append(terms, "30", "1", "50.5")))
+	}
+	compared := 0
+	for range 60 {
+		var rules []Rule
+		for i := range 12 {
+			expr := condition()
+			for range random.IntN(3) {
+				expr += pick([]string{" && ", " || "}) + pick([]string{"", "!"}) + "(" + condition() + ")"
+			}
+			rules = append(rules, ruleOf(fmt.Sprint("R", i), "m", expr, "machine"))
+		}
+		set := compileOf(t, rules...)
+		e := alone(set)
+		keys := map[int]*history{}
+		now, start := int64(1e15), int64(0)
+		for i := range 120 {
+			now += random.Int64N(5e8)
+			at, machine := now, random.IntN(2)
+			if random.IntN(5) == 0 {
+				at -= random.Int64N(3e9)
+			}
+			fields := []string{fmt.Sprintf(`s="%d"`, random.IntN(3))}
+			if random.IntN(6) > 0 {
+				fields = append(fields, fmt.Sprintf("x=%d", random.IntN(100))+[]string{"",
+					"i"}[random.IntN(2)])
+			}
+			if random.IntN(3) == 0 {
+				fields = append(fields, fmt.Sprintf("y=%g", float64(random.IntN(100))/4))
+			}
+			p := pointOf(t, fmt.Sprintf("m,machine=m%d,line=l%d %s %d", machine, random.IntN(2),
+				strings.Join(fields, ","), at))
+			if i == 0 {
+				start = now
+			}
+			if keys[machine] == nil {
+				keys[machine] = &history{from: at - (now - start)}
+			}
+			keys[machine].points = append(keys[machine].points, p)
+			e.Eval(p, now)
+			e.Taken(len(e.Transitions()))
+			for r := range set.rules {
+				if !set.rules[r].past {
+					continue
+				}
+				tree, _ := parse(set.rules[r].expr)
+				want := interpretWith(tree, p, keys[machine].past) == true
+				if got := e.machine.run(set.rules[r].code); got != want {
+					t.Fatalf("%s is %t, interpreted %t, at point %d", set.rules[r].expr, got, want, i)
+				}
+				compared++
+			}
+		}
+	}
+	if compared < 50_000 {
+		t.Errorf("%d values were compared", compared)
 	}
 }

@@ -18,6 +18,9 @@ type Set struct {
 
 	texts    []byte                // the strings of all programs
 	textOf   map[string]point.Span // written while compiling only
+	uses     map[string]int        // written while compiling only: how often costly nodes are written
+	sharedOf map[string]uint16     // likewise: the numbers of those that are shared
+	shared   int
 	lists    []list
 	patterns []pattern
 

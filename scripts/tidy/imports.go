@@ -65,6 +65,10 @@ var layers = []layer{
 	{folder: "dataplane/wire", internal: []string{"dataplane/lineproto"}, refused: notInDataplane},
 	{folder: "dataplane/rules", internal: []string{"dataplane/point"}, refused: notInDataplane},
 	{
+		folder: "dataplane/rules/peers", internal: []string{"dataplane"},
+		external: []string{"github.com/expr-lang", "github.com/google/cel-go"},
+	},
+	{
 		folder: "dataplane/shard", internal: []string{"dataplane/point"}, external: []string{xxh3},
 		refused: notInDataplane,
 	},
