@@ -53,12 +53,12 @@ func (e *Evaluator) experience(number uint16, hash, check uint64) {
 			keys.late++
 		}
 	}
-	e.pastText = e.texts.bytes(key.text)[:key.keyBytes]
+	e.pastKey = key
 	e.evalPlan(&c.plan)
 	if len(c.absent) > 0 {
 		e.present(number, at)
 	}
-	e.pastText = nil
+	e.pastKey = nil
 }
 
 // isAhead tells a point too far in the future.
@@ -161,7 +161,6 @@ func (e *Evaluator) keepValues(number uint16, key *pastKey) {
 	}
 	copy(e.texts.bytes(key.text), text[:n])
 	key.valuesBytes = uint16(n) - key.keyBytes
-	e.pastText = e.texts.bytes(key.text)[:key.keyBytes]
 }
 
 // expireKeys lets the timers of keys go off.

@@ -85,7 +85,10 @@ func (e *Evaluator) seriesHash(p *point.Point, length int) (hash, check uint64, 
 // writeKey writes the text of the point's key, which key found to fit KeyMax, and returns its length: the
 // measurement, then the values of the shape's tags in their order, or all tags by name with name and value.
 func (e *Evaluator) writeKey(sh *shape, out []byte) int {
-	if e.pastText != nil {
+	switch {
+	case e.pastKey != nil:
+		return copy(out, e.texts.bytes(e.pastKey.text)[:e.pastKey.keyBytes])
+	case e.pastText != nil:
 		return copy(out, e.pastText)
 	}
 	p := e.machine.point

@@ -20,8 +20,8 @@ type pastKey struct {
 
 const (
 	keyChunk = 1024
-	// keyBytes is what a key takes beside its memos and its text: a pastKey, and two to four cells.
-	keyBytes = 80 + 2*16
+	// keyBytes is what a key takes beside its memos and its text: a pastKey, and its share of the cells.
+	keyBytes = 80 + 2*8
 	// touchEvery is how much the order of idle keys may be out, so that points of busy keys do not move them
 	// in the list each time, in nanoseconds.
 	touchEvery = int64(1e9)
@@ -36,7 +36,10 @@ type pastKeys struct {
 	free   int32
 	cut    int32
 
-	cells []recordCell // open addressing, at most half full
+	// Open addressing, at most three quarters full. A cell is the upper half of a hash and, in its lower
+	// half, the key's number plus one: half of a record's cell, so that the table of many keys stays in the
+	// cache.
+	cells []uint64
 	list  idleList
 
 	lost    int64  // when a key was last let go; keys that come later may be old ones
@@ -49,28 +52,31 @@ type pastKeys struct {
 
 func newPastKeys(words int) pastKeys {
 	return pastKeys{
-		stride: words, free: none, cells: newCells(64), list: idleList{first: none, last: none}, lost: never,
+		stride: words, free: none, cells: make([]uint64, 64), list: idleList{first: none, last: none},
+		lost: never,
 	}
 }
 
-func (k *pastKeys) at(i int32) *pastKey { return &k.chunks[i/keyChunk][i%keyChunk] }
+func (k *pastKeys) at(i int32) *pastKey { return &k.chunks[uint32(i)/keyChunk][uint32(i)%keyChunk] }
 
 // memory is the words of a key's memos.
 func (k *pastKeys) memory(i int32) []uint64 {
-	at := int(i%keyChunk) * k.stride
-	return k.words[i/keyChunk][at : at+k.stride]
+	at := int(uint32(i)%keyChunk) * k.stride
+	return k.words[uint32(i)/keyChunk][at : at+k.stride]
 }
 
 // find returns the key's number, or none.
 func (k *pastKeys) find(hash, check uint64) int32 {
 	mask := uint64(len(k.cells) - 1)
 	for at := hash & mask; ; at = (at + 1) & mask {
-		c := &k.cells[at]
-		if c.at == none {
+		c := k.cells[at]
+		if c == 0 {
 			return none
 		}
-		if c.hash == hash && k.at(c.at).check == check {
-			return c.at
+		if c>>32 == hash>>32 {
+			if key := k.at(int32(uint32(c)) - 1); key.check == check && key.hash == hash {
+				return int32(uint32(c)) - 1
+			}
 		}
 	}
 }
@@ -91,12 +97,13 @@ func (k *pastKeys) add(hash, check uint64) int32 {
 	*k.at(i) = pastKey{hash: hash, check: check, used: true, timer: none, seen: never, newest: never,
 		hole: never}
 	clear(k.memory(i))
-	if k.list.length++; 2*k.list.length > len(k.cells) {
+	if k.list.length++; 4*k.list.length > 3*len(k.cells) {
 		old := k.cells
-		k.cells = newCells(2 * len(old))
+		k.cells = make([]uint64, 2*len(old))
 		for _, c := range old {
-			if c.at != none {
-				k.place(c.hash, c.at)
+			if c != 0 {
+				n := int32(uint32(c)) - 1
+				k.place(k.at(n).hash, n)
 			}
 		}
 	}
@@ -108,10 +115,10 @@ func (k *pastKeys) add(hash, check uint64) int32 {
 func (k *pastKeys) place(hash uint64, i int32) {
 	mask := uint64(len(k.cells) - 1)
 	at := hash & mask
-	for k.cells[at].at != none {
+	for k.cells[at] != 0 {
 		at = (at + 1) & mask
 	}
-	k.cells[at] = recordCell{hash: hash, at: i}
+	k.cells[at] = hash>>32<<32 | uint64(uint32(i)+1)
 }
 
 // remove takes a key out of everything but the timers.
@@ -121,17 +128,18 @@ func (k *pastKeys) remove(i int32) {
 	k.list.length--
 	mask := uint64(len(k.cells) - 1)
 	at := key.hash & mask
-	for k.cells[at].at != i {
+	for uint32(k.cells[at]) != uint32(i)+1 {
 		at = (at + 1) & mask
 	}
 	// As in records.remove: cells behind the gap move up if it lies between their home and them.
-	for next := (at + 1) & mask; k.cells[next].at != none; next = (next + 1) & mask {
-		if home := k.cells[next].hash & mask; (next-home)&mask >= (next-at)&mask {
+	for next := (at + 1) & mask; k.cells[next] != 0; next = (next + 1) & mask {
+		home := k.at(int32(uint32(k.cells[next]))-1).hash & mask
+		if (next-home)&mask >= (next-at)&mask {
 			k.cells[at] = k.cells[next]
 			at = next
 		}
 	}
-	k.cells[at].at = none
+	k.cells[at] = 0
 	key.used = false
 	key.next = k.free
 	k.free = i

@@ -29,8 +29,14 @@ const noGuess = 255
 func (m *machine) slot(i uint16) value {
 	s := &m.slots[i]
 	if s.stamp^m.mark >= markStep {
-		m.fill(i)
+		return m.filled(i)
 	}
+	return value{bits: s.bits, kind: point.Kind(s.stamp)}
+}
+
+func (m *machine) filled(i uint16) value {
+	m.fill(i)
+	s := &m.slots[i]
 	return value{bits: s.bits, kind: point.Kind(s.stamp)}
 }
 

@@ -79,8 +79,9 @@ func fill(env map[string]any, p *point.Point) {
 }
 
 // BenchmarkPeers evaluates each condition on the same points by each engine; all must say the same. Culvert's
-// figure is for the whole way from a decoded point: finding the rule and the names, the condition, the key and
-// its state. The others need the point as a map; "prepared" leaves out what filling that map costs.
+// figure is for the whole way from a decoded point: finding the rule and the names, the condition, the
+// key and its state. The others need the point as a map; "prepared" leaves out what filling that map
+// costs.
 func BenchmarkPeers(b *testing.B) {
 	var points []*point.Point
 	var environments []map[string]any
@@ -178,7 +179,8 @@ func compileExpr(b *testing.B, condition string, env map[string]any) *vm.Program
 }
 
 func compileCEL(b *testing.B, condition string) cel.Program {
-	env, err := cel.NewEnv(cel.Variable("temperature", cel.DoubleType), cel.Variable("setpoint", cel.DoubleType),
+	env, err := cel.NewEnv(cel.Variable("temperature", cel.DoubleType), cel.Variable("setpoint",
+		cel.DoubleType),
 		cel.Variable("rpm", cel.IntType), cel.Variable("vibration", cel.DoubleType),
 		cel.Variable("tags", cel.MapType(cel.StringType, cel.StringType)))
 	if err != nil {
