@@ -20,7 +20,6 @@ type Player struct {
 	decoder   lineproto.Decoder
 	point     point.Point
 	now       int64
-	begun     bool
 
 	// OnAlert (optional) is called with every change of an alert's state, OnRecord with every derived point.
 	OnAlert  func(rules.Alert)

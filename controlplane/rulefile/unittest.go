@@ -41,9 +41,8 @@ type expectation struct {
 }
 
 var (
-	testFileKeys    = []string{"rule_files", "tests"}
-	testKeys        = []string{"name", "input", "expect"}
-	expectationKeys = []string{"at", "alert", "record", "state", "value"}
+	testFileKeys = []string{"rule_files", "tests"}
+	testKeys     = []string{"name", "input", "expect"}
 )
 
 // RunTests reads a file of unit tests and runs them. Errors are in the file itself, or in the rule files that

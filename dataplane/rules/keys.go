@@ -36,8 +36,9 @@ type pastKeys struct {
 	free   int32
 	cut    int32
 
-	// Open addressing, at most three quarters full. A cell is the upper half of a hash and, in its lower half,
-	// the key's number plus one: half of a record's cell, so that the table of many keys stays in the cache.
+	// Open addressing, at most three quarters full. A cell is the upper half of a hash and, in its lower
+	// half, the key's number plus one: half of a record's cell, so that the table of many keys stays in
+	// the cache.
 	cells []uint64
 	list  idleList
 
@@ -51,7 +52,8 @@ type pastKeys struct {
 
 func newPastKeys(words int) pastKeys {
 	return pastKeys{
-		stride: words, free: none, cells: make([]uint64, 64), list: idleList{first: none, last: none}, lost: never,
+		stride: words, free: none, cells: make([]uint64, 64), list: idleList{first: none, last: none},
+		lost: never,
 	}
 }
 
