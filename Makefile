@@ -12,11 +12,14 @@ RATE ?= 100000
 POINTS_PER_PACKET ?= 10
 SERIES ?= 1000
 FUZZTIME ?= 30s
-BENCHTIME ?= 1s
+BENCHTIME ?= 1x
+ROUNDS ?= 5
 KERNELS ?= 6.1 6.12 6.18
 QUEUES ?= 2
 
 export CGO_ENABLED := 0
+# simd gives the decoder its vectors (simd/archsimd). Without it, or on other machines, it works in words.
+export GOEXPERIMENT ?= simd
 # Go fails where it asks git and git refuses, as it does when root builds another user's checkout.
 BUILDVCS := $(if $(shell git rev-parse HEAD 2>/dev/null),true,false)
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
@@ -49,9 +52,11 @@ fmt: ## names the Go files that gofmt would change
 	  if [ -n "$$files" ]; then echo "run gofmt -w on:"; echo "$$files"; exit 1; fi
 
 .PHONY: vet
-vet: ## go vet, with and without the checks of the tag verify
+vet: ## go vet, with and without the checks of the tag verify, and without SIMD
 	$(GO) vet $(PACKAGES)
 	$(GO) vet -tags verify $(PACKAGES)
+	GOEXPERIMENT=nosimd $(GO) vet ./dataplane/lineproto
+	GOARCH=arm64 $(GO) vet ./dataplane/lineproto
 
 .PHONY: tidy
 tidy: ## the house rules: imports, unsafe, sizes, names, comments, dependencies
@@ -88,9 +93,51 @@ test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machi
 fuzz: ## every fuzz test for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)
 
+# The peers come from the module proxy, each by a module of its own; one that cannot be had is a line in the
+# report.
+.PHONY: bench-build
+bench-build: build
+	@scripts/setup demo bench
+	@$(GO) -C bench build -o ../build/bench .
+	@$(GO) -C bench/telegraf build -o ../../build/telegraf . || true
+	@$(GO) -C bench/victoria build -o ../../build/ tool || true
+
+BENCH_FLAGS = $(if $(QUICK),-quick) $(if $(ROWS),-rows $(ROWS)) -commit '$(VERSION)'
+
 .PHONY: bench
-bench: ## every benchmark for BENCHTIME (1x runs each once)
+bench: bench-build ## Culvert against its goals, into bench/results; QUICK=1 takes minutes; ROWS=1,2
+	@exec build/bench run $(BENCH_FLAGS)
+
+.PHONY: bench-peers
+bench-peers: bench-build ## the same load into what one would take instead, into bench/results; QUICK=1
+	@exec build/bench peers $(BENCH_FLAGS)
+
+.PHONY: bench-once
+bench-once: ## every Go benchmark once, so that none rots; BENCHTIME=1s measures
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
+	$(GO) -C bench/libraries test -run '^$$' -bench . -benchtime $(BENCHTIME) .
+
+# The bench modules are no part of ./..., so that the product needs none of what they need.
+.PHONY: bench-golden
+bench-golden: ## compares allocations of Go benchmarks with a golden file; vets the benchmark itself
+	$(GO) -C bench vet ./...
+	@staticcheck=$$($(GO) tool -n staticcheck) && cd bench && "$$staticcheck" ./...
+	@$(GO) -C bench build -o ../build/bench .
+	@build/bench golden
+
+.PHONY: bench-golden-update
+bench-golden-update: ## writes that golden file anew
+	@$(GO) -C bench build -o ../build/bench .
+	@build/bench golden -update
+
+.PHONY: pgo
+pgo: ## makes the profile that builds are optimised by, cmd/culvert/default.pgo, from the lab's load
+	@scripts/pgo
+
+.PHONY: bench-probes
+bench-probes: ## what the kernel's probes cost: gateways with and without them in turn; ROUNDS
+	@set -o pipefail; $(GO) test -count=1 -v -run '^TestPrivProbesCost$$' ./cmd/culvert/e2e -args \
+	  -probe-rounds $(ROUNDS) -probe-time 2s | grep -E 'probes (on|off)|runs,|^(ok|---|FAIL|panic)'
 
 .PHONY: bench-rules
 bench-rules: ## the rules, also against expr-lang/expr and google/cel-go on the same conditions

@@ -3,6 +3,9 @@
 //	steer.bpf.c  XDP: chooses the telemetry packets, stamps them, hands them to the AF_XDP sockets
 //	culvert.h    what crosses to Go; package abi says the same without importing anything
 //	steer.go     Steer: one interface's program and maps
+//	probe.bpf.c  tracepoints: what user space cannot see of scheduling, NAPI, io_uring, TCP and drops
+//	hist.h       histograms that the probes count in; histogram.go says the same in Go
+//	probe.go     Probes: the programs on the tracepoints; measure.go reads what they counted
 //
 // The compiled objects are committed, so that building the gateway needs Go alone. Attaching a program to an
 // interface is not done here but in controlplane/attach.
@@ -10,3 +13,4 @@ package bpf
 
 //go:generate -command bpf go tool bpf2go -cc clang-14 -target bpfel -tags linux
 //go:generate bpf steer steer.bpf.c -- -O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu
+//go:generate bpf probe probe.bpf.c -- -O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu

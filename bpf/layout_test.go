@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
 	"culvert/bpf/abi"
@@ -121,6 +122,24 @@ func TestNamesFit(t *testing.T) {
 			t.Errorf("map name %q is cut in the kernel", name)
 		}
 	}
+	probes, err := loadProbe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Maps of probes have their metric's name, which may be longer.
+	cut := map[string]string{}
+	for name := range probes.Maps {
+		short := name[:min(len(name), 15)]
+		if other, taken := cut[short]; taken {
+			t.Errorf("maps %q and %q have one name in the kernel", name, other)
+		}
+		cut[short] = name
+	}
+	for name := range probes.Programs {
+		if len(name) > 15 {
+			t.Errorf("program name %q is cut in the kernel", name)
+		}
+	}
 	if _, ok := spec.Programs[ProgramName]; !ok || len(ProgramName) > 15 {
 		t.Errorf("no program of the name %q, or it is cut in the kernel", ProgramName)
 	}
@@ -131,14 +150,16 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // Goal: nobody makes the programs longer without noticing. Method: the numbers of instructions, before the
 // verifier, against a golden file; `go test ./bpf -run Golden -update` writes it.
 func TestInstructionsGolden(t *testing.T) {
-	spec, err := loadSteer()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var lines []string
-	for name, program := range spec.Programs {
-		count := program.Instructions.Size() / 8
-		lines = append(lines, fmt.Sprintf("%s %d\n", name, count))
+	for _, load := range []func() (*ebpf.CollectionSpec, error){loadSteer, loadProbe} {
+		spec, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, program := range spec.Programs {
+			count := program.Instructions.Size() / 8
+			lines = append(lines, fmt.Sprintf("%s %d\n", name, count))
+		}
 	}
 	sort.Strings(lines)
 	got := strings.Join(lines, "")
@@ -164,7 +185,7 @@ func TestObjectHasNoPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{here, "/home/", "/root/", "/usr/src/"} {
-		if strings.Contains(string(_SteerBytes), path) {
+		if strings.Contains(string(_SteerBytes)+string(_ProbeBytes), path) {
 			t.Errorf("the object contains %q", path)
 		}
 	}

@@ -239,6 +239,9 @@ func (w *Worker) CPU() int { return w.config.CPU }
 // Node is the NUMA node of the worker's memory, or −1.
 func (w *Worker) Node() int { return w.config.Node }
 
+// WithoutRing is why the worker sends over plain sockets instead of an io_uring, or nil.
+func (w *Worker) WithoutRing() error { return w.withoutRing }
+
 // Counters are the worker's counters as of one turn's end.
 func (w *Worker) Counters() Counters { return w.block.Read() }
 
@@ -254,8 +257,12 @@ type SinkState struct {
 	LastError string
 	// LastReject is what the server said of the last points that it refused.
 	LastReject string
-	Stats      influx.Stats
-	Transport  string
+	// LastTrouble is when a request failed last and LastGood when one found the server in order,
+	// CLOCK_MONOTONIC nanoseconds; 0 is never.
+	LastTrouble, LastGood int64
+
+	Stats     influx.Stats
+	Transport string
 }
 
 // askTime bounds a question to a worker: one that is stuck must not hold up whoever asks.
@@ -280,8 +287,9 @@ func ask[T any](w *Worker, question func() T) (T, error) {
 func (w *Worker) SinkState() (SinkState, error) {
 	return ask(w, func() SinkState {
 		s := SinkState{Up: w.out.writer.Up(), LastError: w.out.writer.LastError(),
-			LastReject: w.out.writer.LastReject(),
-			Stats:      w.out.writer.Stats()}
+			LastReject:  w.out.writer.LastReject(),
+			LastTrouble: w.out.writer.LastTrouble(), LastGood: w.out.writer.LastGood(),
+			Stats: w.out.writer.Stats()}
 		s.Transport = "io_uring"
 		if w.ring == nil {
 			s.Transport = "sockets"

@@ -1,6 +1,9 @@
 package dataplane
 
 import (
+	"sync/atomic"
+	"time"
+
 	"culvert/dataplane/rules"
 	"culvert/dataplane/spsc"
 )
@@ -14,6 +17,33 @@ const handoverSlots = 1024
 type Exchange struct {
 	rings  [][]*spsc.Ring[rules.Handover] // [from][to]; nil on the diagonal
 	wakers []*Waker
+	// slowAt is when the slow path had something last, by its clock, to about a second. Its worker writes it,
+	// seldom, before it takes the time of what came.
+	slowAt atomic.Int64
+}
+
+const (
+	// slowStep is how old slowAt may get while the slow path works, in nanoseconds.
+	slowStep = int64(time.Second)
+	// aloneAfter is how long the slow path must have had nothing until the only other worker counts as alone:
+	// longer than what the slow path saw can take to come across.
+	aloneAfter = 10 * slowStep
+)
+
+// slowWorks notes that the slow path has something. It reports whether that is news to the others: then the
+// packets' time is to be taken anew, so that it is later than all that came while nobody knew.
+func (x *Exchange) slowWorks(now int64) bool {
+	if now-x.slowAt.Load() < slowStep {
+		return false
+	}
+	x.slowAt.Store(now)
+	return true
+}
+
+// alone tells whether all packets come to this worker for now: it is the only one that is pinned, and the
+// slow path is silent. It holds for what the worker has taken out of its rings before it asks.
+func (w *Worker) alone(now int64) bool {
+	return w.config.RuleState.Owners == 1 && w.config.Index == 0 && now-w.links.slowAt.Load() > aloneAfter
 }
 
 // NewExchange makes the rings and wakers for this many workers.
@@ -96,13 +126,19 @@ func (w *Worker) derive(now int64) int {
 	return len(made)
 }
 
+// forwardMin is how many state changes are forwarded before the turn's end: waking the notifiers is a system
+// call, so that one a turn is enough unless the rules' own queue fills.
+const forwardMin = 64
+
 // forward gives state changes to the control plane's notifiers. What finds the ring full stays with the rules
 // and is offered again next turn.
 func (w *Worker) forward() int {
+	w.reapDepartures()
 	transitions := w.rules.Transitions()
 	if len(transitions) == 0 {
 		return 0
 	}
+	w.depart(transitions)
 	pushed := w.config.Alerts.Ring.PushAll(transitions)
 	w.rules.Taken(pushed)
 	w.counters.AlertsHeld += uint64(len(transitions) - pushed)

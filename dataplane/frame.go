@@ -11,6 +11,8 @@ import (
 // returns FrameRejects when the payload is good. The metadata is spent afterwards: were the frame ever to
 // come back without fresh metadata, its stale area would not be believed.
 func openFrame(payload *Payload, packet, metadata []byte, policy ChecksumPolicy, c *Counters) FrameReject {
+	// The payload before may have been another sender's.
+	payload.Source, payload.SourcePort = [16]byte{}, 0
 	meta, ok := abi.ReadMeta(metadata)
 	if !ok {
 		return FrameNoMetadata
@@ -36,6 +38,8 @@ func openFrame(payload *Payload, packet, metadata []byte, policy ChecksumPolicy,
 		addresses = packet[l3+ipv6SourceOffset : l3+ipv6AddressesEnd]
 		copy(payload.Source[:], packet[l3+ipv6SourceOffset:l3+ipv6SourceEnd])
 	}
+	// Known before the sums are checked: whoever looks for a sender of bad ones wants it.
+	payload.SourcePort = binary.BigEndian.Uint16(packet[l4:])
 	if policy != ChecksumOff {
 		// Every sender finishes the IPv4 header's sum itself; the kernel would have checked it, too.
 		if meta.Family == 4 && fold(sum(packet[l3:l4], 0)) != 0xffff {
@@ -59,7 +63,6 @@ func openFrame(payload *Payload, packet, metadata []byte, policy ChecksumPolicy,
 	payload.Bytes = packet[start:end]
 	payload.Arrival = int64(meta.Arrival)
 	payload.Listener, payload.Tenant = meta.Listener, meta.Tenant
-	payload.SourcePort = binary.BigEndian.Uint16(packet[l4:])
 	payload.Token = 0
 	return FrameRejects
 }

@@ -68,6 +68,7 @@ const ListenersMax = 64
 // Counters is what one worker counted since it started. All are totals and only grow, except PointsInFlight.
 type Counters struct {
 	FramesReceived     uint64 // taken from AF_XDP sockets and kernel sockets
+	DatagramsReceived  uint64 // of these, the ones from kernel sockets
 	FramesDecoded      uint64
 	FramesRejected     [FrameRejects]uint64
 	ChecksumPartial    uint64 // accepted with a local sender's not yet final sum
@@ -169,8 +170,8 @@ func (b *Block) Read() Counters {
 // Stages are the latency histograms of one worker, in nanoseconds, written by it alone.
 type Stages struct {
 	SteerToWorker hist.Histogram // XDP stamp → the turn that takes the frame
-	Decode        hist.Histogram // per frame, its share of the turn
-	Rules         hist.Histogram // per frame, its share of the turn
+	Decode        hist.Histogram // of one frame, measured once a millisecond
+	Rules         hist.Histogram // of the same frame
 	BatchWait     hist.Histogram // first point in the batch → sealed
 	Write         hist.Histogram // sealed → acknowledged
 	EndToEnd      hist.Histogram // XDP stamp → acknowledged, one record a point

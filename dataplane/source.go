@@ -27,6 +27,8 @@ type QueueConfig struct {
 	Heartbeat *atomic.Uint64 // the XDP program's cell for this queue
 	// StallAfter is how old a heartbeat the XDP program believes; 0: any.
 	StallAfter time.Duration
+	// Departures asks for a TX ring and frames for alerts.
+	Departures bool
 }
 
 // Queue is one AF_XDP socket and its memory. Its worker's thread owns it; Received, ZeroCopy, FD and
@@ -50,10 +52,15 @@ func (w *Worker) openQueue(config QueueConfig) (*Queue, error) {
 	// Every frame is in the fill ring, in the RX ring or in the turn's batch, so rings of all frames never
 	// refuse one, and a burst finds every frame there is.
 	ring := config.Frames
-	socket, err := xsk.Open(xsk.Config{
+	settings := xsk.Config{
 		Interface: config.Index, Queue: config.Queue, Mode: config.Mode, UMEM: memory.Bytes(),
 		FrameSize: config.FrameSize, FillSize: ring, CompletionSize: xskUnusedRing, RXSize: ring,
-	})
+	}
+	if config.Departures {
+		settings.TXSize, settings.CompletionSize = departureFrames, departureFrames
+		settings.TXFrames = departureFrames
+	}
+	socket, err := xsk.Open(settings)
 	if err != nil {
 		memory.Close()
 		return nil, err
@@ -126,24 +133,46 @@ func (w *Worker) takeFrames(q *Queue, now int64) int {
 		_ = q.socket.Wakeup()
 		return 0
 	}
-	var payload Payload
-	for i := range n {
-		d := q.descs[i]
-		metadata := q.socket.Headroom(d, abi.MetaSize)
-		reject := openFrame(&payload, q.socket.Packet(d), metadata, q.config.Checksum, &w.counters)
-		if reject != FrameRejects {
-			w.rejectFrame(reject, &payload)
-			continue
-		}
-		w.stages.SteerToWorker.Record(now - payload.Arrival)
-		w.eat(&payload, i == 0)
+	if w.rules != nil {
+		w.rules.SetAlone(w.alone(now))
 	}
+	w.eatFrames(q.socket.UMEM(), q.descs[:n], q.config.Checksum, now)
 	q.socket.Free(q.descs[:n])
 	// A failed wake-up is tried again with the next batch: the kernel keeps the flag set.
 	_ = q.socket.Wakeup()
 	w.counters.FramesReceived += uint64(n)
 	q.received.Store(q.received.Load() + uint64(n))
 	return n
+}
+
+// eatFrames eats frames of a UMEM that the worker holds.
+func (w *Worker) eatFrames(umem []byte, descs []xsk.Desc, policy ChecksumPolicy, now int64) {
+	var payload Payload
+	timed := w.timingDue(now)
+	for i := range descs {
+		d := &descs[i]
+		packet, metadata := umem[d.Addr:d.Addr+uint64(d.Len)], umem[d.Addr-abi.MetaSize:d.Addr]
+		reject := openFrame(&payload, packet, metadata, policy, &w.counters)
+		if reject != FrameRejects {
+			w.rejectFrame(reject, &payload)
+			continue
+		}
+		w.stages.SteerToWorker.Record(now - payload.Arrival)
+		w.eat(&payload, timed && i == 0)
+	}
+}
+
+// timingInterval is how often a payload's stages are measured, in nanoseconds: a clock reading takes as long
+// as a rule, and a turn may have one payload.
+const timingInterval = int64(time.Millisecond)
+
+// timingDue tells whether the turn's first payload is to be measured.
+func (w *Worker) timingDue(now int64) bool {
+	if now-w.timedAt < timingInterval {
+		return false
+	}
+	w.timedAt = now
+	return true
 }
 
 // Door is one of the kernel's own sockets on a port: the slow path, or `mode: socket`.
@@ -182,8 +211,12 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 	if err != nil || n == 0 {
 		return 0
 	}
+	if w.rules != nil && w.config.Index >= w.config.RuleState.Owners && w.links.slowWorks(now) {
+		now = w.clock.Now()
+	}
 	addresses := *w.config.Addresses.Load()
 	var payload Payload
+	timed := w.timingDue(now)
 	for i := range n {
 		datagram := &w.datagrams[i]
 		payload.Source, payload.SourcePort = datagram.Source, datagram.SourcePort
@@ -198,9 +231,10 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 		}
 		payload.Bytes, payload.Arrival = datagram.Payload, now
 		payload.Listener, payload.Tenant = uint16(listener), tenant
-		w.eat(&payload, i == 0)
+		w.eat(&payload, timed && i == 0)
 	}
 	w.counters.FramesReceived += uint64(n)
+	w.counters.DatagramsReceived += uint64(n)
 	return n
 }
 

@@ -66,7 +66,8 @@ func TestDrainEndsIntake(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := w.Counters()
-	if c.FramesReceived != 20 || c.PointsWritten != 20 || door.KernelDrops() != 5 {
+	if c.FramesReceived != 20 || c.DatagramsReceived != 20 || c.PointsWritten != 20 ||
+		door.KernelDrops() != 5 {
 		t.Fatalf("%d kernel drops, counters %+v", door.KernelDrops(), c)
 	}
 }

@@ -57,7 +57,9 @@ type Config struct {
 	Exchange  *Exchange                  // shared: the rings between workers
 	Alerts    *Alerts                    // the way of this worker's state changes to the notifiers
 	Samples   *spsc.Ring[Sample]         // samples of rejects for the log
-	Sink      SinkConfig
+	// Departures (optional), at most 64, are the notifiers whose alerts may leave by TX rings.
+	Departures []Departure
+	Sink       SinkConfig
 }
 
 // Worker is one core's loop. Its methods are for the control plane; all but Do, Stop and the readers run on
@@ -76,6 +78,8 @@ type Worker struct {
 	listeners []listenerText
 	lastStamp int64
 	wallNow   int64 // wall time at the turn's start
+	fullTurn  bool  // a source had at least as much as the turn takes from it
+	timedAt   int64 // when a payload's stages were last measured
 	rules     *rules.Evaluator
 	made      point.Point // a point that a record made
 	counters  Counters
@@ -85,11 +89,15 @@ type Worker struct {
 	memory    []*numa.Memory
 	datagrams datagramBatch
 
+	departures departures
+
 	// Waiting.
 	pollSet   []unix.PollFd
 	timeout   unix.Timespec
 	spin      bool
 	idleSince int64
+
+	withoutRing error // why there is no ring; written before Start returns
 
 	// What others read.
 	block     Block
@@ -158,6 +166,7 @@ func (w *Worker) open() (err error) {
 	if w.config.Rules != nil {
 		w.rules = rules.NewEvaluator(w.config.Rules, w.config.RuleState)
 	}
+	w.openDepartures()
 	if err := w.openSink(); err != nil {
 		return err
 	}
@@ -195,13 +204,16 @@ func (w *Worker) turn(now int64) int {
 	if w.rules != nil {
 		w.rules.SetWall(w.wallNow - now)
 	}
-	work := 0
+	work, most := 0, 0
 	for _, q := range w.queues {
-		work += w.takeFrames(q, now)
+		n := w.takeFrames(q, now)
+		work, most = work+n, max(most, n)
 	}
 	for _, d := range w.sockets {
-		work += w.takeDatagrams(d, now)
+		n := w.takeDatagrams(d, now)
+		work, most = work+n, max(most, n)
 	}
+	w.fullTurn = most >= w.config.Batch
 	if w.rules != nil {
 		work += w.exchange(now)
 	}

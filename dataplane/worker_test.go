@@ -100,10 +100,18 @@ func TestOpenFrame(t *testing.T) {
 		t.Helper()
 		packet, metadata := frame(text, 77)
 		packet = spoil(packet, metadata)
-		var payload Payload
+		payload := Payload{Source: [16]byte{1}, SourcePort: 9}
 		var c Counters
 		if got := openFrame(&payload, packet, metadata, policy, &c); got != want {
 			t.Fatalf("reject %d, want %d", got, want)
+		}
+		// Rejects are told with their sender where there is one, and never with the one before.
+		port := uint16(40000)
+		if want == FrameNoMetadata || want == FrameLength {
+			port = 0
+		}
+		if payload.SourcePort != port || payload.Source[0] != 0 {
+			t.Fatalf("reject %d of %v:%d", want, payload.Source, port)
 		}
 		if want == FrameRejects && (string(payload.Bytes) != text || payload.Arrival != 77 ||
 			netip.AddrFrom16(payload.Source).Unmap().String() != "10.88.0.2" || payload.SourcePort != 40000) {
@@ -310,5 +318,26 @@ func TestOverloadIsCounted(t *testing.T) {
 	c := w.Counters()
 	if c.PointsDropped[DropOverload] != 30 || c.PointsInFlight != 20 || c.PointsIn() != c.PointsOut() {
 		t.Fatalf("%+v", c)
+	}
+}
+
+// The only pinned worker is alone while the slow path is silent; its first packet in a while gets a time
+// later than the word of it.
+func TestAloneWhileTheSlowPathIsSilent(t *testing.T) {
+	links := &Exchange{}
+	w := &Worker{links: links, config: Config{RuleState: rules.Config{Owners: 1}}}
+	const start = int64(time.Hour)
+	if !w.alone(start) {
+		t.Error("not alone although the slow path had nothing yet")
+	}
+	if !links.slowWorks(start) || links.slowWorks(start+slowStep/2) || !links.slowWorks(start+slowStep) {
+		t.Error("the slow path's word is not news once a step")
+	}
+	if last := start + slowStep; w.alone(last) || w.alone(last+aloneAfter) || !w.alone(last+aloneAfter+1) {
+		t.Error("not alone exactly from aloneAfter on")
+	}
+	w.config.RuleState.Owners = 2
+	if w.alone(start + 10*aloneAfter) {
+		t.Error("alone beside another pinned worker")
 	}
 }

@@ -38,6 +38,7 @@ func newAttachCommand() *cobra.Command {
 			if o.Mode, err = attach.ParseMode(mode); err != nil {
 				return exit(exitUsage, err)
 			}
+			o.ZeroCopy = mode == "zerocopy"
 			pinned, err := attach.Pin(o)
 			if err != nil {
 				return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -30,7 +31,7 @@ func newCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			printPlan(command.OutOrStdout(), setup, plan)
+			printPlan(command.Context(), command.OutOrStdout(), setup, plan)
 			return nil
 		},
 	}
@@ -39,7 +40,7 @@ func newCheckCommand() *cobra.Command {
 }
 
 // printPlan shows which queue is served by which CPU, and where points and alerts go.
-func printPlan(out io.Writer, setup *gateway.Setup, plan *gateway.Plan) {
+func printPlan(ctx context.Context, out io.Writer, setup *gateway.Setup, plan *gateway.Plan) {
 	c, set := setup.Config, setup.Rules
 	fmt.Fprintf(out, "%s is right.\n\n", c.File)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -48,7 +49,7 @@ func printPlan(out io.Writer, setup *gateway.Setup, plan *gateway.Plan) {
 		worker := plan.Workers[seat.Worker]
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\n", seat.Interface, seat.Queue, seat.Worker,
 			orNone(worker.CPU, "not pinned"), orNone(worker.Node, "any"),
-			findInterface(c, seat.Interface).Mode)
+			plan.Mode(seat.Interface, findInterface(c, seat.Interface).Mode))
 	}
 	fmt.Fprintf(w, "kernel\t-\tkernel\t%s\tany\tslow path\n", plan.HousekeepingList())
 	w.Flush()
@@ -76,9 +77,30 @@ func printPlan(out io.Writer, setup *gateway.Setup, plan *gateway.Plan) {
 		}
 		w.Flush()
 	}
-	for _, warning := range warnings(c, plan) {
+	for _, warning := range append(printNotifiers(ctx, out, c, plan), warnings(c, plan)...) {
 		fmt.Fprintf(out, "\nwarning: %s\n", warning)
 	}
+}
+
+// printNotifiers shows where alerts go and how they leave, and returns what of it may not be what was meant.
+func printNotifiers(ctx context.Context, out io.Writer, c *config.Config, plan *gateway.Plan) []string {
+	if len(c.Notifiers) == 0 {
+		return nil
+	}
+	var notes []string
+	fmt.Fprintln(out)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NOTIFIER\tTYPE\tBY\tLIMIT")
+	for i := range c.Notifiers {
+		n := &c.Notifiers[i]
+		how, note := gateway.DepartureOf(ctx, c, n, plan)
+		if note != "" {
+			notes = append(notes, note)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", n.Name, n.Type, how, limitOf(n))
+	}
+	w.Flush()
+	return notes
 }
 
 // warnings are what is right but may not be what was meant.
@@ -115,4 +137,11 @@ func list[T any](values []T, none string) string {
 		text[i] = fmt.Sprint(v)
 	}
 	return strings.Join(text, ", ")
+}
+
+func limitOf(n *config.Notifier) string {
+	if n.Limit == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d/s", n.Limit)
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"culvert/controlplane/attach"
+	"culvert/controlplane/gateway"
 )
 
 // The exit codes, as docs and service files may rely on; 69, 77 and 78 are those of sysexits.
@@ -50,13 +51,21 @@ func exitCode(err error) int {
 		// The interface is missing, taken by another program, or cannot do what was asked.
 		return exitUnavailable
 	}
+	var demand *gateway.PlanError
+	if errors.As(err, &demand) {
+		if demand.Absent {
+			return exitUnavailable
+		}
+		return exitConfig
+	}
 	// A port or a queue that another program has, a way of receiving that the driver does not offer.
 	for _, absent := range []error{syscall.EADDRINUSE, syscall.EBUSY, syscall.EOPNOTSUPP} {
 		if errors.Is(err, absent) {
 			return exitUnavailable
 		}
 	}
-	if errors.Is(err, fs.ErrPermission) {
+	// ENOBUFS is how AF_XDP says that RLIMIT_MEMLOCK, or CAP_IPC_LOCK, does not suffice for the memory asked.
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOBUFS) {
 		return exitPrivilege
 	}
 	return exitFailed

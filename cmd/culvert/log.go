@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"culvert/controlplane/telemetry"
 )
 
 // addLogFlags adds the flags that every command has. Wrong values are refused before a command runs.
@@ -41,7 +43,8 @@ func (c *choice) Set(value string) error {
 	return fmt.Errorf("want one of %q", c.allowed)
 }
 
-// logger is the log of a command, on stderr, as the log flags ask for. It never colours.
+// logger is the log of a command, on stderr, as the log flags ask for. It never colours, and no message can
+// flood it.
 func logger(command *cobra.Command) *slog.Logger {
 	out := command.ErrOrStderr()
 	options := &slog.HandlerOptions{}
@@ -52,9 +55,9 @@ func logger(command *cobra.Command) *slog.Logger {
 	}
 	format := command.Flag("log-format").Value.String()
 	if format == "" && isTerminal(out) || format == "text" {
-		return slog.New(slog.NewTextHandler(out, options))
+		return slog.New(telemetry.LimitLog(slog.NewTextHandler(out, options)))
 	}
-	return slog.New(slog.NewJSONHandler(out, options))
+	return slog.New(telemetry.LimitLog(slog.NewJSONHandler(out, options)))
 }
 
 // isTerminal tells whether what is written there is read by a person.

@@ -19,6 +19,7 @@ import (
 
 	"culvert/controlplane/attach"
 	"culvert/controlplane/fakesink"
+	"culvert/controlplane/gateway"
 	"culvert/controlplane/loadgen"
 )
 
@@ -78,7 +79,16 @@ func TestWrongUsage(t *testing.T) {
 	f("culvert: receiver \"x\" is not HOST:PORT: address x: missing port in address", "load", "--to", "x")
 	f("culvert: receiver \"127.0.0.1:0\": port \"0\" is not in 1 to 65535", "load", "--to", "127.0.0.1:0")
 	f("culvert: precision \"m\", want ns, us, ms or s", "load", "--to", "127.0.0.1:9", "--precision", "m")
+	f("culvert: way \"x\", want auto, socket, xdp or live", "load", "--to", "127.0.0.1:9", "--via", "x")
+	f("culvert: hardware address \"2\", want one such as 02:00:00:00:00:01", "load", "--to", "127.0.0.1:9",
+		"--to-mac", "2")
+	f("culvert: speed \"0x\", want one such as 1x, 0.5x or 10x", "load",
+		"--to", "127.0.0.1:9", "--speed", "0x")
+	f("culvert: a rate and a speed contradict each other", "load", "--to", "127.0.0.1:9", "--play", "x",
+		"--speed", "1x", "--rate", "5")
 	f("culvert: fault \"503\": it lacks a share; say 503:20%, 429:5%:2s or reset:1%", "sink", "--fail", "503")
+	f("culvert: delay -1s is negative", "sink", "--delay", "-1s")
+	f("culvert: --listen: address x: missing port in address", "sink", "--listen", "x")
 	f("culvert: invalid argument \"loud\" for \"--log-level\" flag: want one of "+
 		"[\"debug\" \"info\" \"warn\" \"error\"]; see `culvert version --help`",
 		"version", "--log-level", "loud")
@@ -132,10 +142,14 @@ func TestExitCodes(t *testing.T) {
 	f(exitFailed, errors.New("x"))
 	f(exitConfig, fmt.Errorf("start: %w", exit(exitConfig, errors.New("x"))))
 	f(exitPrivilege, fmt.Errorf("open socket: %w", syscall.EPERM))
+	f(exitPrivilege, fmt.Errorf("register UMEM: %w", syscall.ENOBUFS))
 	f(exitPrivilege, fmt.Errorf("read: %w", fs.ErrPermission))
 	f(exitPrivilege, &attach.Error{Kind: attach.Privilege})
 	f(exitUnavailable, &attach.Error{Kind: attach.Missing})
 	f(exitUnavailable, &attach.Error{Kind: attach.Unsupported})
+	f(exitUnavailable, &gateway.PlanError{Absent: true})
+	f(exitConfig, fmt.Errorf("start: %w", &gateway.PlanError{}))
+	f(exitPrivilege, fmt.Errorf("register UMEM: %w", syscall.ENOBUFS))
 	f(exitFailed, errors.Join(errors.New("x"), syscall.EIO))
 	if got := oneLine(errors.Join(errors.New("a"), errors.New("b\n\tc"))); got != "a; b; c" {
 		t.Errorf("on one line: %q", got)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -34,11 +35,16 @@ func newRunCommand() *cobra.Command {
 			// Before anything else: a signal that comes while starting must not kill half a gateway.
 			ctx, stop := signal.NotifyContext(command.Context(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
+			// Nor must a hang-up, by which services are told to reload: a terminal that closes sends one,
+			// too.
+			hangUps := make(chan os.Signal, 1)
+			signal.Notify(hangUps, syscall.SIGHUP)
+			defer signal.Stop(hangUps)
 			setup, err := load(file, command.ErrOrStderr())
 			if err != nil {
 				return fmt.Errorf("%w: the gateway does not start", err)
 			}
-			return run(ctx, setup, logger(command), stop)
+			return run(ctx, setup, logger(command), stop, hangUps)
 		},
 	}
 	command.Flags().StringVarP(&file, "config", "c", config.DefaultPath, "configuration file")
@@ -46,7 +52,8 @@ func newRunCommand() *cobra.Command {
 }
 
 // run starts the gateway and its HTTP interface, and stops both when the context ends.
-func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook func()) (err error) {
+func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook func(),
+	hangUps <-chan os.Signal) (err error) {
 	c := setup.Config
 	g, err := gateway.Start(ctx, gateway.Options{Config: c, Rules: setup.Rules, Log: log,
 		Version: versionName()})
@@ -55,7 +62,8 @@ func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook fun
 	}
 	defer func() { err = errors.Join(err, g.Stop()) }()
 	server, err := api.New(api.Config{
-		Listen: c.HTTP.Listen, Snapshot: g.Snapshot, Live: g.Live, Log: log,
+		Listen: c.HTTP.Listen, Snapshot: g.Snapshot, Live: g.Live, Probes: g.Probes(),
+		Log: log,
 	})
 	if err != nil {
 		return err
@@ -68,12 +76,18 @@ func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook fun
 		log.Warn("notify systemd", "error", err)
 	}
 	go watchdog(ctx, g, log)
-	select {
-	case <-ctx.Done():
-		// From here on a second signal ends the process as if nobody listened.
-		unhook()
-		log.Info("stopping")
-	case err = <-served:
+	for running := true; running; {
+		select {
+		case <-hangUps:
+			log.Warn("SIGHUP changes nothing: this version reads its configuration at the start alone")
+			continue
+		case <-ctx.Done():
+			// From here on a second signal ends the process as if nobody listened.
+			unhook()
+			log.Info("stopping")
+		case err = <-served:
+		}
+		running = false
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	// The interface answers until the drain is over, so that a stop can be watched.

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -34,7 +37,8 @@ func newSinkCommand() *cobra.Command {
 		Long: "Answer writes like InfluxDB (1.x /write, 2.x /api/v2/write, 3.x /api/v3/write_lp), check\n" +
 			"every line, count and discard. Prints the rates each second and the sums at the end; GET\n" +
 			"/stats gives them as JSON. With --fail a share of the writes fails: CODE:SHARE%,\n" +
-			"CODE:SHARE%:RETRY-AFTER or reset:SHARE%.",
+			"CODE:SHARE%:RETRY-AFTER or reset:SHARE%. With --count lines are\n" +
+			"counted by their line feeds outside of strings and not checked.",
 		Example: "  culvert sink --listen 127.0.0.1:8086\n" +
 			"  culvert sink --listen :8086 --count\n" +
 			"  culvert sink --listen 127.0.0.1:8086 --fail 503:20% --fail reset:1% --delay 50ms",
@@ -46,6 +50,12 @@ func newSinkCommand() *cobra.Command {
 					return exit(exitUsage, err)
 				}
 				c.Faults = append(c.Faults, fault)
+			}
+			if c.Delay < 0 {
+				return exit(exitUsage, fmt.Errorf("delay %s is negative", c.Delay))
+			}
+			if _, _, err := net.SplitHostPort(listen); err != nil {
+				return exit(exitUsage, fmt.Errorf("--listen: %w", err))
 			}
 			s, err := fakesink.New(c)
 			if err != nil {
@@ -62,6 +72,8 @@ func newSinkCommand() *cobra.Command {
 		"let a share of the writes fail, such as 503:20%; may be given again")
 	flags.DurationVar(&c.Delay, "delay", 0, "answer every write this much later")
 	flags.BoolVar(&c.CountOnly, "count", false, "count lines without checking them")
+	flags.BoolVar(&c.Sequence, "sequence", false,
+		"follow the numbers of culvert load --sequence: what is missing, twice or late")
 	flags.Uint64Var(&c.Seed, "seed", 1, "decides which writes fail")
 	flags.BoolVar(&asJSON, "json", false, "print only the sums, at the end, as JSON")
 	return command
@@ -117,6 +129,23 @@ func printRates(command *cobra.Command, last, now fakesink.Figures) {
 		float64(now.Bytes-last.Bytes)/1e6, now.Rejected-last.Rejected, now.Failed-last.Failed, now.Points)
 }
 
+// printSequences says it of all flows together, and of those where something is wrong.
+func printSequences(out io.Writer, s *fakesink.Sequences) {
+	fmt.Fprintf(out, "sequence numbers: %d seen, %d missing below the last, %d twice, %d late, %d points "+
+		"without one\n", s.Seen, s.Missing, s.Duplicates, s.Late, s.Unnumbered)
+	for _, number := range slices.Sorted(maps.Keys(s.Flows)) {
+		f := s.Flows[number]
+		if f.Missing+f.Duplicates+f.Late+f.Forgotten > 0 {
+			fmt.Fprintf(out, "flow %d: %d seen of %d, %d missing, %d twice, %d late\n", number, f.Seen,
+				f.Next, f.Missing, f.Duplicates, f.Late)
+		}
+		if f.Forgotten > 0 {
+			fmt.Fprintf(out, "flow %d: %d of the missing are too old to be known when they come\n", number,
+				f.Forgotten)
+		}
+	}
+}
+
 func reportSink(command *cobra.Command, stats fakesink.Stats, took time.Duration, asJSON bool) error {
 	out := command.OutOrStdout()
 	if asJSON {
@@ -130,5 +159,8 @@ func reportSink(command *cobra.Command, stats fakesink.Stats, took time.Duration
 	fmt.Fprintf(out, "%d points in %d requests (%d bytes) in %.1f s; %d points rejected, %d requests failed "+
 		"on demand, %d refused\n", stats.Points, stats.Requests, stats.Bytes, took.Seconds(), stats.Rejected,
 		stats.Failed, stats.Refused)
+	if stats.Sequences != nil {
+		printSequences(out, stats.Sequences)
+	}
 	return nil
 }

@@ -1,4 +1,5 @@
 // Package api is the gateway's HTTP interface: metrics, health, status and profiles, all to be read only.
+// /health/stream keeps its connections open; /debug/flight records from its first question on.
 //
 // It holds nothing of its own. Each request asks for a snapshot and shows it; no two snapshots are taken at
 // once, so that a flood of requests cannot take the workers' time.
@@ -42,6 +43,8 @@ type Config struct {
 	Snapshot func() *telemetry.Snapshot
 	// Live (optional) says why the gateway is stuck; nil while it is not. It may be called at any time.
 	Live func() error
+	// Probes (optional) is read at each scrape.
+	Probes telemetry.ProbeSource
 	// Registry (optional) has metrics beside the gateway's; the server adds its own to it.
 	Registry *prometheus.Registry
 	Log      *slog.Logger
@@ -54,12 +57,15 @@ type Server struct {
 	server   *http.Server
 	routes   map[string]http.Handler
 
+	events   stream
+	recorder flight
+
 	mutex sync.Mutex // one snapshot at a time
 }
 
 // New takes the port. A port that is taken is an error that says so.
 func New(config Config) (*Server, error) {
-	s := &Server{config: config}
+	s := &Server{config: config, events: stream{ending: make(chan struct{})}}
 	metrics, err := s.metrics()
 	if err != nil {
 		return nil, err
@@ -69,7 +75,9 @@ func New(config Config) (*Server, error) {
 		"/metrics":             metrics,
 		"/health/live":         http.HandlerFunc(s.live),
 		"/health/ready":        http.HandlerFunc(s.ready),
+		"/health/stream":       http.HandlerFunc(s.stream),
 		"/api/v1/status":       http.HandlerFunc(s.status),
+		"/debug/flight":        http.HandlerFunc(s.flight),
 		"/debug/pprof/":        http.HandlerFunc(pprof.Index),
 		"/debug/pprof/cmdline": http.HandlerFunc(pprof.Cmdline),
 		"/debug/pprof/profile": http.HandlerFunc(pprof.Profile),
@@ -89,6 +97,7 @@ func New(config Config) (*Server, error) {
 		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: headerBytesMax,
 	}
+	s.server.RegisterOnShutdown(sync.OnceFunc(func() { close(s.events.ending) }))
 	return s, nil
 }
 
@@ -111,6 +120,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		// What is left is a profile, or a client that does not read.
 		err = fmt.Errorf("finish HTTP requests: %w", errors.Join(err, s.server.Close()))
 	}
+	s.recorder.stop()
 	s.listener.Close() // Closed already, unless Serve never ran.
 	return err
 }
@@ -121,10 +131,15 @@ func (s *Server) metrics() (http.Handler, error) {
 	if registry == nil {
 		registry = prometheus.NewRegistry()
 	}
+	if s.config.Probes != nil {
+		if err := registry.Register(telemetry.NewProbeCollector(s.config.Probes, s.config.Log)); err != nil {
+			return nil, fmt.Errorf("register the probes' metrics: %w", err)
+		}
+	}
 	for _, c := range []prometheus.Collector{
 		telemetry.NewCollector(s.snapshot),
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(
-			collectors.MetricsGC, collectors.MetricsScheduler)),
+			collectors.MetricsGC, collectors.MetricsScheduler, collectors.MetricsMemory)),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := registry.Register(c); err != nil {

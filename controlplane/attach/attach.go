@@ -20,6 +20,8 @@ import (
 type Options struct {
 	Interface string
 	Mode      Mode
+	// ZeroCopy refuses an interface whose driver is known to have no zero-copy (optional).
+	ZeroCopy bool
 	// PinDir is where `culvert attach` pins (optional): DefaultPinDir if empty.
 	PinDir string
 	// StallAfter is how long a worker may show no life before its packets pass to the kernel; 0 is for ever.
@@ -73,6 +75,15 @@ func Open(o Options) (_ *Attachment, err error) {
 	}
 	if err := a.checkPrivilege(); err != nil {
 		return nil, err
+	}
+	if o.ZeroCopy {
+		offer, err := AskOffer(a.state.Index)
+		if err == nil {
+			err = offer.DemandZeroCopy(o.Interface)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	a.driver = a.lookout.driver()
 	a.steer, err = bpf.LoadSteer(bpf.SteerConfig{
@@ -262,6 +273,22 @@ func (a *Attachment) Addresses() []netip.Addr { return a.state.Addresses }
 
 // State is how the interface was at Open.
 func (a *Attachment) State() State { return a.state }
+
+// Lost tells whether somebody took the program off its interface, which an administrator can do to any link,
+// or whether another is in its place.
+func (a *Attachment) Lost() (bool, error) {
+	about, err := a.steer.Program().Info()
+	if err != nil {
+		return false, fmt.Errorf("look at the program of %q: %w", a.name, err)
+	}
+	state, err := a.lookout.look()
+	if err != nil {
+		return false, err
+	}
+	id, _ := about.ID()
+	// Beside a program on the NIC itself the kernel names none.
+	return state.Present && state.program.id != uint32(id) && state.program.mode != attachedSeveral, nil
+}
 
 // RedirectOff makes everything pass to the kernel: the first step of the end.
 func (a *Attachment) RedirectOff() error {

@@ -40,6 +40,7 @@ const (
 	attachedNative  = 1
 	attachedGeneric = 2
 	attachedOffload = 3
+	attachedSeveral = 4
 )
 
 // kernelMode is the mode by the kernel's word; false for what we never use.

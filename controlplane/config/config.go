@@ -89,7 +89,7 @@ type BusyPoll struct {
 type Listener struct {
 	// The listener's name in metrics, logs and tenants.
 	Name string `yaml:"name" required:"true"`
-	// The UDP port. No two listeners share one.
+	// The UDP port. Listeners that share one list their addresses, of which none is in both lists.
 	Port int `yaml:"port" min:"1" max:"65535"`
 	// Destination addresses: the interface's own, or a list. Multicast groups are listed.
 	Address Addresses `yaml:"address"`
@@ -165,15 +165,21 @@ type Rules struct {
 type Notifier struct {
 	// The name that rules give in their actions.
 	Name string `yaml:"name" required:"true"`
-	// What it is: lines in the gateway's log, HTTP POSTs, or one datagram for each change.
-	Type string `yaml:"type" required:"true" enum:"log,webhook,udp" later:"alertmanager,unix,influxdb"`
-	// Where a webhook is posted to: http:// or https://.
-	URL string `yaml:"url"`
-	// Where datagrams go: address and port.
+	// What it is: Alertmanagers, a webhook that takes Alertmanager's messages, a datagram for each change by
+	// UDP or to a unix socket, a point for each change, or lines in the gateway's log.
+	Type string `yaml:"type" required:"true" enum:"alertmanager,webhook,udp,unix,influxdb,log"`
+	// Where a webhook is posted to, an Alertmanager is (a list: each of them is told), or a database takes
+	// points, such as http://host:8086/write?db=alerts; without it type influxdb writes into the sink.
+	URL URLs `yaml:"url"`
+	// Where datagrams go: address and port, or the path of a unix socket, where @name is an abstract one.
 	Address string `yaml:"address"`
-	// How datagrams leave: by the kernel, or by the TX ring of a worker.
-	Via string `yaml:"via" enum:"kernel" later:"xdp"`
-	// Notifications of one rule in one second; more are counted and not sent. 0: no limit.
+	// What datagrams hold: an object of JSON, or a line of Line Protocol.
+	Format string `yaml:"format" enum:"json,line"`
+	// How UDP datagrams leave: by the kernel, or at once by the TX ring of the worker that made the alert,
+	// if it has one on the interface of their route.
+	Via string `yaml:"via" enum:"kernel,xdp"`
+	// Notifications of one rule in one second; more wait, and only each alert's newest state is kept. 0: no
+	// limit.
 	Limit int `yaml:"limit" min:"0" max:"1000000"`
 }
 
@@ -235,7 +241,7 @@ type Batch struct {
 	Bytes Size `yaml:"bytes" min:"16KiB" max:"64MiB"`
 	// Points it holds at most.
 	Points int `yaml:"points" min:"1" max:"1000000"`
-	// Age of its first point at which it is sealed while a connection is idle.
+	// Age of its first point at which it is sealed while a connection is idle. A lone point does not wait.
 	Linger time.Duration `yaml:"linger" min:"0s" max:"10s"`
 	// Age at which it is sealed in any case.
 	Age time.Duration `yaml:"age" min:"1us" max:"1m"`
@@ -281,10 +287,10 @@ type Rejects struct {
 
 // Probes are the measurements inside of the kernel.
 type Probes struct {
-	// Whether they are attached.
-	Enabled bool `yaml:"enabled" later:"*"`
-	// Names of probes that are not.
-	Except []string `yaml:"except" later:"*"`
+	// Whether they are attached. One that the kernel or a missing privilege refuses is left out and logged.
+	Enabled bool `yaml:"enabled"`
+	// Names of probes that are not; docs/metrics.md lists them.
+	Except []string `yaml:"except"`
 }
 
 // Traces are OpenTelemetry traces of batches.

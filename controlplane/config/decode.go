@@ -167,6 +167,8 @@ func (d *decoder) value(node ast.Node, into reflect.Value, key string) {
 		d.numbers(node, target, key)
 	case *Addresses:
 		d.addresses(node, target, key)
+	case *URLs:
+		d.urls(node, target, key)
 	case *map[string]string:
 		d.pairs(node, target, key)
 	case *Size:
@@ -265,31 +267,6 @@ func (d *decoder) numbers(node ast.Node, into *Numbers, key string) {
 		d.fail(node, key, "%v", err)
 	} else if len(list) == 0 {
 		d.fail(node, key, "the list is empty: name one, or write auto")
-	}
-}
-
-func (d *decoder) addresses(node ast.Node, into *Addresses, key string) {
-	sequence, ok := node.(*ast.SequenceNode)
-	if !ok {
-		scalar(d, node, into, key, func(text string) (Addresses, error) {
-			if text == "auto" {
-				return nil, nil
-			}
-			address, err := parseAddress(text)
-			return Addresses{address}, err
-		})
-		return
-	}
-	*into = Addresses{}
-	for i, item := range sequence.Values {
-		var address netip.Addr
-		path := fmt.Sprintf("%s[%d]", key, i)
-		if item = d.plain(item, path); item != nil && scalar(d, item, &address, path, parseAddress) {
-			*into = append(*into, address)
-		}
-	}
-	if len(sequence.Values) == 0 {
-		d.fail(node, key, "the list is empty: name an address, or write auto")
 	}
 }
 

@@ -33,7 +33,7 @@ func (l *Listener) setDefaults() {
 }
 
 func (n *Notifier) setDefaults() {
-	*n = Notifier{Via: "kernel", Limit: 1000}
+	*n = Notifier{Format: "json", Via: "kernel", Limit: 1000}
 }
 
 func (s *Sink) setDefaults() {

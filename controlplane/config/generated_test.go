@@ -157,6 +157,8 @@ func propertyOf(field reflect.StructField, value reflect.Value, comments map[str
 	case Addresses:
 		address := object{"type": "string"}
 		p = object{"anyOf": []any{address, list(address)}, "default": "auto"}
+	case URLs:
+		return object{"anyOf": []any{object{"type": "string"}, list(object{"type": "string"})}}
 	case Node:
 		p = object{"anyOf": []any{object{"const": "local"}, object{"type": "integer", "minimum": 0}}}
 	case map[string]string:
@@ -277,6 +279,7 @@ func kindOf(field reflect.StructField, value reflect.Value) string {
 	}
 	kind := map[string]string{
 		"BusyPoll": "`off`", "Numbers": "`auto` or a list", "Addresses": "`auto` or a list",
+		"URLs": "text or a list",
 		"Node": "`local` or a number", "Size": "size", "Percent": "percent", "Duration": "time",
 		"int": "number", "bool": "`true`, `false`", "string": "text", "": "list",
 	}[field.Type.Name()]

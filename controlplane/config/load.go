@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -29,6 +31,8 @@ func Load(path string) (*Config, []*Error) {
 // Parse is Load for a text that is already there; path is where it would stand, for errors and relative
 // paths.
 func Parse(path string, text []byte) (*Config, []*Error) {
+	// Some editors put a byte order mark in front.
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	c := Default()
 	c.File = path
 	d := &decoder{
@@ -74,8 +78,18 @@ func (c *Config) resolve(folder string) {
 	}
 }
 
+// Mistake is an error about a value that only others can judge, shown where its key stands in the file.
+func (c *Config) Mistake(key, format string, arguments ...any) *Error {
+	return c.positions.errorf(key, format, arguments...)
+}
+
 // parse gives the file's one document, or nil if it is empty or not YAML.
 func (d *decoder) parse(text []byte) ast.Node {
+	if line, column, ok := notUTF8(d.positions.lines); ok {
+		d.errors = append(d.errors, d.positions.errorAt(place{line, column}, "",
+			"a byte that is not UTF-8: save the file in that encoding"))
+		return nil
+	}
 	// Duplicate keys are found by mapping, so that they stand among all other errors.
 	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -102,6 +116,22 @@ func (d *decoder) parse(text []byte) ast.Node {
 		root = document.Body
 	}
 	return root
+}
+
+// notUTF8 finds the first character that is not UTF-8, by line and column from 1.
+func notUTF8(lines []string) (line, column int, found bool) {
+	for i, text := range lines {
+		if utf8.ValidString(text) {
+			continue
+		}
+		for at, r := range text {
+			column++
+			if _, size := utf8.DecodeRuneInString(text[at:]); r == utf8.RuneError && size == 1 {
+				return i + 1, column, true
+			}
+		}
+	}
+	return 0, 0, false
 }
 
 // place is a line and a column, both from 1.

@@ -154,6 +154,17 @@ func (a Addresses) String() string {
 	return fmt.Sprint([]netip.Addr(a))
 }
 
+// URLs are one URL or a list of them.
+type URLs []string
+
+// String is the list as in the file.
+func (u URLs) String() string {
+	if len(u) == 1 {
+		return u[0]
+	}
+	return "[" + strings.Join(u, ", ") + "]"
+}
+
 func parseAddress(text string) (netip.Addr, error) {
 	address, err := netip.ParseAddr(text)
 	if err != nil || address.Zone() != "" {

@@ -89,16 +89,34 @@ func (k *checker) listeners() {
 	if n := len(k.config.Listeners); n > listenersMax {
 		k.failf("listeners", "%d listeners are more than %d", n, listenersMax)
 	}
-	names, ports := map[string]int{}, map[int]string{}
+	names := map[string]int{}
 	for i := range k.config.Listeners {
 		l := &k.config.Listeners[i]
 		key := fmt.Sprintf("listeners[%d]", i)
 		k.name(key+".name", l.Name, names, i)
-		if other, taken := ports[l.Port]; taken {
-			k.failf(key+".port", "port %d is listener %q's already", l.Port, other)
+		for j := range i {
+			k.share(key, &k.config.Listeners[j], l)
 		}
-		ports[l.Port] = l.Name
 		k.tags(key, l)
+	}
+}
+
+// share checks that two listeners on one port are told apart by their addresses. One that takes all of the
+// interfaces' own cannot be told from any other.
+func (k *checker) share(key string, first, second *Listener) {
+	if first.Port != second.Port {
+		return
+	}
+	if len(first.Address) == 0 || len(second.Address) == 0 {
+		k.failf(key+".port", "port %d is listener %q's already: to share it, both list their addresses",
+			second.Port, first.Name)
+		return
+	}
+	for i, address := range second.Address {
+		if slices.Contains(first.Address, address) {
+			k.failf(fmt.Sprintf("%s.address[%d]", key, i), "%s port %d is listener %q's already", address,
+				second.Port, first.Name)
+		}
 	}
 }
 
@@ -114,7 +132,7 @@ func (k *checker) tags(key string, l *Listener) {
 			k.failf(path, "a tag's name and value have at least one character, no control characters and no "+
 				`\ at the end`)
 		}
-		if name == l.SourceTag {
+		if name == l.SourceTag && name != "" {
 			k.failf(key+".source_tag", "%q is among the listener's tags already", name)
 		}
 	}
@@ -209,30 +227,6 @@ func (k *checker) rules() {
 	for i, pattern := range k.config.Rules.Files {
 		if _, err := filepath.Match(pattern, ""); err != nil || pattern == "" {
 			k.failf(fmt.Sprintf("rules.files[%d]", i), "%q is not a path, with or without wildcards", pattern)
-		}
-	}
-}
-
-func (k *checker) notifiers() {
-	names := map[string]int{}
-	for i := range k.config.Notifiers {
-		n := &k.config.Notifiers[i]
-		key := fmt.Sprintf("notifiers[%d]", i)
-		k.name(key+".name", n.Name, names, i)
-		if n.Type == "webhook" {
-			u, err := url.Parse(n.URL)
-			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-				k.failf(key+".url", "%q is not where a webhook can be posted to: http://host/path", n.URL)
-			}
-		} else if n.URL != "" {
-			k.failf(key+".url", "belongs to webhooks, and this is type %s", n.Type)
-		}
-		if n.Type == "udp" {
-			if host, port, err := net.SplitHostPort(n.Address); err != nil || host == "" || !isPort(port, 1) {
-				k.failf(key+".address", "%q is not an address and a port such as 10.0.0.9:7000", n.Address)
-			}
-		} else if n.Address != "" {
-			k.failf(key+".address", "belongs to type udp, and this is type %s", n.Type)
 		}
 	}
 }

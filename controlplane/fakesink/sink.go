@@ -17,6 +17,8 @@ import (
 type Config struct {
 	// CountOnly counts lines without looking at them: for benchmarks of what is in front of the sink.
 	CountOnly bool
+	// Sequence follows the sequence numbers of `culvert load --sequence`.
+	Sequence bool
 	// Delay is how long every write waits for its answer.
 	Delay time.Duration
 	// Faults (optional) are how writes fail; their shares add up to 1 at most.
@@ -52,6 +54,7 @@ func (f *Figures) add(other Figures) {
 type Stats struct {
 	Figures
 	Databases map[string]Figures `json:"databases"`
+	Sequences *Sequences         `json:"sequences,omitempty"` // nil unless they are followed
 }
 
 // Sink is the endpoint: an http.Handler that any number of connections may use at once.
@@ -59,6 +62,8 @@ type Sink struct {
 	config Config
 	mux    *http.ServeMux
 	desks  sync.Pool // *desk
+	// sequences is nil unless they are followed.
+	sequences *sequences
 
 	mutex     sync.Mutex // guards what follows; taken twice a request
 	random    rand.PCG
@@ -94,6 +99,9 @@ func New(config Config) (*Sink, error) {
 		config: config, mux: http.NewServeMux(), random: *rand.NewPCG(config.Seed, 1),
 		databases: map[string]Figures{},
 	}
+	if config.Sequence {
+		s.sequences = &sequences{flows: make([]*track, flowsMax)}
+	}
 	s.desks.New = func() any { return new(desk) }
 	s.mux.HandleFunc("POST /write", s.serveWrite(v1{}))
 	s.mux.HandleFunc("POST /api/v2/write", s.serveWrite(v2{}))
@@ -116,8 +124,12 @@ func (s *Sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Stats is what came so far.
 func (s *Sink) Stats() Stats {
 	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	return Stats{Figures: s.total, Databases: maps.Clone(s.databases)}
+	stats := Stats{Figures: s.total, Databases: maps.Clone(s.databases)}
+	s.mutex.Unlock()
+	if s.sequences != nil {
+		stats.Sequences = s.sequences.figures()
+	}
+	return stats
 }
 
 // note adds one request's figures to the sum and to its database's. Requests that name none count in the sum.

@@ -41,3 +41,26 @@ func BenchmarkWrite(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkCount is the count of a body's lines alone, and with their sequence numbers.
+func BenchmarkCount(b *testing.B) {
+	var lines strings.Builder
+	const points = 10_000
+	for i := range uint64(points) {
+		lines.WriteString(numbered(i%8, i/8))
+	}
+	body := []byte(lines.String())
+	for _, sequence := range []bool{false, true} {
+		b.Run(fmt.Sprintf("sequence=%v", sequence), func(b *testing.B) {
+			s := newSink(b, Config{CountOnly: true, Sequence: sequence})
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if n := s.count(body); n != points {
+					b.Fatalf("%d points", n)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*points), "ns/line")
+		})
+	}
+}

@@ -56,7 +56,7 @@ func (s *Sink) serveWrite(server api) http.HandlerFunc {
 			return
 		}
 		if s.config.CountOnly {
-			figures.Points = CountLines(d.body)
+			figures.Points = s.count(d.body)
 			s.note(database, figures)
 			w.WriteHeader(http.StatusNoContent)
 			return
@@ -65,10 +65,18 @@ func (s *Sink) serveWrite(server api) http.HandlerFunc {
 	}
 }
 
+// count counts the lines of a body, and takes their numbers if they are followed.
+func (s *Sink) count(body []byte) uint64 {
+	if s.sequences != nil {
+		return s.sequences.scan(body)
+	}
+	return CountLines(body)
+}
+
 // check reads every line and answers as the server would.
 func (s *Sink) check(w http.ResponseWriter, r *http.Request, server api, d *desk, database string,
 	precision lineproto.Precision, figures Figures) {
-	good, rejected, bad := d.check(precision, server.takesUint())
+	good, rejected, bad := d.check(precision, server.takesUint(), s.sequences)
 	switch {
 	case good+rejected == 0:
 		figures.Refused = 1
@@ -91,8 +99,9 @@ func (s *Sink) check(w http.ResponseWriter, r *http.Request, server api, d *desk
 	}
 }
 
-// check decodes the body and quotes the first bad lines.
-func (d *desk) check(precision lineproto.Precision, takesUint bool) (good, rejected uint64, bad []badLine) {
+// check decodes the body and quotes the first bad lines. Good lines' numbers are taken if they are followed.
+func (d *desk) check(precision lineproto.Precision, takesUint bool, numbers *sequences) (good,
+	rejected uint64, bad []badLine) {
 	p := &d.point
 	refuse := func(text []byte, reason string) {
 		rejected++
@@ -115,6 +124,9 @@ func (d *desk) check(precision lineproto.Precision, takesUint bool) (good, rejec
 				continue
 			}
 			good++
+			if numbers != nil {
+				numbers.point(p)
+			}
 		}
 	}
 }

@@ -2,6 +2,10 @@ package gateway
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -28,13 +32,45 @@ func (l *alertLatency) record(nanoseconds int64) {
 
 // openNotifiers makes the ways out that the configuration names.
 func (g *Gateway) openNotifiers() (*notify.Notifiers, error) {
-	var configs []notify.Config
-	for _, n := range g.options.Config.Notifiers {
-		configs = append(configs, notify.Config{
-			Name: n.Name, Type: n.Type, URL: n.URL, Address: n.Address, Limit: n.Limit,
-		})
+	c := g.options.Config
+	external, err := externalURL(c.HTTP.Listen, os.Hostname)
+	if err != nil {
+		return nil, err
 	}
-	return notify.New(configs, g.log, func(a *notify.Alert, at int64) { g.latency.record(at - a.Arrival) })
+	var configs []notify.Config
+	for i := range c.Notifiers {
+		n := &c.Notifiers[i]
+		one := notify.Config{
+			Name: n.Name, Type: n.Type, URLs: n.URL, Address: n.Address, Format: n.Format, Limit: n.Limit,
+			External: external,
+		}
+		if n.Type == "influxdb" && len(n.URL) == 0 {
+			// The sink's server, database and token.
+			one.URLs = []string{"http://" + g.sink.writer.Host + g.sink.writer.Path}
+			one.Authorization = g.sink.writer.Authorization
+		}
+		configs = append(configs, one)
+	}
+	return notify.New(configs, g.log, func(a *notify.Alert, at int64) {
+		if a.Arrival != 0 { // Else no packet brought it.
+			g.latency.record(at - a.Arrival)
+		}
+	})
+}
+
+// externalURL is this gateway's own URL for links in alerts: where it listens, or the host's name where that
+// is every address.
+func externalURL(listen string, hostname func() (string, error)) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", fmt.Errorf("read http.listen: %w", err)
+	}
+	if address, err := netip.ParseAddr(host); host == "" || err == nil && address.IsUnspecified() {
+		if host, err = hostname(); err != nil {
+			return "", fmt.Errorf("find the host's name: %w", err)
+		}
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
 }
 
 // carryAlerts takes one worker's state changes to the notifiers until the ring is closed and empty. It is a
@@ -43,14 +79,15 @@ func (g *Gateway) carryAlerts(alerts *dataplane.Alerts) {
 	for open := true; open; {
 		open = alerts.Wait() == nil
 		for t := alerts.Ring.Peek(); t != nil; t = alerts.Ring.Peek() {
-			alert := g.options.Rules.Render(t)
+			alert := toNotify(g.options.Rules.Render(t))
+			alert.Departed = g.departed(t)
 			alerts.Ring.Release()
-			g.notifiers.Send(toNotify(&alert))
+			g.notifiers.Send(alert)
 		}
 	}
 }
 
-func toNotify(a *rules.Alert) notify.Alert {
+func toNotify(a rules.Alert) notify.Alert {
 	return notify.Alert{
 		Rule: a.Rule, Firing: a.State == rules.StateFiring, Labels: a.Labels, Annotations: a.Annotations,
 		Actions: a.Actions, Time: time.Unix(0, a.Time), Since: time.Unix(0, a.Since), Reason: a.Reason,
@@ -58,8 +95,8 @@ func toNotify(a *rules.Alert) notify.Alert {
 	}
 }
 
-// logSinks says once when the sink becomes reachable or stops being so, and at most once a second why it
-// refused points.
+// logSinks asks a sink that is in doubt, says once when the sink becomes reachable or stops being so, and at
+// most once a second why it refused points.
 func (g *Gateway) logSinks(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -72,6 +109,9 @@ func (g *Gateway) logSinks(ctx context.Context) {
 		case <-ticker.C:
 		}
 		states := g.sinkStates()
+		if g.doubt(states) != "" && g.sink.ask(ctx) == nil {
+			g.sinkAsked.Store(g.clock.Now())
+		}
 		state := g.sinkOf(states)
 		g.logRefusals(states, refused)
 		if state.Up == up && !first {

@@ -67,7 +67,12 @@ type Gateway struct {
 	addresses atomic.Pointer[dataplane.Addresses]
 	notifiers *notify.Notifiers
 	latency   alertLatency
-	sink      *sinkTarget
+	// ways and departures are of the notifiers via xdp, one each.
+	ways       []*way
+	departures []dataplane.Departure
+	sink       *sinkTarget
+	sinkAsked  atomic.Int64 // when the sink, asked in doubt, was in order; CLOCK_MONOTONIC nanoseconds
+	probes     *probes
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
 	mutex      sync.Mutex
@@ -89,6 +94,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	g := &Gateway{
 		options: options, log: options.Log, started: time.Now(), cancel: cancel,
 		listeners: listenersOf(options.Config), kernelDrops: make([]uint64, len(options.Config.Listeners)),
+		probes: newProbes(&options.Config.Probes, options.Log),
 	}
 	g.addresses.Store(&dataplane.Addresses{})
 	defer func() {
@@ -117,7 +123,13 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if g.notifiers, err = g.openNotifiers(); err != nil {
 		return nil, err
 	}
+	if err := g.openWays(); err != nil {
+		return nil, err
+	}
 	if err := g.startWorkers(); err != nil {
+		return nil, err
+	}
+	if err := g.lookAround(); err != nil {
 		return nil, err
 	}
 	if err := g.openDoors(); err != nil {
@@ -140,6 +152,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	offers := map[string]attach.Offer{}
 	p := Placement{Topology: topology, Allowed: allowed, CPUs: c.Workers.CPUs, Node: int(c.Workers.NUMA)}
 	for i := range c.Interfaces {
 		iface := &c.Interfaces[i]
@@ -158,12 +171,25 @@ func MakePlan(c *config.Config) (*Plan, error) {
 					Remedy:  fmt.Sprintf("`ethtool -l %s` shows them", iface.Name)}
 			}
 		}
+		offer, err := attach.AskOffer(state.Index)
+		if err == nil && iface.Mode == modeZeroCopy {
+			err = offer.DemandZeroCopy(iface.Name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		offers[iface.Name] = offer
 		p.Ports = append(p.Ports, Port{
 			Name: iface.Name, Node: numa.NICNode(sysfsRoot, iface.Name),
 			Queues: queuesOf(iface, state.RXQueues),
 		})
 	}
-	return NewPlan(p)
+	plan, err := NewPlan(p)
+	if err != nil {
+		return nil, err
+	}
+	plan.Offers = offers
+	return plan, nil
 }
 
 // startWorkers starts the pinned workers and the slow path's, none of which has a source yet.
@@ -194,6 +220,11 @@ func (g *Gateway) startWorkers() (err error) {
 		}
 		g.workers = append(g.workers, worker)
 	}
+	for _, w := range g.workers {
+		if err := w.WithoutRing(); err != nil {
+			g.log.Warn("no io_uring, sending over plain sockets", "worker", w.Name(), "error", err)
+		}
+	}
 	return nil
 }
 
@@ -217,6 +248,7 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 		c.Name, c.Wait = kernelName, dataplane.WaitSleep
 		return c
 	}
+	c.Departures = g.departures
 	c.CPU, c.Node = g.plan.Workers[index].CPU, g.plan.Workers[index].Node
 	if c.CPU < 0 {
 		c.Wait = dataplane.WaitSleep
@@ -231,8 +263,18 @@ func (g *Gateway) startBackground(ctx context.Context) {
 		names[i] = g.options.Config.Listeners[i].Name
 	}
 	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names) })
+	if g.sink.current.IsValid() {
+		g.probes.watchSink(g.sink.current)
+	}
+	g.sink.moved = g.probes.watchSink
+	g.background.Go(func() { g.probes.open(g.workers) })
 	g.background.Go(func() { g.sink.follow(ctx, g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
+	g.background.Go(func() { g.logLosses(ctx) })
+	g.background.Go(func() { spaceCollections(ctx) })
+	if len(g.ways) > 0 {
+		g.background.Go(func() { g.followWays(ctx) })
+	}
 	for i := range g.alerts {
 		g.carriers.Go(func() { g.carryAlerts(g.alerts[i]) })
 	}
@@ -300,6 +342,10 @@ func (g *Gateway) close() error {
 	for _, a := range g.alerts {
 		errs = append(errs, a.Close())
 	}
+	for _, w := range g.ways {
+		w.close()
+	}
+	errs = append(errs, g.probes.close())
 	g.carriers.Wait()
 	if g.notifiers != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), notifyTime)

@@ -19,9 +19,15 @@ import (
 // startOnLoopback starts a gateway that serves loopback by kernel sockets, towards a sink that takes all.
 func startOnLoopback(t *testing.T) (*Gateway, int) {
 	t.Helper()
-	sink := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	return startTowards(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(http.StatusNoContent)
-	}))
+	}), "connections: 2")
+}
+
+// startTowards is the same towards any sink; more are keys of it.
+func startTowards(t *testing.T, handler http.Handler, more string) (*Gateway, int) {
+	t.Helper()
+	sink := httptest.NewServer(handler)
 	t.Cleanup(sink.Close)
 	free, err := net.ListenUDP("udp", &net.UDPAddr{})
 	if err != nil {
@@ -31,7 +37,7 @@ func startOnLoopback(t *testing.T) (*Gateway, int) {
 	free.Close()
 	file := filepath.Join(t.TempDir(), "culvert.yaml")
 	text := fmt.Sprintf("interfaces: [{name: lo, mode: socket}]\nlisteners: [{name: plant, port: %d}]\n"+
-		"sinks: [{name: main, urls: [%q], database: telemetry}]\n", port, sink.URL)
+		"sinks: [{name: main, urls: [%q], database: telemetry, %s}]\n", port, sink.URL, more)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

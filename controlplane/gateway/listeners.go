@@ -56,10 +56,10 @@ func tenantsOf(c *config.Config, listener string) (prefixes []dataplane.TenantPr
 	return prefixes
 }
 
-// door is one kernel socket and the worker that reads it.
+// door is one kernel socket and the worker that reads it. Listeners that share a port share the socket.
 type door struct {
 	door     *dataplane.Door
-	listener int
+	listener int // the first on the port
 	worker   int
 	memory   *numa.Memory
 }
@@ -67,7 +67,7 @@ type door struct {
 // openDoors opens the kernel's socket of every listener and has the slow path's worker read it. They stay
 // open as long as the gateway runs.
 func (g *Gateway) openDoors() error {
-	for i := range g.listeners {
+	for _, i := range firstOnPorts(g.listeners) {
 		d, err := g.openDoor(i, "", g.slowWorker())
 		if err != nil {
 			return err
@@ -75,6 +75,17 @@ func (g *Gateway) openDoors() error {
 		g.doors = append(g.doors, d)
 	}
 	return nil
+}
+
+// firstOnPorts are the listeners that are the first on their port.
+func firstOnPorts(listeners []dataplane.Listener) (first []int) {
+	for i := range listeners {
+		same := func(j int) bool { return listeners[j].Port == listeners[i].Port }
+		if !slices.ContainsFunc(first, same) {
+			first = append(first, i)
+		}
+	}
+	return first
 }
 
 // raiseSockets serves an interface by kernel sockets of its own, one for each worker that its queues would
@@ -91,7 +102,7 @@ func (g *Gateway) raiseSockets(p *port) error {
 		}
 	}
 	for _, worker := range workers {
-		for i := range g.listeners {
+		for _, i := range firstOnPorts(g.listeners) {
 			d, err := g.openDoor(i, p.config.Name, worker)
 			if err != nil {
 				return errors.Join(err, g.closeDoors(&p.doors))

@@ -2,7 +2,12 @@ package gateway
 
 import (
 	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"unicode"
 
+	"culvert/bpf"
 	"culvert/controlplane/config"
 	"culvert/controlplane/rulefile"
 	"culvert/dataplane/lineproto"
@@ -28,7 +33,7 @@ func Load(file string) (*Setup, []Mistake) {
 	if len(found) > 0 {
 		return nil, mistakes(found)
 	}
-	if found := checkTags(c); len(found) > 0 {
+	if found := slices.Concat(checkTags(c), checkTokens(c), checkProbes(c)); len(found) > 0 {
 		return nil, mistakes(found)
 	}
 	groups, wrong := rulefile.Load(c.Rules.Files)
@@ -63,11 +68,48 @@ func checkTags(c *config.Config) (found []*config.Error) {
 }
 
 func unwritable(c *config.Config, key, tag string) *config.Error {
-	return &config.Error{
-		Position: config.Position{File: c.File}, Key: key,
-		Message: fmt.Sprintf("Line Protocol has no way to write the tag %s: a backslash cannot end a name "+
-			"or a value, nor stand in pairs before a comma, an equals sign or a space", tag),
+	return c.Mistake(key, "Line Protocol has no way to write the tag %s: a backslash cannot end a name or a "+
+		"value, nor stand in pairs before a comma, an equals sign or a space", tag)
+}
+
+// checkTokens finds the sinks whose token can't be had.
+func checkTokens(c *config.Config) (found []*config.Error) {
+	for i := range c.Sinks {
+		if _, err := readToken(c.Sinks[i].TokenFile); err != nil {
+			found = append(found, c.Mistake(fmt.Sprintf("sinks[%d].token_file", i), "%v", err))
+		}
 	}
+	return found
+}
+
+// checkProbes finds names of probes that there are none of.
+func checkProbes(c *config.Config) (found []*config.Error) {
+	for i, name := range c.Probes.Except {
+		if names := bpf.ProbeNames(); !slices.Contains(names, name) {
+			found = append(found, c.Mistake(fmt.Sprintf("probes.except[%d]", i),
+				"there is no probe %q, only %s", name, strings.Join(names, ", ")))
+		}
+	}
+	return found
+}
+
+// readToken reads the file that holds a token, and nothing where no file is named.
+func readToken(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	switch {
+	case token == "":
+		return "", fmt.Errorf("read the token: %s is empty", file)
+	case strings.ContainsFunc(token, unicode.IsControl):
+		return "", fmt.Errorf("read the token: %s holds more than one line", file)
+	}
+	return token, nil
 }
 
 func mistakes[E Mistake](list []E) []Mistake {

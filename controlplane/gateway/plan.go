@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"culvert/controlplane/attach"
 	"culvert/numa"
 )
 
@@ -25,6 +26,8 @@ type Plan struct {
 	Workers      []WorkerSeat
 	Seats        []Seat
 	Housekeeping []int
+	// Offers is what the interfaces' drivers say of themselves, by interface.
+	Offers map[string]attach.Offer
 	// Notes are deviations from what was asked or from what is best, in plain words.
 	Notes []string
 }
@@ -45,15 +48,29 @@ type Placement struct {
 	Ports    []Port
 }
 
+// PlanError is a demand of the configuration that this machine cannot meet.
+type PlanError struct {
+	Key     string // of the configuration
+	Problem string
+	Absent  bool // what is demanded is not there; else the demand itself is wrong
+}
+
+func (e *PlanError) Error() string { return e.Key + ": " + e.Problem }
+
 // NewPlan deals the queues out. With CPUs on auto a worker is made for each queue, on its card's node, as
-// long as that node keeps one CPU for housekeeping; further queues share. Errors say what to change.
+// long as that node keeps one CPU for housekeeping; further queues share. Errors are PlanErrors.
 func NewPlan(p Placement) (*Plan, error) {
 	plan := &Plan{}
 	for _, cpu := range p.CPUs {
 		if !slices.Contains(p.Allowed, cpu) {
-			return nil, fmt.Errorf("workers.cpus: CPU %d is not among those this process may use (%s)",
-				cpu, numa.FormatList(p.Allowed))
+			return nil, &PlanError{Key: "workers.cpus", Absent: true,
+				Problem: fmt.Sprintf("CPU %d is not among those this process may use (%s)",
+					cpu, numa.FormatList(p.Allowed))}
 		}
+	}
+	if p.Node >= 0 && p.Topology.Node(p.Node) == nil {
+		return nil, &PlanError{Key: "workers.numa", Absent: true,
+			Problem: fmt.Sprintf("there is no node %d", p.Node)}
 	}
 	taken := map[int]int{} // CPU → worker
 	for _, port := range p.Ports {
@@ -81,9 +98,9 @@ func NewPlan(p Placement) (*Plan, error) {
 		}
 	}
 	if len(plan.Housekeeping) == 0 {
-		return nil,
-			fmt.Errorf("workers.cpus: no CPU is left for the rest of the gateway, of %s: leave one out",
-				numa.FormatList(p.Allowed))
+		return nil, &PlanError{Key: "workers.cpus",
+			Problem: fmt.Sprintf("no CPU is left for the rest of the gateway, of %s: leave one out",
+				numa.FormatList(p.Allowed))}
 	}
 	return plan, nil
 }
@@ -162,4 +179,19 @@ func (plan *Plan) For(iface string, queue int) int {
 		return queue % len(plan.Workers)
 	}
 	return workers[queue%len(workers)]
+}
+
+// Mode is the mode that an interface will run in, as far as its driver tells before anything is attached;
+// asked is what the configuration says.
+func (plan *Plan) Mode(iface, asked string) string {
+	offer := plan.Offers[iface]
+	switch {
+	case asked != modeAuto || !offer.Known:
+		return asked
+	case offer.ZeroCopy:
+		return modeZeroCopy
+	case offer.Native:
+		return modeNative
+	}
+	return modeGeneric
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -70,16 +71,22 @@ func TestPlanRefusesAndNotes(t *testing.T) {
 	place := Placement{Topology: topology(t, "two"), Allowed: []int{0, 1, 2, 3, 4, 5, 6}, Node: -1,
 		Ports: []Port{{Name: "eth1", Node: 1, Queues: []int{0}}}}
 	place.CPUs = []int{1, 9}
-	if _, err := NewPlan(place); err == nil || !strings.Contains(err.Error(), "CPU 9") {
-		t.Fatalf("a CPU that is not there: %v", err)
+	refused := func(want string, absent bool) {
+		t.Helper()
+		_, err := NewPlan(place)
+		var plan *PlanError
+		if !errors.As(err, &plan) || plan.Absent != absent || !strings.Contains(err.Error(), want) {
+			t.Fatalf("%v, want %q, absent: %t", err, want, absent)
+		}
 	}
-	place.CPUs = []int{1}
+	refused("workers.cpus: CPU 9", true)
+	place.CPUs, place.Node = []int{1}, 7
+	refused("workers.numa: there is no node 7", true)
+	place.Node = -1
 	plan, err := NewPlan(place)
 	if err != nil || plan.Workers[0].CPU != 1 || len(plan.Notes) != 1 {
 		t.Fatalf("%+v, %v", plan, err)
 	}
 	place.CPUs, place.Allowed = []int{2}, []int{2}
-	if _, err := NewPlan(place); err == nil || !strings.Contains(err.Error(), "leave one out") {
-		t.Fatalf("no housekeeping CPU: %v", err)
-	}
+	refused("leave one out", false)
 }

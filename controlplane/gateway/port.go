@@ -57,15 +57,31 @@ const (
 	modeAuto     = "auto"
 )
 
+// lookAround finds out how the interfaces are and publishes the listeners' addresses, before the kernel's
+// sockets are open: what comes in by them from then on must find its listener.
+func (g *Gateway) lookAround() error {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	for i := range g.options.Config.Interfaces {
+		c := &g.options.Config.Interfaces[i]
+		state, err := attach.Look(c.Name)
+		if err != nil {
+			return err
+		}
+		g.interfaces = append(g.interfaces, &port{
+			config: c, log: g.log.With("interface", c.Name), state: state,
+		})
+	}
+	g.publishAddresses()
+	return nil
+}
+
 // attachAll brings every interface up. An interface that is there but down is waited for; everything else
 // that is missing is an error.
 func (g *Gateway) attachAll() error {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
-	for i := range g.options.Config.Interfaces {
-		c := &g.options.Config.Interfaces[i]
-		p := &port{config: c, log: g.log.With("interface", c.Name)}
-		g.interfaces = append(g.interfaces, p)
+	for _, p := range g.interfaces {
 		if err := g.raise(p); err != nil && !errors.Is(err, unix.ENETDOWN) {
 			return err
 		}
@@ -80,6 +96,7 @@ func (g *Gateway) raise(p *port) (err error) {
 	if p.state, err = attach.Look(p.config.Name); err != nil {
 		return err
 	}
+	g.probes.watchInterface(p)
 	if p.config.Mode == modeSocket {
 		return g.raiseSockets(p)
 	}
@@ -121,14 +138,22 @@ func (g *Gateway) raise(p *port) (err error) {
 }
 
 // orSockets falls back to mode socket where the configuration leaves the choice and the interface cannot do
-// better; any other obstacle is returned.
+// better; any other obstacle is returned. Want of privilege is one: nobody who forgot a capability wants a
+// tenth of the speed for it.
 func (g *Gateway) orSockets(p *port, cause error) error {
 	var obstacle *attach.Error
-	if p.config.Mode != modeAuto || errors.As(cause, &obstacle) && obstacle.Kind != attach.Unsupported {
+	refused := errors.As(cause, &obstacle) && obstacle.Kind != attach.Unsupported
+	if p.config.Mode != modeAuto || refused || wantsPrivilege(cause) {
 		return cause
 	}
 	p.log.Warn("no AF_XDP on this interface, using kernel sockets", "error", cause)
 	return g.raiseSockets(p)
+}
+
+// wantsPrivilege tells whether more privilege would mend it: a capability, or a higher RLIMIT_MEMLOCK, which
+// the kernel answers by ENOBUFS.
+func wantsPrivilege(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOBUFS)
 }
 
 // openQueues opens a socket for every queue that is served and puts it into the XSKMAP. The effective mode is
@@ -142,6 +167,7 @@ func (g *Gateway) openQueues(p *port) error {
 			Frames: g.options.Config.Workers.Frames, FrameSize: g.options.Config.Workers.FrameSize,
 			HugePages: g.hugePages(), Checksum: checksumPolicy(p.config.Checksum, p.attachment.Driver()),
 			Heartbeat: p.attachment.Steer().Heartbeats()[number], StallAfter: p.config.StallAfter,
+			Departures: len(g.departures) > 0,
 		})
 		if err != nil {
 			return err

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -22,6 +22,8 @@ const (
 	resolveInterval = 30 * time.Second
 	resolveRetry    = 2 * time.Second
 	resolveTime     = 5 * time.Second
+	// askTime bounds a question to a sink that is in doubt.
+	askTime = 2 * time.Second
 	// batchesPinned and batchesSlow bound what a worker holds for a sink that is slow or away, times
 	// batch.bytes.
 	batchesPinned, batchesSlow = 32, 8
@@ -36,6 +38,8 @@ type sinkTarget struct {
 	name    string // host name to look up; empty for a literal address
 	port    uint16
 	current netip.AddrPort
+	// moved (optional) is told of each new address before the workers are.
+	moved func(netip.AddrPort)
 }
 
 // newSinkTarget reads the token and looks the name up once. A name that is not found now is not an error.
@@ -45,13 +49,9 @@ func newSinkTarget(ctx context.Context, sink *config.Sink, log *slog.Logger) (*s
 	if err != nil {
 		return nil, fmt.Errorf("sink %q: read its URL: %w", sink.Name, err)
 	}
-	token := ""
-	if sink.TokenFile != "" {
-		text, err := os.ReadFile(sink.TokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("sink %q: read its token: %w", sink.Name, err)
-		}
-		token = strings.TrimSpace(string(text))
+	token, err := readToken(sink.TokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("sink %q: %w", sink.Name, err)
 	}
 	t.writer, err = influx.Target(influx.TargetConfig{
 		URL: u, Database: sink.Database, Org: sink.Org, Bucket: sink.Bucket, Version: sink.Version,
@@ -121,12 +121,46 @@ func (t *sinkTarget) follow(ctx context.Context, workers []*dataplane.Worker) {
 			continue
 		}
 		t.log.Info("sink has another address", "sink", t.config.Name, "address", t.current)
+		if t.moved != nil {
+			t.moved(t.current)
+		}
 		for _, w := range workers {
 			if err := w.Retarget(t.current); err != nil {
 				t.log.Error("retarget", "error", err)
 			}
 		}
 	}
+}
+
+// ask makes a write without a point. Its answer shows whether points would be taken: a server that stands
+// still has connections like any other.
+func (t *sinkTarget) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	address := "http://" + t.writer.Host + t.writer.Path
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader("#\n"))
+	if err != nil {
+		return fmt.Errorf("ask sink %q: %w", t.config.Name, err)
+	}
+	request.Header.Set("User-Agent", "culvert")
+	if t.writer.Authorization != "" {
+		request.Header.Set("Authorization", t.writer.Authorization)
+	}
+	// No proxy, no redirect and no connection that is kept: as the writer does it, but once.
+	client := http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask sink %q: %w", t.config.Name, err)
+	}
+	response.Body.Close()
+	// InfluxDB 2.x calls a write without points a bad request, once it has found bucket and token good.
+	if code := response.StatusCode; code >= 300 && code != http.StatusBadRequest {
+		return fmt.Errorf("ask sink %q: it answers %s", t.config.Name, response.Status)
+	}
+	return nil
 }
 
 // worker is the sink as one worker sees it.

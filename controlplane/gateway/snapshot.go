@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -160,7 +159,8 @@ func (g *Gateway) sinkStates() []dataplane.SinkState {
 }
 
 // sinkOf adds up what the workers' writers say of the sink. It is up while any of them reaches it and none of
-// them holds points that it does not take: an idle worker's connection says nothing about writes.
+// them holds points that it does not take: an idle worker's connection says nothing about writes. When nobody
+// holds points any more, doubt decides.
 func (g *Gateway) sinkOf(states []dataplane.SinkState) telemetry.Sink {
 	c := &g.options.Config.Sinks[0]
 	t := telemetry.Sink{Name: c.Name, URL: c.URLs[0], Requests: map[string]uint64{}}
@@ -180,6 +180,9 @@ func (g *Gateway) sinkOf(states []dataplane.SinkState) telemetry.Sink {
 		t.ZeroCopySent += states[i].Stats.ZeroCopySent
 		t.ZeroCopyCopied += states[i].Stats.ZeroCopyCopied
 	}
+	if stuck == "" {
+		stuck = g.doubt(states)
+	}
 	switch {
 	case stuck != "":
 		t.Up, t.LastError = false, stuck
@@ -187,6 +190,25 @@ func (g *Gateway) sinkOf(states []dataplane.SinkState) telemetry.Sink {
 		t.LastError = ""
 	}
 	return t
+}
+
+// doubt is how the last request failed, if no point waits that would show whether the next one does, and
+// nothing has shown since that the sink is in order.
+func (g *Gateway) doubt(states []dataplane.SinkState) string {
+	good, bad, why := g.sinkAsked.Load(), int64(0), ""
+	for i := range states {
+		good = max(good, states[i].LastGood)
+		if states[i].LastTrouble > bad {
+			bad, why = states[i].LastTrouble, orUnknown(states[i].LastError)
+		}
+		if g.workers[i].Counters().PointsInFlight > 0 {
+			return ""
+		}
+	}
+	if good >= bad {
+		return ""
+	}
+	return why
 }
 
 // histograms are all workers' stages together.
@@ -248,8 +270,13 @@ func (g *Gateway) rulesOf() []telemetry.Rule {
 func (g *Gateway) notifiersOf() []telemetry.Notifier {
 	var shown []telemetry.Notifier
 	for _, n := range g.notifiers.Stats() {
-		shown = append(shown, telemetry.Notifier{Name: n.Name, Type: n.Type, Delivered: n.Delivered,
-			Failed: n.Lost(), Queued: n.Queued, ByRule: maps.Clone(n.ByRule)})
+		shown = append(shown, telemetry.Notifier{
+			Name: n.Name, Type: n.Type, Delivered: n.Delivered, Failed: n.Lost(), Queued: n.Queued,
+			Dropped: map[string]uint64{"refused": n.Refused, "no_room": n.NoRoom, "stopped": n.Left},
+			Skipped: map[string]uint64{"known": n.Deduplicated, "newer": n.Superseded},
+			Retries: n.Retries, Limited: n.Limited, Overflowed: n.Overflowed, Refreshed: n.Refreshed,
+			Keys: n.Keys, ByRule: n.ByRule,
+		})
 	}
 	return shown
 }

@@ -74,6 +74,10 @@ func (g *Gateway) change(p *port, e attach.Event) {
 		g.report(p, g.rebind(p))
 	case changed&attach.ChangedLink != 0:
 		p.log.Warn("link is down")
+	case changed&attach.ChangedProgram != 0 && g.lost(p):
+		p.log.Warn("somebody took the XDP program off: attaching anew")
+		g.report(p, g.lower(p))
+		g.report(p, g.raise(p))
 	}
 	if p.attachment != nil && changed&attach.ChangedMAC != 0 {
 		g.report(p, p.attachment.Steer().SetMAC(e.After.MAC))
@@ -81,9 +85,20 @@ func (g *Gateway) change(p *port, e attach.Event) {
 	if changed&attach.ChangedAddresses != 0 {
 		g.report(p, g.setListeners(p))
 	}
-	if changed&attach.ChangedMTU != 0 {
+	if e.After.Present && changed&attach.ChangedMTU != 0 {
 		p.log.Warn("MTU changed", "mtu", e.After.MTU)
 	}
+}
+
+// lost asks anew whether the interface lacks our program: the state that Watch saw may be from before the
+// gateway attached.
+func (g *Gateway) lost(p *port) bool {
+	if p.attachment == nil {
+		return false
+	}
+	lost, err := p.attachment.Lost()
+	g.report(p, err)
+	return lost
 }
 
 // tryAgain binds an interface that is there but could not be bound before.
@@ -93,11 +108,15 @@ func (g *Gateway) tryAgain(p *port) {
 	if g.stopping || p.waiting == nil || !p.state.Present || !p.state.Up {
 		return
 	}
+	again := g.rebind
 	if p.attachment == nil {
-		g.report(p, g.raise(p))
-		return
+		again = g.raise
 	}
-	g.report(p, g.rebind(p))
+	// The same obstacle is told once, however often it is met.
+	before := p.waiting.Error()
+	if err := again(p); err != nil && err.Error() != before {
+		g.report(p, err)
+	}
 }
 
 func (g *Gateway) report(p *port, err error) {
@@ -133,12 +152,18 @@ func (g *Gateway) setListeners(p *port) error {
 // the card and the switches to let them in, for AF_XDP too.
 func (g *Gateway) joinGroups(p *port) error {
 	for _, d := range g.doors {
-		for _, address := range g.options.Config.Listeners[d.listener].Address {
-			if !address.IsMulticast() {
+		for i := range g.listeners {
+			if g.listeners[i].Port != g.listeners[d.listener].Port {
 				continue
 			}
-			if err := d.door.Join(address, p.state.Index); err != nil {
-				return fmt.Errorf("listener %q: %w", g.options.Config.Listeners[d.listener].Name, err)
+			listener := &g.options.Config.Listeners[i]
+			for _, address := range listener.Address {
+				if !address.IsMulticast() {
+					continue
+				}
+				if err := d.door.Join(address, p.state.Index); err != nil {
+					return fmt.Errorf("listener %q: %w", listener.Name, err)
+				}
 			}
 		}
 	}

@@ -291,3 +291,42 @@ func TestWrongConfigurations(t *testing.T) {
 	f("lacks {series}", Config{To: to, Template: "m v={float}"})
 	f("a datagram holds 65507", Config{To: to, PointsPerPacket: 10000})
 }
+
+// Goal: sending allocates nothing. Method: the same run with ten times as many points allocates no more.
+func TestSendingDoesNotAllocate(t *testing.T) {
+	r := newReceiver(t, "127.0.0.1")
+	allocations := func(count uint64, c Config) float64 {
+		c.To, c.Count = []netip.AddrPort{r.address()}, count
+		return testing.AllocsPerRun(3, func() { run(t, c) })
+	}
+	for _, c := range []Config{{PointsPerPacket: 3, Sequence: true}, {NoSegments: true}} {
+		few, many := allocations(1000, c), allocations(20_000, c)
+		// Go's runtime itself allocates a little now and then.
+		if many > few+10 {
+			t.Errorf("%+v: %.0f allocations for 1000 points, %.0f for 20000", c, few, many)
+		}
+	}
+}
+
+// Goal: only packets of one size leave as one, and the last of them may be shorter.
+func TestSameSize(t *testing.T) {
+	f := func(want int, sizes ...int) {
+		t.Helper()
+		packets := make([][]byte, len(sizes))
+		for i, size := range sizes {
+			packets[i] = make([]byte, size)
+		}
+		if got := sameSize(packets); got != want {
+			t.Errorf("%v: %d, want %d", sizes, got, want)
+		}
+	}
+	f(1, 100)
+	f(3, 100, 100, 100)
+	f(3, 100, 100, 50, 50)
+	f(2, 100, 100, 101)
+	f(1, 100, 0)
+	f(0, 0, 100)
+	f(46, slices.Repeat([]int{1400}, 64)...)
+	f(64, slices.Repeat([]int{100}, 64)...)
+	f(1, 40_000, 40_000)
+}

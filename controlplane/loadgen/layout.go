@@ -41,6 +41,15 @@ const (
 	slotBool
 	slotWord
 	slotStamp
+	slotSequence
+)
+
+// A sequence number is one integer: a 1, the flow in four digits, the point's number in its flow, from 0 on,
+// in thirteen. It has no leading zeros, which some parsers refuse, and is below 2⁶³.
+const (
+	sequenceField   = "seq"
+	sequenceWidth   = 17
+	sequencesOfFlow = 1e13
 )
 
 // slot is a place in the line that is written anew for every point.
@@ -64,7 +73,7 @@ var slotNames = [...]struct {
 }
 
 // newLayout reads a template. Timestamps, if wanted, are as long as today's are in this unit.
-func newLayout(text string, series int, unit time.Duration, stamped bool) (layout, error) {
+func newLayout(text string, series int, unit time.Duration, stamped, sequenced bool) (layout, error) {
 	text, err := findTemplate(text)
 	if err != nil {
 		return layout{}, err
@@ -72,7 +81,14 @@ func newLayout(text string, series int, unit time.Duration, stamped bool) (layou
 	var l layout
 	add := func(kind slotKind, width int) {
 		l.slots = append(l.slots, slot{kind, len(l.line), width})
-		l.line = append(l.line, strings.Repeat("0", width)...)
+		image := strings.Repeat("0", width)
+		switch kind {
+		case slotTemperature:
+			image = "00.00"
+		case slotFloat:
+			image = "000.000"
+		}
+		l.line = append(l.line, image...)
 	}
 	numbered := false
 	for {
@@ -95,6 +111,11 @@ func newLayout(text string, series int, unit time.Duration, stamped bool) (layou
 	}
 	if !numbered && series > 1 {
 		return layout{}, fmt.Errorf("template lacks {series}, so its %d series would be one", series)
+	}
+	if sequenced {
+		l.line = append(l.line, ","+sequenceField+"=1"...)
+		add(slotSequence, sequenceWidth)
+		l.line = append(l.line, 'i')
 	}
 	if stamped {
 		l.line = append(l.line, ' ')

@@ -22,6 +22,17 @@ type Report struct {
 	Series     int    `json:"series"`
 	Flows      int    `json:"flows"`
 	PacketSize int    `json:"packet_size"` // of a full packet's payload, in bytes
+	// FlowPoints is how many points left by each flow, if they have sequence numbers: those of flow f are
+	// numbered f × 10¹³ + 0, 1, 2 …, with a 1 in front of the 17 digits. What a receiver has seen less than
+	// this of a flow is lost.
+	FlowPoints []uint64 `json:"flow_points,omitempty"`
+	// Via is how packets left: socket, xdp or live; Mode says it in words. ZeroCopy tells that the card read
+	// them where they were written; otherwise the kernel has copied them.
+	Via      string `json:"via"`
+	Mode     string `json:"mode"`
+	ZeroCopy bool   `json:"zero_copy"`
+	// Recorded is what the played file holds.
+	Recorded *Recorded `json:"recorded,omitempty"`
 	// LagMax is how far behind its schedule a burst ever began, in seconds.
 	LagMax float64 `json:"lag_max_seconds"`
 	// FirstTime and LastTime are the points' least and greatest timestamp, in nanoseconds; 0 without any.
@@ -42,6 +53,9 @@ func (r Report) String() string {
 	}
 	for name, n := range r.Errors {
 		text += fmt.Sprintf("; %s %d times", name, n)
+	}
+	if r.Mode != "" {
+		text += " (" + r.Mode + ")"
 	}
 	return text
 }

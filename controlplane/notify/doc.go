@@ -1,12 +1,14 @@
-// Package notify brings alerts out of the gateway: to its log, to webhooks, and as datagrams.
+// Package notify brings alerts out of the gateway: to Alertmanagers, to webhooks, as datagrams, as points of
+// a database, and to the gateway's log.
 //
-//	Send ─┬→ limit → queue → notifier "ops" (webhook): POST, retried with backoff
-//	      ├→ limit → queue → notifier "plc" (udp):     one datagram for each change
-//	      └→ limit → queue → notifier "out" (log):     one line for each change
+//	Send ─┬→ queue → notifier "ops" (alertmanager): POST, repeated while it fires
+//	      ├→ queue → notifier "plc" (udp):            a datagram for each change
+//	      └→ queue → notifier "out" (log):            a line for each change
 //
-// Each notifier has a bounded queue and one goroutine. So a receiver that is slow or gone holds up nobody
-// else, and what happens to one alert leaves in the order in which it happened. What finds the queue full,
-// exceeds the limit or runs out of attempts is counted and logged, never silent.
+// A queue knows what its receiver knows of each alert. What the receiver knows already is not sent; what
+// failed is sent again until it is taken, refused, or superseded by a newer state of the same alert; what
+// happens to one alert leaves in its order. Each queue is bounded and has a goroutine of its own, so that a
+// receiver that is slow or gone holds up nobody else. Whatever becomes of a change is counted.
 //
 // The package knows nothing of rules: it takes alerts as they are.
 package notify

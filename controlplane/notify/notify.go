@@ -2,9 +2,11 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,20 +17,31 @@ import (
 // Config is one notifier.
 type Config struct {
 	Name string
-	Type string // log | webhook | udp
-	URL  string // of a webhook
-	// Address is where datagrams go, host:port.
+	Type string // alertmanager | webhook | udp | unix | influxdb | log
+	// URLs are where a webhook or an InfluxDB's write endpoint is, whole, or the Alertmanagers, up to where
+	// /api/v2 begins. Each of several gets every alert, and none of them waits for another.
+	URLs []string
+	// Authorization (optional) is the head of that name in requests.
+	Authorization string
+	// Address is where datagrams go: host:port, or the path of a unix socket; @name is an abstract one.
 	Address string
+	// Format is that of datagrams: FormatJSON, which is also meant by "", or FormatLine.
+	Format string
+	// External (optional) is the gateway's own URL as its users reach it, for links in alerts.
+	External string
 	// Limit bounds the notifications of one rule in one second; 0 is no limit.
 	Limit int
-	// Queue bounds what waits (optional); 0 is 1024.
+	// Keys bounds the alerts that are kept track of (optional); 0 is 100 000.
+	Keys int
+	// Queue bounds the changes that wait where each of them counts, as for type log (optional); 0 is 1024.
 	Queue int
-	// Attempts, First and Max say how a failed delivery is repeated (optional): in all 8 times, first after
-	// 100 ms, each time after twice as long, at most after 5 s.
-	Attempts   int
+	// First and Max say when a failed delivery is repeated (optional): first after 100 ms, each time after
+	// twice as long, at most after 5 s.
 	First, Max time.Duration
 	// Timeout bounds one attempt (optional); 0 is 5 s.
 	Timeout time.Duration
+	// Refresh is how often an Alertmanager is told again what fires (optional); 0 is one minute.
+	Refresh time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -42,66 +55,49 @@ func (c Config) withDefaults() Config {
 			*value = otherwise
 		}
 	}
+	def(&c.Keys, 100_000)
 	def(&c.Queue, 1024)
-	def(&c.Attempts, 8)
 	defTime(&c.First, 100*time.Millisecond)
 	defTime(&c.Max, 5*time.Second)
 	defTime(&c.Timeout, 5*time.Second)
+	defTime(&c.Refresh, time.Minute)
 	return c
 }
 
-// Stats are one notifier's counters, in alerts.
-type Stats struct {
-	Name, Type string
-	Delivered  uint64
-	Failed     uint64            // given up after the last attempt, refused by the receiver, or left at Close
-	Overflowed uint64            // found the queue full
-	Limited    uint64            // exceeded the rule's limit
-	Queued     uint64            // waiting or on their way now
-	ByRule     map[string]uint64 // delivered, by rule
-}
-
-// Lost is what will never be delivered.
-func (s *Stats) Lost() uint64 { return s.Failed + s.Overflowed + s.Limited }
-
-// queued is an alert on its way through one notifier.
-type queued struct {
-	Alert
-	sent bool // the hook has been told
-}
-
-// carrier delivers alerts; its notifier's goroutine alone calls it.
+// carrier delivers alerts; its notifier's goroutine alone calls it, but for together.
 type carrier interface {
-	// batchMax is how many alerts of one rule one delivery may hold.
+	// batchMax is how many alerts one delivery may hold, and together tells whether two may share one.
 	batchMax() int
+	together(a, b *Alert) bool
 	// deliver brings out all of a batch or fails. It calls wired with the time at which the kernel had its
-	// last byte, in nanoseconds of CLOCK_MONOTONIC; also when the receiver then refused it.
-	deliver(ctx context.Context, batch []queued, wired func(at int64)) error
+	// last byte, in nanoseconds of CLOCK_MONOTONIC; also when the receiver then refused it. An error that is
+	// a permanent says that the receiver will never take the batch as it is.
+	deliver(ctx context.Context, batch []*change, wired func(at int64)) error
 	close()
 }
 
-// notifier is one way out: a queue and the goroutine that empties it.
+// notifier is one way out: a queue and the goroutine that empties it. A name with several URLs has as many.
 type notifier struct {
 	config  Config
+	url     string // the one of config.URLs that is served, if there is any
 	log     *slog.Logger
 	sent    func(a *Alert, at int64)
 	carrier carrier
-	queue   chan queued
+	wake    chan struct{} // holds one token when the queue changed
+	closing chan struct{} // closed when the end begins
 
-	limits map[string]*bucket // by rule; Send's, under the lock of Notifiers
+	waiting atomic.Int64 // what waits in the queue, for those without the lock
 
-	overflowed, limited, failed, delivered, waiting atomic.Uint64
-
-	mutex  sync.Mutex
-	byRule map[string]uint64
-
-	complained map[string]time.Time // last line in the log by kind; guarded by mutex
+	mutex      sync.Mutex
+	queue      *queue
+	closed     bool
+	complained map[string]time.Time // last line in the log by kind
 }
 
-// Notifiers are all ways out. Send, Stats and Close may be called from any goroutine.
+// Notifiers are all ways out. Its methods may be called from any goroutine.
 type Notifiers struct {
 	list    []*notifier
-	byName  map[string]*notifier
+	byName  map[string][]*notifier
 	logs    []*notifier // for alerts without actions
 	log     *slog.Logger
 	cancel  context.CancelFunc
@@ -122,114 +118,179 @@ func New(configs []Config, log *slog.Logger, sent func(a *Alert, at int64)) (*No
 	if sent == nil {
 		sent = func(*Alert, int64) {}
 	}
-	n := &Notifiers{byName: map[string]*notifier{}, log: log, unknown: map[string]bool{}}
+	n := &Notifiers{byName: map[string][]*notifier{}, log: log, unknown: map[string]bool{}}
 	for _, c := range configs {
 		if n.byName[c.Name] != nil {
 			return nil, fmt.Errorf("notifier %q is there twice", c.Name)
 		}
-		one, err := newNotifier(c.withDefaults(), log, sent)
-		if err != nil {
-			return nil, err
+		urls := c.URLs
+		if len(urls) == 0 {
+			urls = []string{""}
 		}
-		n.add(one)
+		for _, url := range urls {
+			one, err := newNotifier(c.withDefaults(), url, log, sent)
+			if err != nil {
+				return nil, err
+			}
+			n.add(one)
+		}
 	}
 	if len(n.logs) == 0 {
-		one, err := newNotifier(Config{Name: builtin, Type: "log", Limit: 1000}.withDefaults(), log, sent)
+		c := Config{Name: builtin, Type: "log", Limit: 1000}
+		for n.byName[c.Name] != nil {
+			c.Name += "_" // A notifier of another type is called so, and counters go by names.
+		}
+		one, err := newNotifier(c.withDefaults(), "", log, sent)
 		if err != nil {
 			return nil, err
 		}
 		n.logs = append(n.logs, one)
 		n.list = append(n.list, one) // Not by name: an action has to be configured.
 	}
+	n.start()
+	return n, nil
+}
+
+func (n *Notifiers) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	for _, one := range n.list {
 		n.running.Go(func() { one.run(ctx) })
 	}
-	return n, nil
 }
 
 func (n *Notifiers) add(one *notifier) {
 	n.list = append(n.list, one)
-	n.byName[one.config.Name] = one
+	n.byName[one.config.Name] = append(n.byName[one.config.Name], one)
 	if one.config.Type == "log" {
 		n.logs = append(n.logs, one)
 	}
 }
 
-func newNotifier(c Config, log *slog.Logger, sent func(*Alert, int64)) (*notifier, error) {
-	one := &notifier{
-		config: c, log: log.With("notifier", c.Name), sent: sent, queue: make(chan queued, c.Queue),
-		limits: map[string]*bucket{}, byRule: map[string]uint64{}, complained: map[string]time.Time{},
-	}
-	var err error
-	switch c.Type {
-	case "log":
-		one.carrier = &logger{log: one.log}
-	case "webhook":
-		one.carrier, err = newWebhook(c)
-	case "udp":
-		one.carrier, err = newSender(c)
-	default:
-		err = fmt.Errorf("%q is none of log, webhook, udp", c.Type)
-	}
+// newNotifier makes a notifier that is not running yet.
+func newNotifier(c Config, url string, log *slog.Logger, sent func(*Alert, int64)) (*notifier, error) {
+	log = log.With("notifier", c.Name)
+	carrier, history, err := newCarrier(c, url, log)
 	if err != nil {
 		return nil, fmt.Errorf("start notifier %q: %w", c.Name, err)
 	}
-	return one, nil
+	refresh := time.Duration(0)
+	if c.Type == "alertmanager" {
+		refresh = c.Refresh
+	}
+	return &notifier{
+		config: c, url: url, log: log, sent: sent, carrier: carrier, wake: make(chan struct{}, 1),
+		closing: make(chan struct{}), queue: newQueue(c, history, refresh),
+		complained: map[string]time.Time{},
+	}, nil
+}
+
+// newCarrier makes what delivers, and says how many changes wait where each of them counts.
+func newCarrier(c Config, url string, log *slog.Logger) (_ carrier, history int, err error) {
+	switch c.Type {
+	case "alertmanager":
+		one, err := newAlertmanager(c, url)
+		return one, 0, err
+	case "webhook":
+		one, err := newWebhook(c, url)
+		return one, 0, err
+	case "udp", "unix":
+		one, err := newSender(c)
+		return one, 0, err
+	case "influxdb":
+		one, err := newInflux(c, url)
+		return one, c.Queue, err
+	case "log":
+		return &logger{log: log}, c.Queue, nil
+	}
+	return nil, 0, fmt.Errorf("%q is none of alertmanager, webhook, udp, unix, influxdb, log", c.Type)
 }
 
 // Send hands an alert to the notifiers that its actions name. It never waits.
 func (n *Notifiers) Send(a Alert) {
-	n.mutex.Lock()
-	defer n.mutex.Unlock()
-	now := time.Now()
 	if len(a.Actions) == 0 {
 		for _, one := range n.logs {
-			one.offer(a, now, n.closed)
+			one.offer(&a)
 		}
 		return
 	}
 	for i, action := range a.Actions {
-		one := n.byName[action]
-		switch {
-		case one != nil && !slices.Contains(a.Actions[:i], action):
-			one.offer(a, now, n.closed)
-		case one == nil && !n.unknown[action]:
-			n.unknown[action] = true
-			n.log.Error("a rule's action names no notifier", "rule", a.Rule, "action", action)
+		list := n.byName[action]
+		if len(list) == 0 {
+			n.complainUnknown(&a, action)
+		}
+		if slices.Contains(a.Actions[:i], action) {
+			continue
+		}
+		for _, one := range list {
+			if slices.Contains(a.Departed, action) {
+				one.departed(&a)
+			} else {
+				one.offer(&a)
+			}
 		}
 	}
 }
 
-// offer puts an alert into the queue, or counts why not.
-func (one *notifier) offer(a Alert, now time.Time, closed bool) {
-	if closed {
-		one.failed.Add(1)
-		return
+// complainUnknown says once that an action has no notifier.
+func (n *Notifiers) complainUnknown(a *Alert, action string) {
+	n.mutex.Lock()
+	known := n.unknown[action]
+	n.unknown[action] = true
+	n.mutex.Unlock()
+	if !known {
+		n.log.Error("a rule's action names no notifier", "rule", a.Rule, "action", action)
 	}
-	if one.config.Limit > 0 {
-		b := one.limits[a.Rule]
-		if b == nil {
-			b = newBucket(one.config.Limit, now)
-			one.limits[a.Rule] = b
-		}
-		if !b.take(now) {
-			one.limited.Add(1)
-			one.complain("limit", "an alert exceeded the rule's limit and is not sent", "rule", a.Rule,
-				"limit", one.config.Limit, "total", one.limited.Load())
-			return
-		}
+}
+
+// offer puts an alert into the queue and wakes the goroutine that empties it.
+func (one *notifier) offer(a *Alert) {
+	one.mutex.Lock()
+	before := one.queue.counts
+	if one.closed {
+		one.queue.counts.offered++
+		one.queue.counts.left++
+	} else {
+		one.queue.offer(a, time.Now())
 	}
-	one.waiting.Add(1)
+	after := one.queue.counts
+	one.unlock()
 	select {
-	case one.queue <- queued{Alert: a}:
+	case one.wake <- struct{}{}:
 	default:
-		one.waiting.Add(^uint64(0))
-		one.overflowed.Add(1)
-		one.complain("overflow", "an alert found the notifier's queue full and is not sent", "rule", a.Rule,
-			"queue", one.config.Queue, "total", one.overflowed.Load())
 	}
+	switch {
+	case after.noRoom > before.noRoom:
+		one.complain("room", "an alert is not sent: too many are kept track of", "rule", a.Rule,
+			"keys", one.config.Keys, "total", after.noRoom)
+	case after.overflowed > before.overflowed:
+		one.complain("overflow", "more changes wait than are kept: only each alert's newest state is sent",
+			"rule", a.Rule, "queue", one.config.Queue, "total", after.overflowed)
+	case after.limited > before.limited:
+		one.complain("limit", "alerts exceed the rule's limit and wait", "rule", a.Rule,
+			"limit", one.config.Limit, "total", after.limited)
+	}
+}
+
+// departed notes an alert that its receiver has been sent by another way.
+func (one *notifier) departed(a *Alert) {
+	one.mutex.Lock()
+	one.queue.departed(a, time.Now())
+	one.unlock()
+}
+
+// unlock shows what waits and lets others at the queue.
+func (one *notifier) unlock() {
+	one.waiting.Store(int64(one.queue.waiting()))
+	one.mutex.Unlock()
+}
+
+// Waiting is how many changes wait in the notifier of a name, or nil if there is no one notifier of it.
+func (n *Notifiers) Waiting(name string) *atomic.Int64 {
+	if list := n.byName[name]; len(list) == 1 {
+		return &list[0].waiting
+	}
+	return nil
 }
 
 // complainEvery is how often one kind of trouble is logged; the lines carry totals.
@@ -249,58 +310,64 @@ func (one *notifier) complain(kind, message string, arguments ...any) {
 	}
 }
 
-// Stats are the counters of all notifiers, in the order of the configuration.
-func (n *Notifiers) Stats() []Stats {
-	stats := make([]Stats, 0, len(n.list))
-	for _, one := range n.list {
-		s := Stats{
-			Name: one.config.Name, Type: one.config.Type, Failed: one.failed.Load(),
-			Limited: one.limited.Load(), Overflowed: one.overflowed.Load(), Queued: one.waiting.Load(),
-			ByRule: map[string]uint64{},
-		}
-		one.mutex.Lock()
-		s.Delivered = one.delivered.Load()
-		for rule, count := range one.byRule {
-			s.ByRule[rule] = count
-		}
-		one.mutex.Unlock()
-		stats = append(stats, s)
-	}
-	return stats
-}
-
 // Close takes no more alerts and waits until what is queued has left or the context ends; the rest is given
-// up. It returns an error if something was. Close may be called twice.
+// up, and the error says whose and how much. State still holds it. Close may be called twice.
 func (n *Notifiers) Close(ctx context.Context) error {
 	n.mutex.Lock()
-	if !n.closed {
-		n.closed = true
+	first := !n.closed
+	n.closed = true
+	n.mutex.Unlock()
+	if first {
 		for _, one := range n.list {
-			close(one.queue)
+			one.end()
 		}
 	}
-	n.mutex.Unlock()
 	done := make(chan struct{})
 	go func() {
 		n.running.Wait()
 		close(done)
 	}()
+	var cause error
 	select {
 	case <-done:
-		n.cancel()
-		return nil
 	case <-ctx.Done():
-	}
-	var left uint64
-	for _, one := range n.list {
-		left += one.waiting.Load()
+		cause = ctx.Err()
 	}
 	n.cancel()
 	<-done
-	if left > 0 {
-		return fmt.Errorf("deliver the last alerts: %d are left: %w", left, ctx.Err())
+	total, left := 0, []string(nil)
+	for _, one := range n.list {
+		if lost := one.leave(); lost > 0 {
+			total += lost
+			left = append(left, fmt.Sprintf("%d of notifier %q", lost, one.config.Name))
+		}
 	}
-	return nil
+	if total == 0 {
+		return nil
+	}
+	if cause == nil {
+		cause = errors.New("the first stop was cut short")
+	}
+	return fmt.Errorf("deliver the last alerts: %d are left: %s: %w", total, strings.Join(left, ", "), cause)
+}
+
+// end lets the goroutine finish once its queue is empty.
+func (one *notifier) end() {
+	one.mutex.Lock()
+	one.closed = true
+	close(one.closing)
+	one.mutex.Unlock()
+	select {
+	case one.wake <- struct{}{}:
+	default:
+	}
+}
+
+// leave gives up what waits, after the goroutine has ended.
+func (one *notifier) leave() int {
+	one.mutex.Lock()
+	defer one.mutex.Unlock()
+	return one.queue.leave()
 }
 
 // monotonic is CLOCK_MONOTONIC in nanoseconds, the clock of the packets' stamps.

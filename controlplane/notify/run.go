@@ -20,132 +20,149 @@ type later struct {
 
 func (l later) Unwrap() error { return l.error }
 
-// run empties the queue until it is closed and empty. Once the context has ended nothing is delivered any
-// more.
+// run delivers what is in the queue until it is closed and empty, or the context ends.
 func (one *notifier) run(ctx context.Context) {
 	defer one.carrier.close()
-	var next *queued // taken from the queue and not part of the batch before
+	pause := one.config.First
 	for {
-		if next == nil {
-			a, open := <-one.queue
-			if !open {
-				return
-			}
-			next = &a
+		batch, next, done := one.take()
+		if done || ctx.Err() != nil {
+			one.giveBack(batch)
+			return
 		}
-		var batch []queued
-		batch, next = one.gather(*next)
-		err := one.attempt(ctx, batch)
+		if len(batch) == 0 {
+			one.sleep(ctx, next)
+			continue
+		}
+		err := one.deliver(ctx, batch)
+		if err == nil {
+			pause = one.config.First
+			continue
+		}
+		one.rest(ctx, pause, err)
+		pause = min(pause*2, one.config.Max)
+	}
+}
+
+// take is what goes out next, or when there will be something. It is done when there will never be.
+func (one *notifier) take() (batch []*change, next time.Time, done bool) {
+	one.mutex.Lock()
+	defer one.unlock()
+	batch, next = one.queue.take(one.carrier.batchMax(), one.carrier.together, time.Now(), !one.closed)
+	return batch, next, one.closed && one.queue.waiting() == 0
+}
+
+// giveBack puts back what was taken when it is too late to deliver it.
+func (one *notifier) giveBack(batch []*change) {
+	one.mutex.Lock()
+	defer one.unlock()
+	if len(batch) > 0 {
+		one.queue.failed(batch, time.Now())
+	}
+}
+
+// sleep waits for an offer, the end, or a time, if there is one.
+func (one *notifier) sleep(ctx context.Context, until time.Time) {
+	var timer <-chan time.Time
+	if !until.IsZero() {
+		timer = time.After(time.Until(until))
+	}
+	select {
+	case <-one.wake:
+	case <-timer:
+	case <-ctx.Done():
+	}
+}
+
+// rest waits between two attempts: a pause, or as long as the receiver asked for. While the gateway stops
+// there is no time for more than the shortest.
+func (one *notifier) rest(ctx context.Context, pause time.Duration, err error) {
+	var told later
+	if errors.As(err, &told) {
+		pause = max(pause, told.after)
+	}
+	// A tenth either way keeps notifiers that failed together from coming back together.
+	pause += time.Duration((rand.Float64()*2 - 1) * float64(pause) / 10)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return
+	case <-ctx.Done():
+		return
+	case <-one.closing:
+	}
+	timer.Reset(min(pause, one.config.First))
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// deliver makes one attempt and settles its outcome. The error is one after which it is worth to wait: the
+// batch, or what was not refused of it, is back in the queue.
+func (one *notifier) deliver(ctx context.Context, batch []*change) error {
+	err := one.attempt(ctx, batch)
+	var refused permanent
+	switch {
+	case err == nil:
+		one.settle(batch, nil)
+		return nil
+	case !errors.As(err, &refused):
 		one.settle(batch, err)
+		return err
+	case len(batch) == 1:
+		one.settle(batch, err)
+		return nil
 	}
-}
-
-// gather takes what waits already and belongs into one delivery: alerts of one rule, no alert twice, so that
-// its changes stay one after another. It returns the first that does not belong.
-func (one *notifier) gather(first queued) (batch []queued, next *queued) {
-	batch = []queued{first}
-	for len(batch) < one.carrier.batchMax() {
-		select {
-		case a, open := <-one.queue:
-			if !open {
-				return batch, nil
-			}
-			if a.Rule != first.Rule || holds(batch, a.Fingerprint) {
-				return batch, &a
-			}
-			batch = append(batch, a)
-		default:
-			return batch, nil
-		}
-	}
-	return batch, nil
-}
-
-func holds(batch []queued, fingerprint string) bool {
+	// Nobody knows which of them the receiver refused: each has its own chance.
 	for i := range batch {
-		if batch[i].Fingerprint == fingerprint {
-			return true
-		}
-	}
-	return false
-}
-
-// attempt delivers a batch, again and again until it is out or there is no point.
-func (one *notifier) attempt(ctx context.Context, batch []queued) error {
-	wired := func(at int64) {
-		for i := range batch {
-			if !batch[i].sent {
-				batch[i].sent = true
-				one.sent(&batch[i].Alert, at)
-			}
-		}
-	}
-	wait := one.config.First
-	for attempt := 1; ; attempt++ {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		limited, cancel := context.WithTimeout(ctx, one.config.Timeout)
-		err := one.carrier.deliver(limited, batch, wired)
-		cancel()
-		var refused permanent
-		if err == nil || errors.As(err, &refused) || attempt == one.config.Attempts {
+		err := one.attempt(ctx, batch[i:i+1])
+		if err != nil && !errors.As(err, &refused) {
+			one.settle(batch[i:], err)
 			return err
 		}
-		one.complain("retry", "an alert was not delivered and is sent again", "rule", batch[0].Rule,
-			"attempt", attempt, "error", err)
-		pause := wait
-		var told later
-		if errors.As(err, &told) {
-			pause = max(pause, told.after)
+		one.settle(batch[i:i+1], err)
+	}
+	return nil
+}
+
+// attempt hands a batch to the carrier once.
+func (one *notifier) attempt(ctx context.Context, batch []*change) error {
+	limited, cancel := context.WithTimeout(ctx, one.config.Timeout)
+	defer cancel()
+	return one.carrier.deliver(limited, batch, func(at int64) {
+		for _, c := range batch {
+			if !c.sent {
+				c.sent = true
+				one.sent(c.Alert, at)
+			}
 		}
-		// A tenth either way keeps notifiers that failed together from coming back together.
-		pause += time.Duration((rand.Float64()*2 - 1) * float64(pause) / 10)
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-		wait = min(wait*2, one.config.Max)
-	}
+	})
 }
 
-// settle counts what became of a batch.
-func (one *notifier) settle(batch []queued, err error) {
-	n := uint64(len(batch))
-	if err != nil {
-		one.failed.Add(n)
-		one.complain("failed", "alerts were given up", "rule", batch[0].Rule, "alerts", n,
-			"total", one.failed.Load(), "error", err)
-	} else {
-		one.mutex.Lock()
-		one.delivered.Add(n)
-		for i := range batch {
-			one.byRule[batch[i].Rule]++
-		}
-		one.mutex.Unlock()
+// settle tells the queue what became of a batch, and the log of what went wrong.
+func (one *notifier) settle(batch []*change, err error) {
+	var refused permanent
+	now := time.Now()
+	one.mutex.Lock()
+	switch {
+	case err == nil:
+		one.queue.settled(batch, now)
+	case errors.As(err, &refused):
+		one.queue.refused(batch)
+	default:
+		one.queue.failed(batch, now)
 	}
-	one.waiting.Add(-n)
-}
-
-// bucket is a token bucket: so many a second, and as many at once.
-type bucket struct {
-	tokens, rate float64
-	last         time.Time
-}
-
-func newBucket(limit int, now time.Time) *bucket {
-	return &bucket{tokens: float64(limit), rate: float64(limit), last: now}
-}
-
-// take tells whether one more may pass.
-func (b *bucket) take(now time.Time) bool {
-	if passed := now.Sub(b.last).Seconds(); passed > 0 {
-		b.tokens = min(b.tokens+passed*b.rate, b.rate)
-		b.last = now
+	counts, waiting := one.queue.counts, one.queue.waiting()
+	one.unlock()
+	switch {
+	case err == nil:
+	case errors.As(err, &refused):
+		one.complain("refused", "an alert was refused and is given up", "rule", batch[0].Rule,
+			"total", counts.refused, "error", err)
+	default:
+		one.complain("retry", "alerts were not delivered and are sent again", "alerts", len(batch),
+			"waiting", waiting, "attempts_failed", counts.retries, "error", err)
 	}
-	if b.tokens < 1 {
-		return false
-	}
-	b.tokens--
-	return true
 }

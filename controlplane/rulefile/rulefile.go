@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -98,8 +99,13 @@ func duplicates(groups []rules.Group) []*rules.Error {
 
 // Parse reads the content of one file; name is what errors call it. Groups of one name are not its business.
 func Parse(name string, content []byte) ([]rules.Group, []*rules.Error) {
-	text := strings.ReplaceAll(string(content), "\r\n", "\n")
+	// Some editors put a byte order mark in front.
+	text := strings.ReplaceAll(strings.TrimPrefix(string(content), "\ufeff"), "\r\n", "\n")
 	d := decoder{document: &rules.Document{Name: name, Lines: strings.Split(text, "\n")}}
+	if !utf8.ValidString(text) {
+		d.notUTF8()
+		return nil, d.errs
+	}
 	file, err := parser.ParseBytes([]byte(text), 0)
 	if err != nil {
 		d.syntax(err)
@@ -122,6 +128,24 @@ func Parse(name string, content []byte) ([]rules.Group, []*rules.Error) {
 	groups := d.file(body)
 	rules.SortErrors(d.errs)
 	return groups, d.errs
+}
+
+// notUTF8 reports the first byte that is not UTF-8. Points with such text are refused, so a rule could only
+// wait for them in vain.
+func (d *decoder) notUTF8() {
+	for i, line := range d.document.Lines {
+		column := 0
+		for at, r := range line {
+			column++
+			if _, size := utf8.DecodeRuneInString(line[at:]); r == utf8.RuneError && size == 1 {
+				d.errs = append(d.errs, &rules.Error{
+					Position: rules.Position{File: d.document.Name, Line: i + 1, Column: column},
+					Message:  "a byte that is not UTF-8", Hint: "save the file in that encoding", Line: line,
+				})
+				return
+			}
+		}
+	}
 }
 
 // syntax reports what the YAML parser found.

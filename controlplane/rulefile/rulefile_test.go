@@ -83,6 +83,26 @@ func TestGoodFile(t *testing.T) {
 	}
 }
 
+// Goal: what editors on other systems write is read, and what YAML can't be is named. Method: a byte order
+// mark; Latin-1; UTF-16.
+func TestEncodings(t *testing.T) {
+	good := "groups:\n- name: g\n  rules: [{alert: A, on: m, expr: v > 1}]\n"
+	if groups, errs := Parse("f", []byte("\ufeff"+good)); len(groups) != 1 || len(errs) > 0 {
+		t.Errorf("with a byte order mark: %v", errs)
+	}
+	f := func(content, place string) {
+		t.Helper()
+		_, errs := Parse("f", []byte(content))
+		want := place + ": a byte that is not UTF-8 (save the file in that encoding)"
+		if len(errs) != 1 || errs[0].Error() != want || errs[0].Detail() == "" {
+			t.Errorf("%q: %v", content, errs)
+		}
+	}
+	f(good+"# \xe4\n", "f:4:3")
+	f(strings.Replace(good, "on: m", "on: \"\ufffdü\xe4\"", 1), "f:3:29")
+	f("\xff\xfeg\x00", "f:1:1")
+}
+
 func TestLoadSaysWhatIsMissing(t *testing.T) {
 	f := func(pattern, want string) {
 		t.Helper()

@@ -37,7 +37,7 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	w.gauge(w.families.ready, truth(s.Ready))
 	w.counter(w.families.clockSteps, s.ClockSteps)
 	w.ledger(&counters)
-	w.interfaces()
+	w.interfaces(&counters)
 	w.rules(&counters)
 	w.sinks()
 	w.workers()
@@ -106,7 +106,7 @@ func (w *writer) ledger(c *dataplane.Counters) {
 	w.gauge(f.residue, float64(ledger.Residue))
 }
 
-func (w *writer) interfaces() {
+func (w *writer) interfaces(c *dataplane.Counters) {
 	f := w.families
 	for _, in := range w.snapshot.Interfaces {
 		w.gauge(f.received, 1, in.Name, in.Driver, in.Mode, strconv.FormatBool(in.ZeroCopy),
@@ -125,14 +125,14 @@ func (w *writer) interfaces() {
 			}
 		}
 	}
-	w.counter(f.framesReceived, kernelFrames(w.snapshot), kernelWorker, "0")
+	w.counter(f.framesReceived, c.DatagramsReceived, kernelInterface, "0")
 }
 
 func (w *writer) rules(c *dataplane.Counters) {
 	f := w.families
 	w.counter(f.handoverRetries, c.HandoverRetries)
 	w.counter(f.alertsHeld, c.AlertsHeld)
-	for _, r := range w.snapshot.Rules {
+	for _, r := range byName(w.snapshot.Rules) {
 		w.counter(f.evicted, r.Evicted, r.Name)
 		w.gauge(f.firing, float64(r.Firing), r.Name)
 	}
@@ -140,9 +140,37 @@ func (w *writer) rules(c *dataplane.Counters) {
 		for rule, count := range n.ByRule {
 			w.counter(f.alerts, count, rule, n.Name)
 		}
-		w.counter(f.notificationsFailed, n.Failed, n.Name)
-		w.gauge(f.notificationsQueued, float64(n.Queued), n.Name)
+		w.gauge(f.notifyQueued, float64(n.Queued), n.Name)
+		w.gauge(f.notifyKeys, float64(n.Keys), n.Name)
+		w.counter(f.notifyRetries, n.Retries, n.Name)
+		for reason, count := range n.Dropped {
+			w.counter(f.notifyDropped, count, n.Name, reason)
+		}
+		for reason, count := range n.Skipped {
+			w.counter(f.notifySkipped, count, n.Name, reason)
+		}
+		w.counter(f.notifyLimited, n.Limited, n.Name)
+		w.counter(f.notifyOverflowed, n.Overflowed, n.Name)
+		w.counter(f.notifyRefreshed, n.Refreshed, n.Name)
 	}
+}
+
+// byName adds up the rules that share a name, such as one alert at two severities: a series exists once.
+func byName(all []Rule) []Rule {
+	var sums []Rule
+	at := map[string]int{}
+	for _, r := range all {
+		i, ok := at[r.Name]
+		if !ok {
+			at[r.Name] = len(sums)
+			sums = append(sums, r)
+			continue
+		}
+		sums[i].Firing += r.Firing
+		sums[i].Transitions += r.Transitions
+		sums[i].Evicted += r.Evicted
+	}
+	return sums
 }
 
 func (w *writer) sinks() {

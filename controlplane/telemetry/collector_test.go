@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"log/slog"
 	"math"
 	"net/http/httptest"
 	"os/exec"
@@ -77,23 +78,41 @@ func TestMetricsOfTheContract(t *testing.T) {
 	f("sink_zerocopy_total", "sink", "result")
 }
 
+// expectMetric checks one counter or gauge by its labels' values, which stand in the order of their names.
+func expectMetric(t *testing.T, families map[string]*dto.MetricFamily, want float64, name string,
+	labels ...string) {
+	t.Helper()
+	for _, m := range families["culvert_"+name].GetMetric() {
+		var values []string
+		for _, l := range m.Label {
+			values = append(values, l.GetValue())
+		}
+		if slices.Equal(values, labels) {
+			if got := m.GetCounter().GetValue() + m.GetGauge().GetValue(); got != want {
+				t.Errorf("culvert_%s%v is %v, want %v", name, labels, got, want)
+			}
+			return
+		}
+	}
+	t.Errorf("culvert_%s%v is not there", name, labels)
+}
+
+// Goal: rules that share a name, as one alert at two severities does, are one series. Method: their sum.
+func TestRulesOfOneName(t *testing.T) {
+	snapshot := full()
+	snapshot.Rules = append(snapshot.Rules, Rule{Name: "Cold", Firing: 1},
+		Rule{Name: "Hot", Firing: 3, Evicted: 4})
+	families := gather(t, snapshot)
+	expectMetric(t, families, 5, "alerts_firing", "Hot")
+	expectMetric(t, families, 5, "rule_evicted_total", "Hot")
+	expectMetric(t, families, 1, "alerts_firing", "Cold")
+}
+
 func TestMetricValues(t *testing.T) {
 	families := gather(t, full())
 	f := func(want float64, name string, labels ...string) {
 		t.Helper()
-		for _, m := range families["culvert_"+name].GetMetric() {
-			var values []string
-			for _, l := range m.Label {
-				values = append(values, l.GetValue())
-			}
-			if slices.Equal(values, labels) {
-				if got := m.GetCounter().GetValue() + m.GetGauge().GetValue(); got != want {
-					t.Errorf("culvert_%s%v is %v, want %v", name, labels, got, want)
-				}
-				return
-			}
-		}
-		t.Errorf("culvert_%s%v is not there", name, labels)
+		expectMetric(t, families, want, name, labels...)
 	}
 	f(1000, "frames_received_total", "eth1", "3")
 	f(5, "frames_received_total", "kernel", "0")
@@ -162,6 +181,7 @@ func TestPromtoolFindsNothing(t *testing.T) {
 	}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(NewCollector(full))
+	registry.MustRegister(NewProbeCollector(allOn(), slog.New(slog.DiscardHandler)))
 	answer := httptest.NewRecorder()
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	handler.ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))

@@ -7,14 +7,15 @@ import "github.com/prometheus/client_golang/prometheus"
 type families struct {
 	all []*prometheus.Desc
 
-	version, ready, clockSteps                                       *prometheus.Desc
-	framesReceived, framesRejected, checksums                        *prometheus.Desc
-	pointsReceived, pointsDerived, pointsRejected, pointsFiltered    *prometheus.Desc
-	pointsDropped, pointsWritten, pointsInFlight, pointsFuture       *prometheus.Desc
-	fieldsDropped, residue                                           *prometheus.Desc
-	verdicts, xskStatistics, xskDrops, kernelDrops, received         *prometheus.Desc
-	evicted, handoverRetries, alertsHeld, firing, alerts             *prometheus.Desc
-	notificationsFailed, notificationsQueued                         *prometheus.Desc
+	version, ready, clockSteps                                    *prometheus.Desc
+	framesReceived, framesRejected, checksums                     *prometheus.Desc
+	pointsReceived, pointsDerived, pointsRejected, pointsFiltered *prometheus.Desc
+	pointsDropped, pointsWritten, pointsInFlight, pointsFuture    *prometheus.Desc
+	fieldsDropped, residue                                        *prometheus.Desc
+	verdicts, xskStatistics, xskDrops, kernelDrops, received      *prometheus.Desc
+	evicted, handoverRetries, alertsHeld, firing, alerts          *prometheus.Desc
+	notifyQueued, notifyKeys, notifyRetries, notifyDropped, notifySkipped,
+	notifyLimited, notifyOverflowed, notifyRefreshed *prometheus.Desc
 	stages, alertLatency                                             *prometheus.Desc
 	sinkUp, sinkRequests, sinkZeroCopy, sinkConnections              *prometheus.Desc
 	workerHeartbeat, workerBatches, workerTurns, workerSleeps, place *prometheus.Desc
@@ -115,11 +116,29 @@ func (f *families) rules() {
 	f.firing = f.add("alerts_firing", "Keys of a rule that are firing now.", "rule")
 	f.alerts = f.add("alerts_total",
 		"Alerts delivered, by rule and by the notifier that its actions name.", "rule", "action")
-	f.notificationsFailed = f.add("notifications_failed_total",
-		"Alerts that a notifier did not deliver: refused, tried in vain, over the limit, or for want "+
-			"of room. The log says which.", "notifier")
-	f.notificationsQueued = f.add("notifications_queued",
-		"Alerts that wait in a notifier. One that only grows: its receiver does not answer.", "notifier")
+	f.notifyQueued = f.add("notify_queued",
+		"Changes of alerts that wait in a notifier. One that only grows: its receiver does not answer.",
+		"notifier")
+	f.notifyKeys = f.add("notify_keys",
+		"Alerts that a notifier keeps track of: those its receiver knows as firing, and those that wait.",
+		"notifier")
+	f.notifyRetries = f.add("notify_retries_total",
+		"Messages of a notifier that failed and were sent again. The log says why.", "notifier")
+	f.notifyDropped = f.add("notify_dropped_total",
+		"Changes of alerts that a notifier gave up: refused by the receiver, no_room to keep track of more "+
+			"alerts, stopped before they could leave.", "notifier", "reason")
+	f.notifySkipped = f.add("notify_skipped_total",
+		"Changes of alerts that a notifier did not need to send: known to the receiver already, or a newer "+
+			"state of the same alert came before they could leave.", "notifier", "reason")
+	f.notifyLimited = f.add("notify_limited_total",
+		"Changes of alerts that had to wait for their rule's limit. Many: the rule flaps, or raise limit.",
+		"notifier")
+	f.notifyOverflowed = f.add("notify_overflow_total",
+		"Changes of alerts that found a notifier's queue full: only each alert's newest state is kept then.",
+		"notifier")
+	f.notifyRefreshed = f.add("notify_refreshed_total",
+		"Firing alerts that a notifier told again, so that Alertmanager does not take them for resolved.",
+		"notifier")
 }
 
 func (f *families) delivery() {

@@ -43,6 +43,11 @@ func (w *writer) histogram(desc *prometheus.Desc, h *hist.Snapshot, labels ...st
 	}
 }
 
+// nativeIndex is the native bucket of a schema that a value falls into.
+func nativeIndex(nanoseconds float64, schema int) int {
+	return int(math.Ceil(math.Log2(nanoseconds/second) * float64(int(1)<<schema)))
+}
+
 // nativeBuckets sorts the counts into native buckets by the middle of their own, which is never more than
 // 0.8 % from the value.
 func nativeBuckets(h *hist.Snapshot) (buckets map[int]int64, zeros uint64) {
@@ -56,8 +61,8 @@ func nativeBuckets(h *hist.Snapshot) (buckets map[int]int64, zeros uint64) {
 			zeros += n
 			continue
 		}
-		middle := float64(low+high-1) / 2 / second
-		buckets[int(math.Ceil(math.Log2(middle)*(1<<nativeSchema)))] += int64(n)
+		middle := float64(low+high-1) / 2
+		buckets[nativeIndex(middle, nativeSchema)] += int64(n)
 	}
 	return buckets, zeros
 }

@@ -108,6 +108,13 @@ type Rule struct {
 type Notifier struct {
 	Name, Type                string
 	Delivered, Failed, Queued uint64
+	// Dropped and Skipped count changes that were not delivered, by reason: Dropped are lost, and their sum
+	// is Failed; Skipped ones said nothing that the receiver had still to learn.
+	Dropped, Skipped map[string]uint64
+	// Retries counts messages that failed and were or will be sent again, Limited changes that waited for
+	// their rule's limit, Overflowed those that found the queue full, Refreshed firing alerts told again.
+	Retries, Limited, Overflowed, Refreshed uint64
+	Keys                                    uint64 // alerts that are kept track of
 	// ByRule counts delivered notifications by rule.
 	ByRule map[string]uint64
 }

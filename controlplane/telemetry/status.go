@@ -150,8 +150,8 @@ type Latency struct {
 // alertStage is the key of the alert latency among the stages.
 const alertStage = "alert"
 
-// kernelWorker is the name of the worker that reads the kernel sockets.
-const kernelWorker = "kernel"
+// kernelInterface stands where an interface's name would, for what came by the kernel's sockets.
+const kernelInterface = "kernel"
 
 // NewStatus turns a snapshot into the document.
 func NewStatus(s *Snapshot) *Status {
@@ -251,24 +251,13 @@ func newPackets(s *Snapshot, c *dataplane.Counters) Packets {
 			}
 		}
 	}
-	p.Kernel = kernelFrames(s)
+	p.Kernel = c.DatagramsReceived
 	for _, l := range s.Listeners {
 		p.KernelDrops += l.KernelDrops
 	}
 	p.ResidueRedirect = int64(p.Redirected - fromQueues - sum(p.Drops))
 	p.ResidueDecode = int64(p.Received - p.Decoded - sum(p.Rejected))
 	return p
-}
-
-// kernelFrames are the datagrams that came by the slow path.
-func kernelFrames(s *Snapshot) uint64 {
-	var n uint64
-	for i := range s.Workers {
-		if s.Workers[i].Name == kernelWorker {
-			n += s.Workers[i].Counters.FramesReceived
-		}
-	}
-	return n
 }
 
 func interfaceStatuses(interfaces []Interface) []InterfaceStatus {

@@ -39,7 +39,7 @@ func full() *Snapshot {
 	pinned.PointsDropped[dataplane.DropOverload] = 90
 	pinned.PointsWritten, pinned.PointsInFlight = 9800, 100
 	pinned.BatchesSealed, pinned.Turns, pinned.Sleeps = 12, 34, 5
-	kernel.FramesReceived, kernel.FramesDecoded = 5, 5
+	kernel.FramesReceived, kernel.DatagramsReceived, kernel.FramesDecoded = 5, 5, 5
 	kernel.PointsReceived[0], kernel.PointsWritten = 5, 5
 	return &Snapshot{
 		Version: "v1.2.3", Gateway: "gw-7", Started: started, Taken: started.Add(90 * time.Minute),
@@ -93,6 +93,21 @@ func TestStatusBalances(t *testing.T) {
 	if s.UptimeSeconds != 5400 || s.Ready || len(s.Reasons) != 1 || s.Workers[0].PointsReceived != 10_000 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// Goal: in `mode: socket` the pinned workers read kernel sockets too, and those packets are counted. Method:
+// a snapshot as such a gateway gives it.
+func TestSocketModeCountsAsKernel(t *testing.T) {
+	snapshot := full()
+	c := &snapshot.Workers[0].Counters
+	c.FramesReceived, c.DatagramsReceived, c.FramesDecoded = 1020, 20, 1010
+	s := NewStatus(snapshot)
+	if s.Packets.Kernel != 25 || s.Packets.Received != 1025 || s.Packets.ResidueRedirect != 0 {
+		t.Errorf("%+v", s.Packets)
+	}
+	families := gather(t, snapshot)
+	expectMetric(t, families, 25, "frames_received_total", "kernel", "0")
+	expectMetric(t, families, 1000, "frames_received_total", "eth1", "3")
 }
 
 func TestStatusShowsAResidue(t *testing.T) {

@@ -61,9 +61,9 @@ func (b *Batch) move(from, to state) {
 // elsewhere, and Extend tells.
 func (b *Batch) Body() []byte { return b.memory[:b.used] }
 
-// Extend takes over body, which is Body with one point's line appended, ended by a line feed. arrival is when
-// the point arrived, CLOCK_MONOTONIC nanoseconds.
-func (b *Batch) Extend(body []byte, arrival int64) {
+// Extend takes over body, which is Body with the lines of so many points appended, each ended by a line feed.
+// arrival is when they arrived, CLOCK_MONOTONIC nanoseconds.
+func (b *Batch) Extend(body []byte, points int, arrival int64) {
 	if b.state != stateOpen || len(body) < b.used || cap(body) != cap(b.memory) {
 		panic(fmt.Sprintf("BUG: extend a batch that is %s from %d to %d bytes, capacity %d of %d",
 			b.state, b.used, len(body), cap(body), cap(b.memory)))
@@ -72,16 +72,16 @@ func (b *Batch) Extend(body []byte, arrival int64) {
 		b.opened = arrival
 	}
 	b.used = len(body)
-	b.points++
-	b.pool.held++
+	b.points += points
+	b.pool.held += points
 	if n := len(b.runs); n > 0 {
 		last := &b.runs[n-1]
 		if gap := arrival - last.Arrival; n == runsMax || gap > -runGap && gap < runGap {
-			last.Count++
+			last.Count += points
 			return
 		}
 	}
-	b.runs = append(b.runs, Run{Arrival: arrival, Count: 1})
+	b.runs = append(b.runs, Run{Arrival: arrival, Count: points})
 }
 
 // Room is how many bytes can still be appended.

@@ -14,7 +14,7 @@ func fill(t testing.TB, p *Pool, lines ...string) *Batch {
 		t.Fatal("the pool is exhausted")
 	}
 	for i, line := range lines {
-		b.Extend(append(append(b.Body(), line...), '\n'), int64(i)*1000)
+		b.Extend(append(append(b.Body(), line...), '\n'), 1, int64(i)*1000)
 	}
 	return b
 }
@@ -72,7 +72,7 @@ func TestPoolRefusesNonsense(t *testing.T) {
 func TestRuns(t *testing.T) {
 	p, _ := NewPool(make([]byte, 1<<16), 1<<16)
 	b := p.Take()
-	add := func(arrival int64) { b.Extend(append(b.Body(), "x v=1\n"...), arrival) }
+	add := func(arrival int64) { b.Extend(append(b.Body(), "x v=1\n"...), 1, arrival) }
 	for _, arrival := range []int64{100_000, 101_000, 103_999, 104_000, 104_001, 99_000, 500_000} {
 		add(arrival)
 	}
@@ -99,15 +99,15 @@ func TestRuns(t *testing.T) {
 func TestBatchStates(t *testing.T) {
 	p, _ := NewPool(make([]byte, 64), 64)
 	b := fill(t, p, "a v=1")
-	mustPanic(t, "extend by less", func() { b.Extend(b.Body()[:2], 0) })
-	mustPanic(t, "extend by memory of another", func() { b.Extend(make([]byte, 60), 0) })
-	mustPanic(t, "extend beyond its end", func() { b.Extend(append(b.Body(), make([]byte, 64)...), 0) })
+	mustPanic(t, "extend by less", func() { b.Extend(b.Body()[:2], 1, 0) })
+	mustPanic(t, "extend by memory of another", func() { b.Extend(make([]byte, 60), 1, 0) })
+	mustPanic(t, "extend beyond its end", func() { b.Extend(append(b.Body(), make([]byte, 64)...), 1, 0) })
 	b.Seal(7)
 	if b.SealedAt() != 7 {
 		t.Fatalf("sealed at %d", b.SealedAt())
 	}
 	mustPanic(t, "seal twice", func() { b.Seal(8) })
-	mustPanic(t, "extend a sealed one", func() { b.Extend(b.Body(), 0) })
+	mustPanic(t, "extend a sealed one", func() { b.Extend(b.Body(), 1, 0) })
 	b.move(stateSealed, stateInFlight)
 	mustPanic(t, "release one in flight", func() { p.Release(b) })
 	b.refs = 1

@@ -110,19 +110,19 @@ func (w *Writer) conclude(r *response, a *attempt, now int64) {
 			w.halve++
 		}
 	case verdictHold:
-		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()))
+		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()), now)
 		w.requeue(b, now)
 		w.pausedUntil = max(w.pausedUntil, now+w.vary(int64(w.config.Retry.Max)))
 		return
 	case verdictRetry:
-		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()))
+		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()), now)
 		w.spend(b, now)
 		if wait := r.wait(time.Now()); wait > 0 {
 			w.obey(now, min(wait, orderedMax))
 		}
 		return
 	}
-	w.troubled, w.lastError = false, ""
+	w.troubled, w.lastError, w.goodAt = false, "", now
 	w.goOn(b)
 }
 
@@ -157,7 +157,7 @@ func (w *Writer) lost(c *connection, a *attempt, why error, now int64) {
 		w.requeue(b, now)
 		return
 	}
-	w.trouble(fmt.Sprintf("write to %s: %v", w.config.Address, why))
+	w.trouble(fmt.Sprintf("write to %s: %v", w.config.Address, why), now)
 	w.spend(b, now)
 }
 
@@ -223,7 +223,9 @@ func (w *Writer) obey(now, wait int64) {
 }
 
 // trouble notes in plain words that the server is not in order.
-func (w *Writer) trouble(what string) { w.troubled, w.lastError = true, what }
+func (w *Writer) trouble(what string, now int64) {
+	w.troubled, w.lastError, w.troubleAt = true, what, now
+}
 
 // backoff is the wait after so many failures in a row, in nanoseconds: twice as long each time up to the
 // maximum, and varied so that gateways do not come back all at once.

@@ -63,7 +63,7 @@ func requestSize(config Config, body int) int {
 // put sends one batch with this body as one point, without allocating.
 func (r *rig) put(body []byte) {
 	b := r.pool.Take()
-	b.Extend(append(b.Body(), body...), 1)
+	b.Extend(append(b.Body(), body...), 1, 1)
 	now := r.now()
 	b.Seal(now)
 	r.writer.Submit(b, now)
@@ -134,7 +134,7 @@ func TestBodiesStayWhole(t *testing.T) {
 					body[i] = fill + byte(i)
 				}
 				binary.BigEndian.PutUint32(body, crc32.ChecksumIEEE(body[4:]))
-				b.Extend(body, 1)
+				b.Extend(body, 1, 1)
 				b.Seal(r.now())
 				r.writer.Submit(b, r.now())
 				sent++

@@ -75,7 +75,9 @@ type Writer struct {
 	connectFail int   // rounds of connects that failed in a row
 	bodyLimit   int   // the longest body that the server has not called too large
 	random      uint64
-	troubled    bool // the last answer, or its absence, was a failure
+	troubled    bool  // the last answer, or its absence, was a failure
+	troubleAt   int64 // when a request failed last
+	goodAt      int64 // when the server was found in order last
 	closed      bool
 	lastError   string
 	lastReject  string
@@ -276,6 +278,12 @@ func (w *Writer) established() int {
 	}
 	return n
 }
+
+// LastTrouble is when a request failed last, and LastGood when one found the server in order; 0 is never.
+func (w *Writer) LastTrouble() int64 { return w.troubleAt }
+
+// LastGood is described at LastTrouble.
+func (w *Writer) LastGood() int64 { return w.goodAt }
 
 // LastError is the last failure in plain words; empty once a request has succeeded.
 func (w *Writer) LastError() string { return w.lastError }

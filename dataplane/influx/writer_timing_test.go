@@ -96,6 +96,6 @@ func BenchmarkExtend(b *testing.B) {
 			batch = p.Take()
 		}
 		arrival += 100
-		batch.Extend(append(batch.Body(), line...), arrival)
+		batch.Extend(append(batch.Body(), line...), 1, arrival)
 	}
 }

@@ -26,10 +26,15 @@ type Decoder struct {
 	dropped   int
 	kept      int // what dropped was before the line that is read
 	names     nameTable
+	index     index
 
 	// Of the line that is read:
-	start int // its first byte
-	del   int // the first DEL in a name that has no span in the payload, or -1
+	start    int    // its first byte
+	mark     int    // the first mark from there on
+	seen     uint64 // the bits of its fields' names
+	nameMax  int    // the longest of those that oddField read, as it stands, in bytes
+	uintLost bool   // a field of kind Uint was replaced
+	del      int    // the first DEL in a name that has no span in the payload, or -1
 
 	// Of the line that was rejected last:
 	reason Reason
@@ -59,7 +64,8 @@ func (d *Decoder) Start(payload []byte, precision Precision, p *point.Point) {
 	d.names.kind = noNames
 	p.Reset()
 	p.PayloadBytes = payload
-	d.payload, d.next, d.dropped, d.kept = payload, 0, 0, 0
+	d.payload, d.next, d.mark, d.dropped, d.kept = payload, 0, 0, 0, 0
+	d.index.build(payload)
 	d.unit = precision.multiplier()
 	d.low, d.high = timeMin/d.unit, timeMax/d.unit
 }
@@ -68,42 +74,62 @@ func (d *Decoder) Start(payload []byte, precision Precision, p *point.Point) {
 // neither blank nor a comment, then End.
 func (d *Decoder) Next(p *point.Point) Outcome {
 	p.Reset()
-	i := d.skipBlank()
-	if i == len(d.payload) {
+	i, b := d.next, d.payload
+	if i+1 < len(b) && b[i] == '\n' && b[i+1] > '#' {
+		i++
+		d.start = i
+	} else if i = d.skipBlank(); i == len(b) {
 		return End
 	}
 	p.Verbatim = true
 	d.kept, d.del = d.dropped, -1
 	keyStart := i
-	i, rare := d.key(p, i)
-	if i < 0 {
+	// Kept although the line may be bad: many bad lines must not count the same marks again and again.
+	d.mark = d.markFrom(d.mark, i)
+	k, i := d.key(p, i, d.mark)
+	if k < 0 {
 		return d.reject(p)
 	}
 	p.Key = point.MakeSpan(point.Payload, keyStart, i-keyStart)
-	for d.payload[i] == ' ' {
-		if i++; i == len(d.payload) {
-			break
-		}
+	k++
+	for i++; i == d.markAt(k) && byteAt(b, i) == ' '; i++ {
+		k++
 	}
 	fieldStart := i
-	i, more := d.fields(p, i)
-	if i < 0 {
+	k, fieldEnd := d.fields(p, i, k)
+	if k < 0 {
 		return d.reject(p)
 	}
-	p.FieldSet = point.MakeSpan(point.Payload, fieldStart, i-fieldStart)
-	fieldEnd := i
-	if i = d.stamp(p, i); i < 0 {
+	p.FieldSet = point.MakeSpan(point.Payload, fieldStart, fieldEnd-fieldStart)
+	if i = d.stamp(p, k); i < 0 {
 		return d.reject(p)
 	}
-	if (rare|more)&highs != 0 && !d.wellFormed(p, keyStart, fieldEnd, i) {
+	if d.index.anyRare && d.index.hasRare(keyStart, fieldEnd) && !d.wellFormed(p, keyStart, fieldEnd, i) {
 		return d.reject(p)
 	}
 	if len(p.Fields) == 0 {
 		d.fail(NoFieldsLeft, fieldStart, i)
 		return d.reject(p)
 	}
-	d.next = i
+	d.next, d.mark = i, k
 	return OK
+}
+
+// markFrom is the first mark at or behind a position, of those from k on.
+func (d *Decoder) markFrom(k, i int) int {
+	marks := d.index.marks[:d.index.count]
+	for k < len(marks) && int(marks[k]) < i {
+		k++
+	}
+	return k
+}
+
+// byteAt is the byte at a mark. The end of the payload ends a line like LF.
+func byteAt(b []byte, i int) byte {
+	if i < len(b) {
+		return b[i]
+	}
+	return '\n'
 }
 
 // Reason is why the last line was rejected.

@@ -22,13 +22,13 @@ func show(p *point.Point) string {
 		fmt.Fprintf(&b, " %q=", p.Bytes(f.Name))
 		switch f.Kind {
 		case point.Float:
-			b.WriteString("f:" + strconv.FormatFloat(f.Float(), 'g', -1, 64))
+			b.WriteString("f:" + strconv.FormatFloat(p.Float(f), 'g', -1, 64))
 		case point.Int:
-			fmt.Fprintf(&b, "i:%d", f.Int())
+			fmt.Fprintf(&b, "i:%d", p.Int(f))
 		case point.Uint:
-			fmt.Fprintf(&b, "u:%d", f.Uint())
+			fmt.Fprintf(&b, "u:%d", p.Uint(f))
 		case point.Bool:
-			fmt.Fprintf(&b, "b:%t", f.Bool())
+			fmt.Fprintf(&b, "b:%t", p.Bool(f))
 		case point.String:
 			fmt.Fprintf(&b, "s:%q", p.Bytes(f.Value))
 		default:

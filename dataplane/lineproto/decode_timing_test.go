@@ -45,27 +45,80 @@ func shortPayload() []byte {
 	return []byte(b.String())
 }
 
-func BenchmarkDecode(b *testing.B) {
-	for name, payload := range map[string][]byte{"mixed": mixedPayload(), "short": shortPayload()} {
-		b.Run(name, func(b *testing.B) {
-			var d Decoder
-			var p point.Point
-			lines := strings.Count(string(payload), "\n")
-			b.SetBytes(int64(len(payload)))
-			b.ReportAllocs()
+// repeatedPayload is one line of 64 KiB that says every field twice: what a hostile sender would choose.
+func repeatedPayload() []byte {
+	b := []byte("m ")
+	for i := range 9600 {
+		b = fmt.Appendf(b, "%x=1,", i%4800)
+	}
+	return append(b, "z=1\n"...)
+}
+
+// BenchmarkDecode is the figures of performance.md by the path that this machine takes: payloads of 14 lines
+// of each shape, of all shapes mixed, of one line, and "budget", the one payload of 14 lines of 95 bytes that
+// the decoder's budget is stated for, again and again.
+func BenchmarkDecode(b *testing.B) { benchmarkShapes(b, pathBest) }
+
+// BenchmarkDecodePath is the same by each path that this machine has.
+func BenchmarkDecodePath(b *testing.B) {
+	for p := pathWords; p <= best(); p++ {
+		b.Run(p.String(), func(b *testing.B) { benchmarkShapes(b, p) })
+	}
+}
+
+func benchmarkShapes(b *testing.B, path path) {
+	b.Run("budget", func(b *testing.B) { benchmarkDecode(b, path, [][]byte{shortPayload()}) })
+	for _, name := range corpusNames() {
+		b.Run(name, func(b *testing.B) { benchmarkDecode(b, path, corpus(name, 14)) })
+	}
+	b.Run("repeated", func(b *testing.B) { benchmarkDecode(b, path, [][]byte{repeatedPayload()}) })
+	b.Run("single", func(b *testing.B) { benchmarkDecode(b, path, corpus("plant", 1)) })
+}
+
+// BenchmarkIndex is the first pass alone, by each path that this machine has.
+func BenchmarkIndex(b *testing.B) {
+	for p := pathWords; p <= best(); p++ {
+		b.Run(p.String(), func(b *testing.B) {
+			payloads, size := corpus("mixed", 14), 0
+			for _, payload := range payloads {
+				size += len(payload)
+			}
+			x := index{path: p}
+			b.SetBytes(int64(size))
 			for b.Loop() {
-				p.ScratchBytes = p.ScratchBytes[:0]
-				n := 0
-				for d.Start(payload, Nanosecond, &p); d.Next(&p) == OK; {
-					n++
-				}
-				if n != lines {
-					b.Fatalf("%d points of %d lines; line %d: %s", n, lines, n, d.Reason())
+				for _, payload := range payloads {
+					x.build(payload)
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(lines), "ns/point")
 		})
 	}
+}
+
+// benchmarkDecode decodes payloads in turn.
+func benchmarkDecode(b *testing.B, path path, payloads [][]byte) {
+	var d Decoder
+	d.index.path = path
+	var p point.Point
+	size, lines := 0, 0
+	for _, payload := range payloads {
+		size += len(payload)
+		lines += strings.Count(string(payload), "\n")
+	}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	for b.Loop() {
+		n := 0
+		for _, payload := range payloads {
+			p.ScratchBytes = p.ScratchBytes[:0]
+			for d.Start(payload, Nanosecond, &p); d.Next(&p) == OK; {
+				n++
+			}
+		}
+		if n != lines {
+			b.Fatalf("%d points of %d lines; %s", n, lines, d.Reason())
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(lines), "ns/point")
 }
 
 func BenchmarkAppend(b *testing.B) {

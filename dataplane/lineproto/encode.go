@@ -198,13 +198,13 @@ func (e *Encoder) appendFields(dst []byte, p *point.Point) ([]byte, bool) {
 func (e *Encoder) appendValue(dst []byte, p *point.Point, f *point.Field) ([]byte, bool) {
 	switch f.Kind {
 	case point.Float:
-		return appendFloat(dst, f.Float())
+		return appendFloat(dst, p.Float(f))
 	case point.Int:
-		return append(strconv.AppendInt(dst, f.Int(), 10), 'i'), true
+		return append(strconv.AppendInt(dst, p.Int(f), 10), 'i'), true
 	case point.Uint:
-		return e.appendUint(dst, f.Uint())
+		return e.appendUint(dst, p.Uint(f))
 	case point.Bool:
-		return strconv.AppendBool(dst, f.Bool()), true
+		return strconv.AppendBool(dst, p.Bool(f)), true
 	case point.String:
 		return appendString(dst, p.Bytes(f.Value)), true
 	}
@@ -239,7 +239,7 @@ func appendFloat(dst []byte, value float64) ([]byte, bool) {
 func appendString(dst, text []byte) []byte {
 	dst = append(dst, '"')
 	for {
-		end, _ := stringEnd(text, 0)
+		end := stringEnd(text, 0)
 		dst = append(dst, text[:end]...)
 		if end == len(text) {
 			return append(dst, '"')

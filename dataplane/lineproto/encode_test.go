@@ -28,7 +28,7 @@ func (m *made) tag(name, value string) *made {
 }
 
 func (m *made) field(name string, kind point.Kind, number uint64) *made {
-	m.Fields = append(m.Fields, point.Field{Name: m.text(name), Kind: kind, Number: number})
+	m.Fields = append(m.Fields, point.Field{Name: m.text(name), Kind: kind, Bits: number, Known: true})
 	m.HasUint = m.HasUint || kind == point.Uint
 	return m
 }

@@ -149,7 +149,7 @@ func TestWideDuplicates(t *testing.T) {
 			t.Fatalf("%d names: %d fields, %d dropped", names, len(p.Fields), d.FieldsDropped())
 		}
 		for i := range names {
-			got := fmt.Sprintf("%s=%d", p.Bytes(p.Fields[i].Name), p.Fields[i].Int())
+			got := fmt.Sprintf("%s=%d", p.Bytes(p.Fields[i].Name), p.Int(&p.Fields[i]))
 			if want := fmt.Sprintf("field%d=%d", i, 2*names+i); got != want {
 				t.Fatalf("%d names: field %d is %s, want %s", names, i, got, want)
 			}

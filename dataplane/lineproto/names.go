@@ -10,12 +10,47 @@ import (
 // names they have already.
 func nameBit(name []byte) uint64 {
 	n := len(name)
-	return 1 << ((uint(name[0])*7 + uint(name[n-1])*5 + uint(n)) & 63)
+	return 1 << (nameSum(name[0], name[n-1], uint32(n)) % 64)
+}
+
+// nameSum is the number of nameBit, of a name's first and last byte and its length.
+func nameSum(first, last byte, n uint32) uint32 {
+	const golden = 0x9e3779b1 // 2³² divided by the golden ratio: the top bits depend on all.
+	return (uint32(first) | uint32(last)<<8 | n<<16) * golden >> 26
 }
 
 // fewNames is how many names are searched one by one; beyond, the table is used, so that the cost of a line
 // grows with its length alone, whatever its sender intends.
 const fewNames = 16
+
+// repeatsTag tells whether a name in the payload is that of a tag that the point has, or that it has too many
+// to search here.
+func repeatsTag(p *point.Point, span point.Span) bool {
+	name := p.Bytes(span)
+	if len(p.Tags) > fewNames {
+		return true
+	}
+	for _, tag := range p.Tags {
+		if tag.Name.Length() == len(name) && string(p.Bytes(tag.Name)) == string(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// repeatsField is repeatsTag for fields.
+func repeatsField(p *point.Point, span point.Span) bool {
+	name := p.Bytes(span)
+	if len(p.Fields) > fewNames {
+		return true
+	}
+	for i := range p.Fields {
+		if other := p.Fields[i].Name; other.Length() == len(name) && string(p.Bytes(other)) == string(name) {
+			return true
+		}
+	}
+	return false
+}
 
 // findTag tells whether a tag of this name is among tags.
 func (d *Decoder) findTag(p *point.Point, tags []point.Tag, name point.Span) bool {
@@ -57,12 +92,12 @@ func (d *Decoder) replaceField(p *point.Point, field *point.Field) bool {
 		return false
 	}
 	name := p.Fields[at].Name
+	// Whether others are unsigned is looked for once, at the end of the line: many repeated fields must not
+	// search the same fields again and again.
+	d.uintLost = d.uintLost || p.Fields[at].Kind == point.Uint
+	p.HasUint = p.HasUint || field.Kind == point.Uint
 	p.Fields[at] = *field
 	p.Fields[at].Name = name
-	p.HasUint = false
-	for i := range p.Fields {
-		p.HasUint = p.HasUint || p.Fields[i].Kind == point.Uint
-	}
 	return true
 }
 

@@ -2,45 +2,31 @@ package lineproto
 
 import (
 	"math"
-	"strconv"
 
 	"culvert/dataplane/point"
 )
 
-// powers are the powers of ten that a float64 holds exactly.
-var powers = [...]float64{
-	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
-	1e19, 1e20, 1e21, 1e22,
-}
-
 const (
-	// digitsMax is how many decimal digits always fit in 64 bits.
-	digitsMax = 19
-	// mantissaMax bounds integers that a float64 holds exactly.
-	mantissaMax = 1 << 53
 	// exponentMax stops exponents from overflowing; anything as large is beyond float64, or is 0.
 	exponentMax = 1 << 20
 )
 
-// number reads an integer, an unsigned integer or a float, whose text begins at start and its digits, or its
-// point, at i. It returns where it ends, or -1.
+// number checks an integer, an unsigned integer or a float, whose text begins at start and its digits, or its
+// point, at i. It returns where it ends, or -1. Fields of plain numbers don't come here.
 func (d *Decoder) number(p *point.Point, start, i int, field *point.Field) int {
 	b := d.payload
-	var mantissa uint64
 	first := i
 	for i < len(b) && b[i]-'0' <= 9 {
-		mantissa = mantissa*10 + uint64(b[i]-'0')
 		i++
 	}
-	whole, fraction := i-first, 0
+	whole := i - first
 	if i < len(b) && b[i] == '.' {
 		i++
 		dot := i
 		for i < len(b) && b[i]-'0' <= 9 {
-			mantissa = mantissa*10 + uint64(b[i]-'0')
 			i++
 		}
-		if fraction = i - dot; whole == 0 || fraction == 0 {
+		if fraction := i - dot; whole == 0 || fraction == 0 {
 			if whole+fraction == 0 {
 				return d.fail(BadNumber, start, start)
 			}
@@ -50,7 +36,7 @@ func (d *Decoder) number(p *point.Point, start, i int, field *point.Field) int {
 	} else if whole == 0 {
 		return d.fail(BadNumber, start, start)
 	} else if i < len(b) && (b[i] == 'i' || b[i] == 'u') {
-		return d.integer(start, first, i, mantissa, field)
+		return d.integer(start, first, i, field)
 	}
 	exponent := 0
 	if i < len(b) && b[i]|0x20 == 'e' {
@@ -61,38 +47,12 @@ func (d *Decoder) number(p *point.Point, start, i int, field *point.Field) int {
 	if i < len(b) && b[i] != ',' && b[i] != ' ' && !lineEnds(b, i) {
 		return d.fail(BadNumber, i, i)
 	}
-	var value float64
-	scale := exponent - fraction
-	if whole+fraction <= digitsMax && mantissa < mantissaMax && scale >= -22 && scale <= 22 {
-		// Both numbers are exact, so that their product or quotient is rounded once.
-		if scale < 0 {
-			value = float64(mantissa) / powers[-scale]
-		} else {
-			value = float64(mantissa) * powers[scale]
-		}
-		if start != first {
-			value = -value
-		}
-	} else {
-		ok := false
-		if value, ok = longFloat(b[start:i], whole+exponent); !ok {
-			return d.fail(FloatRange, start, i)
-		}
+	if power := whole + exponent; power >= powerMax && overflows(b[start:i], power) {
+		return d.fail(FloatRange, start, i)
 	}
-	field.Kind, field.Number = point.Float, math.Float64bits(value)
+	field.Kind = point.Float
 	field.Value = point.MakeSpan(point.Payload, start, i-start)
 	return i
-}
-
-// longFloat reads a float that is well formed and has more digits, or a larger exponent, than exact
-// arithmetic can take. Its value is below the given power of ten.
-func longFloat(text []byte, power int) (float64, bool) {
-	// Overflow is found here, because strconv allocates the error that it returns for it.
-	if power >= powerMax && overflows(text, power) {
-		return 0, false
-	}
-	value, err := strconv.ParseFloat(borrowString(text), 64)
-	return value, err == nil
 }
 
 const (
@@ -103,7 +63,7 @@ const (
 	leadingMax = 1797693134862315807
 )
 
-// overflows tells whether a float is too large; about those within 1e-18 of the bound strconv has the word.
+// overflows tells whether a float, which is below the given power of ten, is too large.
 func overflows(text []byte, power int) bool {
 	var leading uint64
 	digits := 0
@@ -126,7 +86,12 @@ func overflows(text []byte, power int) bool {
 	for ; digits < digitsMax; digits++ {
 		leading *= 10
 	}
-	return power > powerMax || leading > leadingMax
+	if power > powerMax || leading > leadingMax {
+		return true
+	}
+	// Within 1e-18 of the bound strconv has the word. It allocates the error that it returns.
+	_, ok := point.ReadFloat(text)
+	return !ok
 }
 
 // readExponent reads an exponent behind its letter. It returns where it ends, or -1.
@@ -150,18 +115,14 @@ func readExponent(b []byte, i int) (exponent, end int) {
 	return exponent, i
 }
 
-// integer ends a number at its letter, i or u. The digits begin at first; low is their value where they
-// are few enough to fit.
-func (d *Decoder) integer(start, first, i int, low uint64, field *point.Field) int {
+// integer ends a number at its letter, i or u. The digits begin at first.
+func (d *Decoder) integer(start, first, i int, field *point.Field) int {
 	b := d.payload
 	end := i + 1
 	if end < len(b) && b[end] != ',' && b[end] != ' ' && !lineEnds(b, end) {
 		return d.fail(BadNumber, end, end)
 	}
-	ok := true
-	if i-first > digitsMax {
-		low, ok = longInteger(b[first:i])
-	}
+	low, ok := longInteger(b[first:i])
 	negative := start != first
 	switch {
 	case b[i] == 'u':
@@ -171,7 +132,6 @@ func (d *Decoder) integer(start, first, i int, low uint64, field *point.Field) i
 		field.Kind = point.Uint
 	case negative:
 		ok = ok && low <= 1<<63
-		low = -low
 		field.Kind = point.Int
 	default:
 		ok = ok && low <= math.MaxInt64
@@ -180,7 +140,6 @@ func (d *Decoder) integer(start, first, i int, low uint64, field *point.Field) i
 	if !ok {
 		return d.fail(IntegerRange, start, end)
 	}
-	field.Number = low
 	field.Value = point.MakeSpan(point.Payload, start, end-start)
 	return end
 }
@@ -198,9 +157,47 @@ func longInteger(digits []byte) (uint64, bool) {
 	return value, true
 }
 
-// stamp reads what may follow the fields, from the space or the line end behind them on: a timestamp, spaces.
-// It returns the position of the line's end, or -1.
-func (d *Decoder) stamp(p *point.Point, i int) int {
+// stamp reads what may follow the fields, from the mark behind them on: a timestamp, spaces. It returns the
+// position of the line's end, or -1.
+func (d *Decoder) stamp(p *point.Point, k int) int {
+	t, m := textOf(d.payload), marksOf(d.index.marks)
+	if k+1 >= d.index.count {
+		return d.oddStamp(p, d.markAt(k))
+	}
+	i, end := m.at(k), m.at(k+1) // Two marks, hence positions of bytes.
+	if t.at(i) == '\n' {
+		return int(i)
+	}
+	start := i + 1
+	first := start
+	if t.at(first) == '-' {
+		first++
+	}
+	size := end - first
+	if size-1 >= digitsMax || t.at(end) != '\n' || t.at(first) == '0' ||
+		nonDigits(textOf(d.index.others), first)&(1<<(size%64)-1) != 0 {
+		return d.oddStamp(p, int(i))
+	}
+	var value uint64
+	at := first
+	for ; at+8 <= end; at += 8 {
+		value = value*1e8 + eightDigits(t.word(at))
+	}
+	for ; at < end; at++ {
+		value = value*10 + uint64(t.at(at)-'0')
+	}
+	if value > math.MaxInt64 || !d.time(p, int64(value), start != first) {
+		return d.fail(TimestampRange, int(start), int(end))
+	}
+	if d.unit == 1 {
+		p.Stamp = payloadSpan(start, end)
+	}
+	return int(end)
+}
+
+// oddStamp reads a timestamp with more around it, or of odd length, or a bad one, or none: from the space
+// or the line end behind the fields on.
+func (d *Decoder) oddStamp(p *point.Point, i int) int {
 	b := d.payload
 	for i < len(b) && b[i] == ' ' {
 		i++
@@ -213,17 +210,7 @@ func (d *Decoder) stamp(p *point.Point, i int) int {
 		i++
 	}
 	first := i
-	var value uint64
-	for i+8 <= len(b) {
-		eight, ok := eightDigits(word(b, i))
-		if !ok {
-			break
-		}
-		value = value*1e8 + eight
-		i += 8
-	}
 	for i < len(b) && b[i]-'0' <= 9 {
-		value = value*10 + uint64(b[i]-'0')
 		i++
 	}
 	end := i
@@ -236,10 +223,7 @@ func (d *Decoder) stamp(p *point.Point, i int) int {
 	if !lineEnds(b, i) {
 		return d.fail(UnexpectedText, i, i)
 	}
-	ok := true
-	if end-first > digitsMax {
-		value, ok = longInteger(b[first:end])
-	}
+	value, ok := longInteger(b[first:end])
 	if negative := start != first; !ok || value > math.MaxInt64 || !d.time(p, int64(value), negative) {
 		return d.fail(TimestampRange, start, i)
 	}

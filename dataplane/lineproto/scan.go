@@ -60,33 +60,26 @@ func nameStops(w uint64) uint64 {
 	return (below(w, '!'*ones) | equal(w, ','*ones) | equal(w, '='*ones) | equal(w, '\\'*ones)) & highs
 }
 
-// stringEnd finds the first quote or backslash from i on, or the end of the text; rare is as in nameEnd.
-func stringEnd(b []byte, i int) (end int, rare uint64) {
+// stringEnd finds the first quote or backslash from i on, or the end of the text.
+func stringEnd(b []byte, i int) int {
 	for i < len(b) {
 		w := word(b, i)
-		rare |= w
 		stops := equal(w, '"'*ones) | equal(w, '\\'*ones)
 		if stops &= highs; stops != 0 {
-			return i + bits.TrailingZeros64(stops)>>3, rare
+			return i + bits.TrailingZeros64(stops)>>3
 		}
 		i += 8
 	}
-	return len(b), rare
+	return len(b)
 }
 
-// eightDigits is the value of a word of decimal digits, and whether all eight are.
-func eightDigits(w uint64) (uint64, bool) {
-	// Digits are 0x30 to 0x39: the high nibble is 3, and still is when 6 is added.
-	const high, digit, six = 0xf0 * ones, 0x30 * ones, 0x06 * ones
-	if w&high != digit || (w+six)&high != digit {
-		return 0, false
-	}
+// eightDigits is the value of a word of decimal digits.
+func eightDigits(w uint64) uint64 {
 	// Pairs, then fours, then all eight: each step joins neighbours by one multiplication.
-	w -= digit
+	w -= '0' * ones
 	w = w*10 + w>>8
 	const pairs = 0x000000ff000000ff
-	w = ((w&pairs)*(100+1000000<<32) + (w>>16&pairs)*(1+10000<<32)) >> 32
-	return w, true
+	return ((w&pairs)*(100+1000000<<32) + (w>>16&pairs)*(1+10000<<32)) >> 32
 }
 
 // lineEnds tells whether the line ends at i: at its LF, at the CR before it, or with the payload.

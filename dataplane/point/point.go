@@ -72,24 +72,16 @@ type Tag struct {
 }
 
 // Field is one field. Name is free of escapes. For a String, Value is the text between the quotes, free of
-// escapes; for every other kind Value is the text as it stands and Number the value's bits.
+// escapes; for every other kind Value is the text as it stands, of which Point.Number makes the value when it
+// is asked for.
 type Field struct {
 	Name, Value Span
-	Number      uint64
-	Kind        Kind
+	// Bits is the value of a field that is no String, if Known is set. Who makes a field without a text
+	// sets both.
+	Bits  uint64
+	Kind  Kind
+	Known bool
 }
-
-// Float is the value of a Float field.
-func (f *Field) Float() float64 { return math.Float64frombits(f.Number) }
-
-// Int is the value of an Int field.
-func (f *Field) Int() int64 { return int64(f.Number) }
-
-// Uint is the value of a Uint field.
-func (f *Field) Uint() uint64 { return f.Number }
-
-// Bool is the value of a Bool field.
-func (f *Field) Bool() bool { return f.Number != 0 }
 
 // Point is one measurement. Its spans are valid until the payload is released or the next point of the same
 // decoder is read, whichever comes first. It belongs to one worker, which reuses it for every point.
@@ -149,6 +141,27 @@ func (p *Point) Field(name string) *Field {
 	}
 	return nil
 }
+
+// Number is the value of a field that is no String, as Bits are: of a Float its IEEE 754 form, of an Int its
+// two's complement, of a Bool 1 or 0. The first call reads the text and keeps what it says.
+func (p *Point) Number(f *Field) uint64 {
+	if !f.Known {
+		f.Bits, f.Known = read(f.Kind, p.Bytes(f.Value)), true
+	}
+	return f.Bits
+}
+
+// Float is the value of a Float field.
+func (p *Point) Float(f *Field) float64 { return math.Float64frombits(p.Number(f)) }
+
+// Int is the value of an Int field.
+func (p *Point) Int(f *Field) int64 { return int64(p.Number(f)) }
+
+// Uint is the value of a Uint field.
+func (p *Point) Uint(f *Field) uint64 { return p.Number(f) }
+
+// Bool is the value of a Bool field.
+func (p *Point) Bool(f *Field) bool { return p.Number(f) != 0 }
 
 // Reset empties the point for the next one. The arenas and the capacity of Tags and Fields stay.
 func (p *Point) Reset() {

@@ -23,8 +23,8 @@ func TestLookUpByName(t *testing.T) {
 		ScratchBytes: []byte("x=y"),
 		Tags:         []Tag{{Name: MakeSpan(Payload, 4, 4), Value: MakeSpan(Payload, 9, 1)}},
 		Fields: []Field{
-			{Name: MakeSpan(Payload, 11, 4), Value: MakeSpan(Payload, 16, 1), Kind: Int, Number: 2},
-			{Name: MakeSpan(Scratch, 0, 3), Kind: Bool, Number: 1},
+			{Name: MakeSpan(Payload, 11, 4), Value: MakeSpan(Payload, 16, 1), Kind: Int},
+			{Name: MakeSpan(Scratch, 0, 3), Kind: Bool, Bits: 1, Known: true},
 		},
 	}
 	if v, ok := p.Tag("host"); !ok || string(p.Bytes(v)) != "a" {
@@ -33,10 +33,10 @@ func TestLookUpByName(t *testing.T) {
 	if _, ok := p.Tag("hos"); ok {
 		t.Fatal("a prefix of a tag's name finds it")
 	}
-	if f := p.Field("load"); f == nil || f.Int() != 2 {
+	if f := p.Field("load"); f == nil || p.Int(f) != 2 {
 		t.Fatalf("field load = %v, want 2", f)
 	}
-	if f := p.Field("x=y"); f == nil || !f.Bool() {
+	if f := p.Field("x=y"); f == nil || !p.Bool(f) {
 		t.Fatalf("a field named in the scratch arena is not found: %v", f)
 	}
 	if f := p.Field("none"); f != nil {

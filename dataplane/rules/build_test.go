@@ -32,7 +32,8 @@ func pointOf(t testing.TB, line string) *point.Point {
 		for _, word := range strings.Split(parts[1], ",") {
 			n, v, _ := strings.Cut(word, "=")
 			f := point.Field{Name: span(n)}
-			f.Kind, f.Number = numberIn(t, v)
+			f.Kind, f.Bits = numberIn(t, v)
+			f.Known = true
 			f.Value = span(strings.Trim(v, `"`))
 			p.Fields = append(p.Fields, f)
 		}

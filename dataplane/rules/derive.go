@@ -217,7 +217,7 @@ func (e *Evaluator) addField(p *point.Point, name point.Span, v value) {
 	default:
 		p.ScratchBytes = strconv.AppendBool(p.ScratchBytes, v.bits != 0)
 	}
-	f := point.Field{Name: name, Kind: v.kind, Number: v.bits}
+	f := point.Field{Name: name, Kind: v.kind, Known: true, Bits: v.bits}
 	f.Value = point.MakeSpan(point.Scratch, start, len(p.ScratchBytes)-start)
 	p.Fields = append(p.Fields, f)
 }

@@ -62,6 +62,7 @@ type Evaluator struct {
 	machine   machine
 	seeds     *seeds
 	arrival   int64       // of the point at hand
+	aloneNow  bool        // what SetAlone said last
 	late      bool        // its key has a newer point
 	wall      int64       // wall time − CLOCK_MONOTONIC, nanoseconds
 	started   int64       // the first arrival, never before it
@@ -211,9 +212,18 @@ func (e *Evaluator) evalPlan(plan *plan) {
 	}
 }
 
+// SetAlone tells whether all points come to this evaluator for now, although there are others: then nobody
+// can hand over a result that is older than what was seen here, and to remember the time of each key's last
+// point, most of the cost of rules that do not fire, would be in vain. Whoever calls it sees to it that a
+// point which another evaluator gets arrives later than all that came while this one was alone.
+func (e *Evaluator) SetAlone(alone bool) { e.aloneNow = alone }
+
+// notes tells whether the time of a key's last point is to be remembered although its rules say no.
+func (e *Evaluator) notes() bool { return e.config.Workers > 1 && !e.aloneNow }
+
 // judgeLoose gives the rules that were not chosen their result, where it makes a difference.
 func (e *Evaluator) judgeLoose(p *plan) {
-	if e.config.Workers > 1 {
+	if e.notes() {
 		for _, shape := range p.looseShapes {
 			e.key(shape)
 		}
@@ -235,7 +245,7 @@ func (e *Evaluator) judge(r uint32, result bool) {
 	}
 	latches := rule.clear != nil && e.config.Workers > 1
 	if !result && e.records.active(r) == 0 && !latches {
-		if e.config.Workers > 1 {
+		if e.notes() {
 			e.key(rule.shape)
 		}
 		return

@@ -68,11 +68,11 @@ func FuzzEval(f *testing.F) {
 			field := &p.Fields[i]
 			switch string(p.Bytes(field.Name)) {
 			case "f":
-				field.Number = floatValue(float).bits
+				field.Bits = floatValue(float).bits
 			case "i":
-				field.Number = uint64(integer)
+				field.Bits = uint64(integer)
 			case "u":
-				field.Number = unsigned
+				field.Bits = unsigned
 			case "s":
 				field.Value = point.MakeSpan(point.Scratch, 0, len(text))
 			}

@@ -281,6 +281,37 @@ func TestLateStateMeetsNewerResult(t *testing.T) {
 	}
 }
 
+// TestAlone: an owner that is alone remembers nothing of keys that do not fire, and a result that comes
+// across once it is alone no more is believed or not as if it had.
+func TestAlone(t *testing.T) {
+	set := compileOf(t, ruleOf("High", "m", "f > 95", "machine"))
+	w := newWorkshop(rand.New(rand.NewPCG(1, 1)), set, 2, 1, 100, 100)
+	owner, slow := w.evaluators[0], w.evaluators[1]
+	owner.SetAlone(true)
+	owner.Eval(pointOf(t, "m,machine=a f=1"), 10)
+	if *owner.recents.sets != *newRecents().sets {
+		t.Error("it remembers a key that did not fire")
+	}
+	owner.Eval(pointOf(t, "m,machine=b f=96"), 11)
+	owner.Eval(pointOf(t, "m,machine=b f=1"), 12)
+	w.settle(t)
+	if got := w.told["High b"]; got != StateOK && got != "" {
+		t.Errorf("alone, the alert is %q, want none or ended", got)
+	}
+	owner.SetAlone(false)
+	slow.Eval(pointOf(t, "m,machine=a f=96"), 20)
+	w.settle(t)
+	if got := w.told["High a"]; got != StateFiring {
+		t.Errorf("the alert is %q, want firing", got)
+	}
+	owner.Eval(pointOf(t, "m,machine=c f=1"), 40)
+	slow.Eval(pointOf(t, "m,machine=c f=96"), 30)
+	w.settle(t)
+	if got := w.told["High c"]; got != "" {
+		t.Errorf("the alert is %q, want never told", got)
+	}
+}
+
 // TestFullTransitions: with nobody taking transitions, the last state of each key is told when there is room.
 func TestFullTransitions(t *testing.T) {
 	e := alone(compileOf(t, ruleOf("High", "m", "f > 95", "machine")))

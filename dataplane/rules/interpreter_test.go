@@ -91,7 +91,7 @@ func lookUp(n name, p *point.Point) any {
 		}
 	case nameField:
 		if f := p.Field(n.text); f != nil {
-			return slowValue(f.Kind, f.Number, string(p.Bytes(f.Value)))
+			return slowValue(f.Kind, p.Number(f), string(p.Bytes(f.Value)))
 		}
 	}
 	return nil

@@ -54,6 +54,8 @@ func (e *Evaluator) key(shape uint16) *key {
 	k.owner = e.config.Worker
 	if e.config.Workers > 1 && !sh.local {
 		k.owner = e.ownerOf(hash)
+	}
+	if e.notes() && !sh.local {
 		k.late = e.recents.note(hash, e.arrival) > e.arrival
 	}
 	return k

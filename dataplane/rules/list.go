@@ -111,7 +111,7 @@ func (e *Evaluator) Describe(d *Derived) Made {
 	}
 	for i := range p.Fields {
 		f := &p.Fields[i]
-		m.Fields[string(p.Bytes(f.Name))] = numberOf(f.Kind, f.Number)
+		m.Fields[string(p.Bytes(f.Name))] = numberOf(f.Kind, p.Number(f))
 	}
 	return m
 }

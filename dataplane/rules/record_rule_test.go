@@ -151,8 +151,8 @@ func TestRecordsEqualBruteForce(t *testing.T) {
 				var machine int
 				tag, _ := made.Tag("machine")
 				fmt.Sscanf(string(made.Bytes(tag)), "m%d", &machine)
-				got[window{machine, made.Time}] = [2]float64{made.Field("sum").Float(),
-					float64(made.Field("n").Int())}
+				got[window{machine, made.Time}] = [2]float64{made.Float(made.Field("sum")),
+					float64(made.Int(made.Field("n")))}
 			}
 			p.DerivedTaken(len(p.Derived()))
 		}

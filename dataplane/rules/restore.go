@@ -193,8 +193,12 @@ func (e *Evaluator) readKey(r *reader, number int, parts []moved, stride int, no
 		}
 	}
 	for i := range c.memos {
-		// A window that the checkpoint does not know begins now, in the key's own time.
+		// A window that the checkpoint does not know, or of which it says nonsense although its sum is right,
+		// begins now, in the key's own time.
 		m := &c.memos[i]
+		if m.kind == memoWindow && !m.window.plausible(memory[m.at:]) {
+			clear(memory[m.at : m.at+m.words])
+		}
 		if m.kind == memoWindow && memory[m.at+windowState]&stateStarted == 0 {
 			memory[m.at+windowFrom] = uint64(newest + max(now-seen, 0))
 		}

@@ -89,6 +89,23 @@ func (s sketch) search(key int) int {
 	return low
 }
 
+// sketchLevels is the level at which every value is in one of three buckets: below, at and above zero.
+const sketchLevels = 20
+
+// plausible tells whether words that were read back can be a sketch's.
+func (s sketch) plausible() bool {
+	if n := uint32(s[0]); n > sketchBuckets || s.level() > sketchLevels {
+		return false
+	}
+	for i := range s.length() {
+		key := s.key(i)
+		if key > 2*sketchBias || key < -2*sketchBias || i > 0 && key <= s.key(i-1) {
+			return false
+		}
+	}
+	return true
+}
+
 // add counts a value.
 func (s sketch) add(v float64) {
 	for {

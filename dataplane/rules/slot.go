@@ -80,7 +80,7 @@ func (m *machine) setField(i uint16, f *point.Field) {
 		m.put(i, uint64(f.Value), point.String)
 		return
 	}
-	m.put(i, f.Number, f.Kind)
+	m.put(i, m.point.Number(f), f.Kind)
 }
 
 // matchOnce fills all slots that the point at hand has a name for, the first time it is called for a point.

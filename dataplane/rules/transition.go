@@ -21,6 +21,12 @@ type Transition struct {
 	Since   int64  // event time at which it began to fire
 	Arrival int64  // of the point that made the change, or when time made it; CLOCK_MONOTONIC nanoseconds
 
+	// Departed says for which notifiers the worker sent it by its own TX ring, a bit each, and DepartedAt
+	// when; Tried, that it looked at it. They are the worker's and begin as zero.
+	Departed   uint64
+	DepartedAt int64 // CLOCK_MONOTONIC nanoseconds
+	Tried      bool
+
 	keyBytes, valuesBytes uint16
 	text                  [TextMax]byte
 }
@@ -46,6 +52,7 @@ func (e *Evaluator) announce(at int32) {
 	rec.announced = rec.phase.fires()
 	t.Set, t.Rule, t.Firing, t.Reason = e.set.id, rec.rule, rec.announced, rec.reason
 	t.Time, t.Since, t.Arrival = rec.changed, rec.since, rec.changeArrival
+	t.Departed, t.DepartedAt, t.Tried = 0, 0, false
 	t.keyBytes, t.valuesBytes = rec.keyBytes, rec.valuesBytes
 	if rec.text != 0 {
 		copy(t.text[:], e.texts.bytes(rec.text)[:rec.keyBytes+rec.valuesBytes])

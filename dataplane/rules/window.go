@@ -88,9 +88,17 @@ func (w *window) lay() int {
 	}
 	if w.record {
 		w.ring += panesLate
-		return windowHead + (1+w.ring)*w.width
 	}
-	return windowHead + (2+w.ring)*w.width
+	return w.size()
+}
+
+// size is how many words the window takes.
+func (w *window) size() int {
+	panes := 2 + w.ring
+	if w.record {
+		panes--
+	}
+	return windowHead + panes*w.width
 }
 
 func (w *window) current(words []uint64) []uint64 { return words[windowHead : windowHead+w.width] }
@@ -222,6 +230,27 @@ func (w *window) add(words []uint64, t int64, v float64) bool {
 	// A pane of the front: it counts in the sums of all that are older.
 	for ; distance <= w.ring; distance++ {
 		w.put(w.pane(words, (head-distance+w.ring)%w.ring), t, v, inOrder)
+	}
+	return true
+}
+
+// plausible tells whether words that were read back can be a window's: nothing in them leads beyond it.
+func (w *window) plausible(words []uint64) bool {
+	state := words[windowState]
+	head, front := int(state&stateMask), int(state>>stateFront&stateMask)
+	if head > max(w.ring-1, 0) || front > w.ring {
+		return false
+	}
+	at := w.at[partSketch]
+	if at == 0 {
+		return true
+	}
+	panes := (w.size() - windowHead) / w.width
+	for pane := words[windowHead:]; panes > 0; panes-- {
+		if pane[0] != 0 && !sketch(pane[at:at+sketchWords]).plausible() {
+			return false
+		}
+		pane = pane[w.width:]
 	}
 	return true
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // ErrUnavailable tells that this process cannot have an io_uring: the kernel has none,
-// kernel.io_uring_disabled forbids it or a seccomp filter, as container runtimes set it, refuses it. The
-// caller does without.
+// kernel.io_uring_disabled forbids it, a seccomp filter, as container runtimes set it, refuses it, or its
+// memory is beyond RLIMIT_MEMLOCK. The caller does without.
 var ErrUnavailable = errors.New("io_uring is not available")
 
 // bufferMax bounds one registered buffer; the kernel takes at most 1 GiB each (io_buffer_validate in
@@ -101,6 +101,9 @@ func climbDown(config Config) (int, params, error) {
 			continue
 		case refused(err):
 			return -1, p, fmt.Errorf("%w: io_uring_setup: %w", ErrUnavailable, err)
+		case errors.Is(err, unix.ENOMEM):
+			return -1, p, fmt.Errorf("%w: io_uring_setup with %d entries: %w: raise RLIMIT_MEMLOCK "+
+				"(systemd: LimitMEMLOCK=infinity) or give CAP_IPC_LOCK", ErrUnavailable, config.Entries, err)
 		default:
 			return -1, p, fmt.Errorf("io_uring_setup with %d entries: %w", config.Entries, err)
 		}

@@ -20,6 +20,10 @@ func (s *Socket) Receive(into []Desc) int {
 	return n
 }
 
+// UMEM is the memory that descriptors point into. Who reads a packet there, or the metadata in front of it,
+// holds its frame.
+func (s *Socket) UMEM() []byte { return s.frames.umem }
+
 // Packet is the packet's bytes in its frame. They are valid until the frame is freed or transmitted.
 func (s *Socket) Packet(d Desc) []byte {
 	if verify {

@@ -5,19 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	"culvert/controlplane/telemetry"
+	"culvert/scripts/lab"
 )
 
 const (
-	// startLimit is how long each program may take until it answers.
-	startLimit = 30 * time.Second
 	// quietLimit is how long the gateway may take to write what it holds once nothing more is sent.
 	quietLimit = 30 * time.Second
 
@@ -31,10 +28,10 @@ type Scene struct {
 	Parameters Parameters
 	Database   Database
 
-	claim   *Claim
+	claim   *lab.Claim
 	folder  string
-	lab     *Lab
-	gateway *Child
+	lab     *lab.Lab
+	gateway *lab.Child
 	client  *http.Client
 }
 
@@ -44,7 +41,7 @@ func (s *Scene) Open(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if s.lab, err = OpenLab(s.Parameters.Queues); err != nil {
+	if s.lab, err = lab.Open(s.Parameters.Queues); err != nil {
 		return err
 	}
 	s.client = s.lab.Client()
@@ -55,21 +52,21 @@ func (s *Scene) Open(ctx context.Context) error {
 	return s.startGateway(ctx)
 }
 
-// claimLab makes sure that no other demo runs, cleans up after one that died, and makes the folder of this
-// one.
+// claimLab makes sure that nobody else uses the lab, cleans up after a run that died, and makes the folder of
+// this one.
 func (s *Scene) claimLab() error {
-	claim, left, err := OpenClaim(claimFile)
+	claim, left, err := lab.OpenClaim(lab.ClaimFile)
 	if err != nil {
 		return err
 	}
 	s.claim = claim
 	if left != "" {
-		fmt.Println("a demo died here before: cleaning up after it")
-		if err := closeLab(); err != nil {
+		fmt.Println("a run died here before: cleaning up after it")
+		if err := lab.Remove(); err != nil {
 			return err
 		}
 		if err := os.RemoveAll(left); err != nil {
-			return fmt.Errorf("remove the folder of the demo that died: %w", err)
+			return fmt.Errorf("remove the folder of the run that died: %w", err)
 		}
 	}
 	if s.folder, err = makeFolder(); err != nil {
@@ -105,11 +102,11 @@ func (s *Scene) startGateway(ctx context.Context) error {
 	}
 	var err error
 	log := filepath.Join(s.folder, "culvert.log")
-	s.gateway, err = StartChild(s.lab.Gateway, log, s.Parameters.Culvert, "run", "-c", config)
+	s.gateway, err = lab.StartChild(s.lab.Gateway, log, s.Parameters.Culvert, "run", "-c", config)
 	if err != nil {
 		return err
 	}
-	return await(ctx, "gateway", s.gateway, func() error {
+	return lab.Await(ctx, "gateway", s.gateway, func() error {
 		_, err := s.get(ctx, "/health/ready")
 		return err
 	})
@@ -134,28 +131,7 @@ func (s *Scene) Status(ctx context.Context) (*telemetry.Status, error) {
 }
 
 func (s *Scene) get(ctx context.Context, path string) ([]byte, error) {
-	return fetch(ctx, s.client, "http://"+gatewayAddress+path)
-}
-
-// fetch gets a document; an answer that is not 200 is an error with its text.
-func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", url, err)
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", url, err)
-	}
-	if response.StatusCode/100 != 2 {
-		return nil, fmt.Errorf("ask %s: %s: %.200s", url, response.Status, body)
-	}
-	return body, nil
+	return lab.Fetch(ctx, s.client, "http://"+gatewayAddress+path)
 }
 
 // WaitQuiet waits until the gateway has received all that was sent and holds none of it any more.
@@ -172,39 +148,9 @@ func (s *Scene) WaitQuiet(ctx context.Context) (*telemetry.Status, error) {
 			return status, nil
 		}
 		before = status.Packets.Received
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 500*time.Millisecond); err != nil {
 			return nil, err
 		}
-	}
-}
-
-// await polls until a program answers, or says with its last words why it does not.
-func await(ctx context.Context, name string, child *Child, ready func() error) error {
-	deadline := time.Now().Add(startLimit)
-	for {
-		err := ready()
-		if err == nil {
-			return nil
-		}
-		if child.Exited() {
-			return fmt.Errorf("start %s: it ended: %w\n%s", name, child.err, child.LastWords())
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("start %s: no answer within %s: %w\n%s",
-				name, startLimit, err, child.LastWords())
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return errors.New("interrupted")
-	case <-time.After(d):
-		return nil
 	}
 }
 
@@ -229,15 +175,10 @@ func (s *Scene) Close() error {
 	return errors.Join(errs...)
 }
 
-// installed tells whether a program is there.
-func installed(program string) bool {
-	_, err := exec.LookPath(program)
-	return err == nil
-}
-
 // configuration is the gateway's, for a database at this URL.
 func configuration(url string) string {
-	return fmt.Sprintf(configurationText, gatewayInterface, telemetryPort, url, databaseName, gatewayAddress)
+	return fmt.Sprintf(configurationText, lab.GatewayInterface, telemetryPort, url, databaseName,
+		gatewayAddress)
 }
 
 const configurationText = `gateway: {id: demo}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -82,6 +83,9 @@ func stepsOf(suite string, packages []string) ([]step, error) {
 	switch suite {
 	case "test":
 		steps := []step{test("tests", nil), test("tests with the tag verify", nil, "-tags", "verify")}
+		words := step{title: "the decoder without SIMD", env: []string{"GOEXPERIMENT=nosimd"}}
+		words.arguments = []string{"test", "-json", "./dataplane/lineproto"}
+		steps = append(steps, words)
 		modules, err := innerModules(".")
 		if err != nil {
 			return nil, err
@@ -99,7 +103,8 @@ func stepsOf(suite string, packages []string) ([]step, error) {
 	return nil, fmt.Errorf("find suite %q: it is test, race or priv", suite)
 }
 
-// innerModules lists the folders below the root that have a go.mod of their own.
+// innerModules lists the folders below the root that have a go.mod of their own, and tests. Those that have
+// benchmarks alone compare with other people's programs, and are built where they are measured.
 func innerModules(root string) ([]string, error) {
 	var folders []string
 	err := filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
@@ -117,7 +122,22 @@ func innerModules(root string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for modules: %w", err)
 	}
-	return folders, nil
+	return slices.DeleteFunc(folders, func(folder string) bool { return !hasTests(folder) }), nil
+}
+
+var testFunction = regexp.MustCompile(`(?m)^func (Test|Fuzz)[A-Z]\w*\(`)
+
+// hasTests tells whether a folder or one below it has a test. What cannot be read is left to go test to say.
+func hasTests(folder string) bool {
+	found := false
+	_ = filepath.WalkDir(folder, func(path string, _ os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			text, err := os.ReadFile(path)
+			found = found || err != nil || testFunction.Match(text)
+		}
+		return nil
+	})
+	return found
 }
 
 // run feeds one go test to the tally. That tests failed is in the counts; an error is a go test that could

@@ -29,6 +29,8 @@ const (
 	netlink    = "github.com/vishvananda/netlink"
 	netns      = "github.com/vishvananda/netns"
 	xxh3       = "github.com/zeebo/xxh3"
+	gopacket   = "github.com/gopacket/gopacket"
+	plot       = "gonum.org/v1/plot"
 	snappy     = "github.com/klauspost/compress"
 )
 
@@ -60,6 +62,7 @@ var layers = []layer{
 		folder: "dataplane/lineproto/oracle", internal: []string{"dataplane"},
 		external: []string{"github.com/influxdata"},
 	},
+	{folder: "dataplane/wire", internal: []string{"dataplane/lineproto"}, refused: notInDataplane},
 	{folder: "dataplane/rules", internal: []string{"dataplane/point"}, refused: notInDataplane},
 	{
 		folder: "dataplane/rules/peers", internal: []string{"dataplane"},
@@ -90,7 +93,7 @@ var layers = []layer{
 		internal: []string{"bpf", "numa", "dataplane", "controlplane"},
 		external: []string{ebpf, netlink, xsys},
 	},
-	{folder: "controlplane/notify", external: []string{xsys}},
+	{folder: "controlplane/notify", internal: []string{"dataplane/wire"}, external: []string{xsys}},
 	{
 		folder: "controlplane/telemetry", internal: []string{"bpf", "dataplane"},
 		external: []string{ebpf, prometheus},
@@ -99,7 +102,12 @@ var layers = []layer{
 		folder: "controlplane/api", internal: []string{"controlplane/gateway", "controlplane/telemetry"},
 		external: []string{prometheus},
 	},
-	{folder: "controlplane/loadgen", external: []string{xsys}},
+	{
+		folder: "controlplane/loadgen",
+		// It sends by our AF_XDP sockets, or by a program, and plays what our decoder reads.
+		internal: []string{"dataplane/xsk", "dataplane/lineproto", "dataplane/point"},
+		external: []string{ebpf, netlink, gopacket, xsys},
+	},
 	{folder: "controlplane/fakesink", internal: []string{"dataplane/lineproto", "dataplane/point"}},
 
 	{
@@ -110,9 +118,10 @@ var layers = []layer{
 	},
 
 	{
-		folder: "bench", internal: []string{"bpf", "numa", "dataplane", "controlplane", "scripts"},
-		external: []string{ebpf, netlink, netns, xsys},
+		folder: "bench", internal: []string{"bench", "bpf", "numa", "dataplane", "controlplane", "scripts"},
+		external: []string{ebpf, netlink, netns, xsys, plot},
 	},
+	{folder: "bench/telegraf", external: []string{"github.com/influxdata/telegraf"}},
 	{
 		folder: "scripts", internal: []string{"bpf", "numa", "dataplane", "controlplane", "scripts"},
 		external: []string{netlink, netns, xsys, yaml},

@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,5 +36,67 @@ func TestPrivSignalWhileStarting(t *testing.T) {
 		if strings.Contains(g.output.String(), "running") {
 			return
 		}
+	}
+}
+
+// Goal: packets that come while the gateway starts are taken, by the slow path until XDP takes over, and none
+// is turned away because its listener is not known yet. Method: a sender that never pauses, several starts.
+func TestPrivPacketsWhileStarting(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 2)
+	sink := newRecorder(t, lab)
+	config := configure(t, lab, sink.url, "")
+	conn := udpSender(t, lab, lab.GatewayIPv4)
+	var stop atomic.Bool
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for !stop.Load() {
+			// Refused while no gateway runs.
+			_, _ = conn.Write([]byte("early v=1 1"))
+		}
+	}()
+	defer func() { stop.Store(true); <-sent }()
+	for range 4 {
+		g := start(t, lab, "run", "-c", config)
+		g.ready()
+		s, err := g.status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Packets.Kernel == 0 {
+			t.Fatalf("no packet came by the kernel's socket: nothing was tested: %+v", s.Packets)
+		}
+		if len(s.Packets.Rejected) != 0 {
+			t.Fatalf("packets were rejected: %+v", s.Packets)
+		}
+		if code := g.stop(); code != 0 {
+			t.Fatalf("exit code %d", code)
+		}
+	}
+	if !slices.Contains(sink.all(), "early v=1 1") {
+		t.Fatal("nothing reached the sink")
+	}
+}
+
+// Goal: SIGHUP, by which services are told to reload and which a closed terminal sends, does not end the
+// gateway, nor what came in before it. Method: SIGHUP while it runs, then a point and a stop.
+func TestPrivHangUp(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 1)
+	sink := newRecorder(t, lab)
+	g := start(t, lab, "run", "-c", configure(t, lab, sink.url, ""))
+	g.ready()
+	g.command.Process.Signal(syscall.SIGHUP)
+	eventually(t, "the log says what became of it", func() error {
+		if !strings.Contains(g.output.String(), "SIGHUP") {
+			return errors.New("not a word of SIGHUP")
+		}
+		return nil
+	})
+	fmt.Fprint(udpSender(t, lab, lab.GatewayIPv4), "m v=1 1")
+	g.settled(1)
+	if code := g.stop(); code != 0 || drained(t, g).Written != 1 || xdpOf(t, lab) {
+		t.Fatalf("%v, %q", g.command.ProcessState, g.output)
 	}
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -116,4 +117,36 @@ func TestPrivModeThatCannotBeHad(t *testing.T) {
 	}
 	f("zerocopy", 1500, "gw0", "zero-copy")
 	f("native", 9000, "gw0", "MTU 9000", "generic")
+}
+
+// Goal: check says which mode auto will come to, and a demand that the driver cannot meet is refused before
+// anything is attached, by attach, too. Method: veth, which has native XDP and no zero-copy, and loopback,
+// which has neither. Kernels before 6.3 do not say what a driver offers.
+func TestPrivModeIsForetold(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 1)
+	privatePins(t, lab)
+	if !testenv.AtLeast(6, 3) {
+		code, output := once(t, lab, "check", "-c", configureMode(t, lab, "http://127.0.0.1:1", "auto"))
+		if code != 0 || !regexp.MustCompile(`gw0 .* auto\n`).MatchString(output) {
+			t.Fatalf("exit code %d, %q", code, output)
+		}
+		return
+	}
+	for iface, mode := range map[string]string{lab.GatewayInterface: "native", "lo": "generic"} {
+		config := write(t, t.TempDir(), "culvert.yaml", minimal(iface, "http://127.0.0.1:1"))
+		code, output := once(t, lab, "check", "-c", config)
+		if code != 0 || !regexp.MustCompile(iface+` .* `+mode+`\n`).MatchString(output) {
+			t.Fatalf("%s: exit code %d, %q", iface, code, output)
+		}
+	}
+	for _, arguments := range [][]string{
+		{"attach", "-i", lab.GatewayInterface, "--mode", "zerocopy"},
+		{"check", "-c", configureMode(t, lab, "http://127.0.0.1:1", "zerocopy")},
+	} {
+		code, output := once(t, lab, arguments...)
+		if code != 69 || !strings.Contains(output, "zero-copy") || xdpOf(t, lab) {
+			t.Fatalf("%v: exit code %d, %q", arguments, code, output)
+		}
+	}
 }

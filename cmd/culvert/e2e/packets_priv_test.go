@@ -269,3 +269,42 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 		t.Fatalf("the sink has %q, want %q", got, want)
 	}
 }
+
+// Goal: listeners on one port are told apart by their addresses, whichever way packets come. Method: one
+// for each family, in native mode and by sockets; a datagram in one piece and one in fragments to each.
+func TestPrivListenersShareAPort(t *testing.T) {
+	need(t)
+	for _, mode := range []string{"native", "socket"} {
+		lab := testenv.NewLab(t, 1)
+		sink := newRecorder(t, lab)
+		g := start(t, lab, "run", "-c", write(t, t.TempDir(), "culvert.yaml", fmt.Sprintf(
+			`interfaces: [{name: %s, mode: %s}]
+listeners:
+  - {name: four, port: %d, address: [%s], tags: {ip: "4"}}
+  - {name: six, port: %d, address: ["%s"], tags: {ip: "6"}}
+workers: {frames: 1024}
+sinks: [{name: main, urls: [%s], database: telemetry}]
+`, lab.GatewayInterface, mode, port, lab.GatewayIPv4, port, lab.GatewayIPv6, sink.url)))
+		g.ready()
+		var want []string
+		for ip, to := range map[string]net.IP{"4": lab.GatewayIPv4, "6": lab.GatewayIPv6} {
+			conn := udpSender(t, lab, to)
+			for n, text := range []string{"x", strings.Repeat("x", 4000)} {
+				if _, err := fmt.Fprintf(conn, "m s=%q %d", text, n+1); err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, fmt.Sprintf("m,ip=%s s=%q %d", ip, text, n+1))
+			}
+		}
+		g.settled(4)
+		got := sink.all()
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Fatalf("mode %s: the sink has %.200q, want %.200q", mode, got, want)
+		}
+		if code := g.stop(); code != 0 {
+			t.Fatalf("mode %s: exit code %d", mode, code)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"culvert/scripts/testenv"
@@ -291,4 +294,69 @@ func TestPrivPinnedInterfaceGoes(t *testing.T) {
 		t.Fatalf("detach: exit code %d, %q", code, output)
 	}
 	attach()
+}
+
+// takeOff detaches the program on the lab's interface, whosever link it is, as `bpftool link detach` does.
+func takeOff(t *testing.T, lab *testenv.Lab) {
+	t.Helper()
+	var program int
+	gatewayLink(t, lab, func(l netlink.Link) error {
+		program = int(l.Attrs().Xdp.ProgId)
+		return nil
+	})
+	links := new(link.Iterator)
+	defer links.Close()
+	for links.Next() {
+		about, err := links.Link.Info()
+		if err != nil || int(about.Program) != program {
+			continue
+		}
+		if err := links.Link.Detach(); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatalf("no link of program %d: %v", program, links.Err())
+}
+
+// Goal: a gateway whose program an administrator takes off attaches it anew, its own or a pinned one, and
+// goes on steering. Method: detach the link, then send.
+func TestPrivProgramTakenOff(t *testing.T) {
+	need(t)
+	for _, pinned := range []bool{false, true} {
+		lab := testenv.NewLab(t, 1)
+		privatePins(t, lab)
+		sink := newRecorder(t, lab)
+		config := configure(t, lab, sink.url, "")
+		if pinned {
+			if code, output := once(t, lab, "attach", "-i", lab.GatewayInterface); code != 0 {
+				t.Fatalf("attach: exit code %d, %q", code, output)
+			}
+		}
+		g := start(t, lab, "run", "-c", config)
+		g.ready()
+		newFlood(t, lab, 1, time.Millisecond)
+		g.steers()
+		takeOff(t, lab)
+		eventually(t, "attached anew", func() error {
+			if !strings.Contains(g.output.String(), "attaching anew") || !xdpOf(t, lab) {
+				return errors.New("no program")
+			}
+			return nil
+		})
+		before, err := g.status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "points are steered again", func() error {
+			s, err := g.status()
+			if err == nil && s.Packets.Redirected < before.Packets.Redirected+100 {
+				err = fmt.Errorf("%d packets redirected", s.Packets.Redirected)
+			}
+			return err
+		})
+		if code := g.stop(); code != 0 {
+			t.Fatalf("exit code %d", code)
+		}
+	}
 }

@@ -18,7 +18,8 @@ func TestPrivCheckPrintsThePlan(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 2)
 	config := configureAlerts(t, lab, "http://127.0.0.1:8086", "        actions: [plc]\n",
-		`{name: plc, type: udp, address: "10.88.0.9:7000"}`)
+		`{name: plc, type: udp, address: "10.88.0.9:7000", via: xdp, limit: 0}, `+
+			`{name: far, type: udp, address: "127.0.0.1:7000", via: xdp}`)
 	code, output := once(t, lab, "check", "-c", config)
 	if code != 0 || xdpOf(t, lab) {
 		t.Fatalf("exit code %d, a program attached: %t, %q", code, xdpOf(t, lab), output)
@@ -27,6 +28,8 @@ func TestPrivCheckPrintsThePlan(t *testing.T) {
 		`is right`, `gw0 +0 +\d`, `gw0 +1 +\d`, `kernel .*slow path`,
 		`plant +8089 +the interface's own +ns +all`,
 		`main +http://127.0.0.1:8086 +v1 +1MiB or 10000 points +3 attempts`, `Hot +motor +plc`,
+		`plc +udp +TX rings of gw0 +none`, `far +udp +kernel +1000/s`,
+		`warning: notifier "far" is via xdp, but its alerts leave by the kernel's socket: 127.0.0.1 is not`,
 		`warning: listener "plant" takes packets from everyone`,
 	} {
 		if !regexp.MustCompile(want).MatchString(output) {

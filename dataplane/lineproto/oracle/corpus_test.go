@@ -223,15 +223,15 @@ func (p *corpusPoint) point(t *testing.T) *point.Point {
 			if err != nil {
 				t.Fatal(err)
 			}
-			field.Kind, field.Number = point.Float, math.Float64bits(value)
+			field.Known, field.Kind, field.Bits = true, point.Float, math.Float64bits(value)
 		case v.Int != nil:
-			field.Kind, field.Number = point.Int, uint64(*v.Int)
+			field.Known, field.Kind, field.Bits = true, point.Int, uint64(*v.Int)
 		case v.Uint != nil:
-			field.Kind, field.Number = point.Uint, *v.Uint
+			field.Known, field.Kind, field.Bits = true, point.Uint, *v.Uint
 		case v.Bool != nil:
-			field.Kind = point.Bool
+			field.Known, field.Kind = true, point.Bool
 			if *v.Bool {
-				field.Number = 1
+				field.Bits = 1
 			}
 		case v.String != nil:
 			field.Kind, field.Value = point.String, add(*v.String)

@@ -88,13 +88,13 @@ func contentOf(p *point.Point) content {
 		name := string(p.Bytes(f.Name))
 		switch f.Kind {
 		case point.Float:
-			fields[name] = showFloat(f.Float())
+			fields[name] = showFloat(p.Float(f))
 		case point.Int:
-			fields[name] = fmt.Sprintf("int:%d", f.Int())
+			fields[name] = fmt.Sprintf("int:%d", p.Int(f))
 		case point.Uint:
-			fields[name] = fmt.Sprintf("uint:%d", f.Uint())
+			fields[name] = fmt.Sprintf("uint:%d", p.Uint(f))
 		case point.Bool:
-			fields[name] = fmt.Sprintf("bool:%t", f.Bool())
+			fields[name] = fmt.Sprintf("bool:%t", p.Bool(f))
 		case point.String:
 			fields[name] = showString(string(p.Bytes(f.Value)))
 		}

@@ -26,6 +26,7 @@ var (
 	// A backslash may be part of a longer run, so that only its end is looked at.
 	pairBeforeEscape = regexp.MustCompile(`\\\\[,= ]`)
 	hexNumber        = regexp.MustCompile(`=-?0[xX]`)
+	underscores      = regexp.MustCompile(`=-?[0-9.][0-9.eE+-]*_[0-9]`)
 )
 
 var differences = []difference{
@@ -45,6 +46,12 @@ var differences = []difference{
 		name: "hexadecimal floats",
 		rejects: func(reason lineproto.Reason, line string) bool {
 			return reason == lineproto.BadNumber && hexNumber.MatchString(line)
+		},
+	},
+	{
+		name: "underscores in floats",
+		rejects: func(reason lineproto.Reason, line string) bool {
+			return reason == lineproto.BadNumber && underscores.MatchString(line)
 		},
 	},
 	{

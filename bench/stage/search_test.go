@@ -1,0 +1,71 @@
+package stage
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+// simulated is a sender that reaches one rate, and a receiver that takes another.
+type simulated struct {
+	sender, receiver float64         // points a second
+	hiccups          map[int]float64 // part lost whatever the rate, by try
+	tries            int
+}
+
+func (s *simulated) try(rate float64, d time.Duration) (*Trial, error) {
+	if rate == 0 || rate > s.sender {
+		rate = s.sender
+	}
+	t := &Trial{}
+	t.Sent.Seconds = d.Seconds()
+	t.Sent.Rate = rate
+	t.Sent.Points = uint64(rate * d.Seconds())
+	t.Points = min(t.Sent.Points, uint64(s.receiver*d.Seconds()))
+	t.Points -= uint64(float64(t.Points) * s.hiccups[s.tries])
+	s.tries++
+	return t, nil
+}
+
+func search() *Search {
+	return &Search{Step: time.Second, Confirm: 2 * time.Second, Runs: 5, Close: 1.02}
+}
+
+func TestHighest(t *testing.T) {
+	f := func(s *simulated, want float64, limit string) {
+		t.Helper()
+		found, err := search().highest(s.try)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := found.Trials[0].Rate()
+		if math.Abs(got-want) > 0.03*want || got > 1.0001*want || found.Limit != limit ||
+			len(found.Trials) != 5 {
+			t.Errorf("found %.0f, limited by the %s, in %d runs after %d tries; want %.0f, %s",
+				got, found.Limit, len(found.Trials), found.Tries, want, limit)
+		}
+	}
+	f(&simulated{sender: 1e6, receiver: 5e6}, 1e6, BySender)
+	f(&simulated{sender: 5e6, receiver: 1e6}, 1e6, ByReceiver)
+	f(&simulated{sender: 1.01e6, receiver: 1e6}, 1e6, ByReceiver)
+	f(&simulated{sender: 9e6, receiver: 1e5}, 1e5, ByReceiver)
+	// A small loss at one try is asked for again.
+	f(&simulated{sender: 5e6, receiver: 1e6, hiccups: map[int]float64{1: 0.02, 9: 0.01}}, 1e6, ByReceiver)
+}
+
+// A receiver that always loses something has no rate at all, and that is said, not made up.
+func TestHighestNever(t *testing.T) {
+	always := map[int]float64{}
+	for i := range 1000 {
+		always[i] = 0.01
+	}
+	if found, err := search().highest((&simulated{sender: 5e6, receiver: 1e6,
+		hiccups: always}).try); err == nil {
+		t.Errorf("found %+v", found)
+	}
+	c := search()
+	c.Tolerance = 0.02
+	if _, err := c.highest((&simulated{sender: 5e6, receiver: 1e6, hiccups: always}).try); err != nil {
+		t.Errorf("what may be lost was not tolerated: %v", err)
+	}
+}

@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"culvert/controlplane/fakesink"
+	"culvert/controlplane/loadgen"
+	"culvert/scripts/testenv"
+)
+
+var (
+	costRounds = flag.Int("probe-rounds", 1, "rounds of TestPrivProbesCost, each with and without probes")
+	costTime   = flag.Duration("probe-time", 500*time.Millisecond, "time of one load of TestPrivProbesCost")
+	costRate   = flag.Float64("probe-rate", 100_000, "points a second of TestPrivProbesCost's paced load")
+)
+
+// cost is what one gateway did with two loads: a paced one and one as fast as the sender goes.
+type cost struct {
+	nanosecondsPerPoint float64 // the gateway's CPU time at the pace
+	pointsPerSecond     float64 // taken in, as fast as it goes
+}
+
+// cpuTime is how long all threads of a process have run, in nanoseconds.
+func cpuTime(t *testing.T, pid int) (sum int64) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || files == nil {
+		t.Fatalf("no threads of %d: %v", pid, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		first, _, _ := strings.Cut(string(text), " ")
+		n, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += n
+	}
+	return sum
+}
+
+// measureCost runs one gateway. With probes it waits until all are on.
+func measureCost(t *testing.T, on bool) (c cost) {
+	t.Helper()
+	lab := testenv.NewLab(t, 1)
+	url, _ := checkingSink(t, lab, fakesink.Config{})
+	path := write(t, t.TempDir(), "culvert.yaml", fmt.Sprintf(
+		`interfaces: [{name: %s, mode: native, stall_after: 10s}]
+listeners: [{name: plant, port: %d}]
+workers: {wait: sleep}
+probes: {enabled: %t}
+sinks: [{name: main, urls: [%s], database: telemetry}]
+`, lab.GatewayInterface, port, on, url))
+	g := start(t, lab, "run", "-c", path)
+	g.ready()
+	want := 0.0
+	if on {
+		want = 1
+	}
+	eventually(t, "probes", func() error {
+		if got := g.figures()[`culvert_probe_up{probe="packet_drops"}`]; got != want {
+			return fmt.Errorf("on: %v, want %v", got, want)
+		}
+		return nil
+	})
+	received := func() uint64 {
+		s, err := g.status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Ledger.Received
+	}
+	before := cpuTime(t, g.command.Process.Pid)
+	load(t, lab, loadgen.Config{Rate: *costRate, Duration: *costTime, PointsPerPacket: 10})
+	paced := received()
+	if paced == 0 {
+		t.Fatal("no point came in")
+	}
+	c.nanosecondsPerPoint = float64(cpuTime(t, g.command.Process.Pid)-before) / float64(paced)
+	fast := load(t, lab, loadgen.Config{Duration: *costTime, PointsPerPacket: 10})
+	c.pointsPerSecond = float64(received()-paced) / fast.Seconds
+	if on {
+		logPrograms(t)
+	}
+	if code := g.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	return c
+}
+
+// logPrograms says how often the probes' programs ran and for how long, where the kernel was asked to count.
+func logPrograms(t *testing.T) {
+	t.Helper()
+	names := []string{"thread_wakes", "thread_begins", "thread_switches", "net_rx_begins", "napi_polled",
+		"net_rx_ends", "redirect_failed", "xdp_excepted", "request_begins", "request_ends", "tcp_changes",
+		"segment_comes", "segment_again", "packet_dropped"}
+	for id, err := ebpf.ProgramGetNextID(0); err == nil; id, err = ebpf.ProgramGetNextID(id) {
+		program, err := ebpf.NewProgramFromID(id)
+		if err != nil {
+			continue // It has gone.
+		}
+		if info, err := program.Info(); err == nil && slices.Contains(names, info.Name) {
+			if stats, err := program.Stats(); err == nil && stats.RunCount > 0 {
+				t.Logf("%-16s %9d runs, %5d ns each, %7.3f ms together", info.Name, stats.RunCount,
+					int64(stats.Runtime)/int64(stats.RunCount), stats.Runtime.Seconds()*1000)
+			}
+		}
+		program.Close()
+	}
+}
+
+func middle(values []float64) (median, low, high float64) {
+	slices.Sort(values)
+	return values[len(values)/2], values[0], values[len(values)-1]
+}
+
+// Goal: what the probes cost, with figures that a person reads (make bench-probes); no time is asserted here.
+// Method: gateways with and without probes in turn under the same loads; then one more with the kernel's own
+// account of its programs' time, which costs time itself.
+func TestPrivProbesCost(t *testing.T) {
+	need(t)
+	testenv.Need(t, unix.CAP_PERFMON)
+	var cpu, rate [2][]float64
+	for range *costRounds {
+		for i, on := range []bool{false, true} {
+			c := measureCost(t, on)
+			cpu[i] = append(cpu[i], c.nanosecondsPerPoint)
+			rate[i] = append(rate[i], c.pointsPerSecond)
+		}
+	}
+	for i, name := range []string{"off", "on"} {
+		median, low, high := middle(cpu[i])
+		t.Logf("probes %-3s CPU per point at %.0f points/s: median %.0f ns (%.0f to %.0f)", name, *costRate,
+			median, low, high)
+		median, low, high = middle(rate[i])
+		t.Logf("probes %-3s points taken as fast as it goes: median %.0f a second (%.0f to %.0f)", name,
+			median, low, high)
+	}
+	account, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	if err != nil {
+		t.Fatalf("let the kernel account for programs: %v", err)
+	}
+	defer account.Close()
+	measureCost(t, true)
+}

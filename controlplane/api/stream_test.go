@@ -1,0 +1,141 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"culvert/controlplane/telemetry"
+)
+
+// watch opens a stream. The reader ends with the test.
+func watch(t *testing.T, s *Server) (*http.Response, *bufio.Reader) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+s.Addr().String()+"/health/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		response.Body.Close()
+		cancel()
+	})
+	return response, bufio.NewReader(response.Body)
+}
+
+// nextEvent reads one event.
+func nextEvent(t *testing.T, from *bufio.Reader) (name string, e telemetry.HealthEvent) {
+	t.Helper()
+	for {
+		line, err := from.ReadString('\n')
+		if err != nil {
+			t.Fatalf("read an event: %v", err)
+		}
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case line == "":
+			return name, e
+		case strings.HasPrefix(line, "event: "):
+			name = line[len("event: "):]
+		case strings.HasPrefix(line, "data: "):
+			if err := json.Unmarshal([]byte(line[len("data: "):]), &e); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			t.Fatalf("a line that is no part of an event: %q", line)
+		}
+	}
+}
+
+// Goal: a viewer gets the state at once and then once a second, by its name, with figures and reasons.
+func TestHealthStream(t *testing.T) {
+	var ready atomic.Bool
+	var points atomic.Uint64
+	ready.Store(true)
+	s := start(t, Config{Snapshot: func() *telemetry.Snapshot {
+		b := busy()
+		b.Taken, b.Ready = time.Now(), ready.Load()
+		if !b.Ready {
+			b.Reasons = []string{"the sink is away"}
+		}
+		b.Workers[0].Counters.PointsReceived[0] = points.Load()
+		return b
+	}})
+	response, events := watch(t, s)
+	if kind := response.Header.Get("Content-Type"); kind != "text/event-stream" {
+		t.Errorf("it is %s", kind)
+	}
+	name, first := nextEvent(t, events)
+	if name != "ready" || first.State != telemetry.Ready || first.PointsPerSecond != nil {
+		t.Errorf("first %s: %+v", name, first)
+	}
+	points.Store(1_000_000)
+	name, second := nextEvent(t, events)
+	gap := second.Taken.Sub(first.Taken)
+	if name != "ready" || second.PointsPerSecond == nil || *second.PointsPerSecond < 1e6/limit.Seconds() {
+		t.Errorf("second %s after %s: %+v", name, gap, second)
+	}
+	ready.Store(false)
+	name, third := nextEvent(t, events)
+	if name != "unready" || len(third.Reasons) != 1 || third.Reasons[0] != "the sink is away" {
+		t.Errorf("third %s: %+v", name, third)
+	}
+}
+
+// Goal: viewers share snapshots, more than are allowed are told so, and a stop does not wait for them.
+func TestHealthStreamIsBounded(t *testing.T) {
+	var taken atomic.Int32
+	s := start(t, Config{Snapshot: func() *telemetry.Snapshot {
+		taken.Add(1)
+		return &telemetry.Snapshot{Ready: true}
+	}})
+	begun := time.Now()
+	for range viewersMax {
+		_, events := watch(t, s)
+		nextEvent(t, events)
+	}
+	most := int32(time.Since(begun)/streamShare) + 1
+	if n := taken.Load(); n > most {
+		t.Errorf("%d snapshots for %d viewers, want %d at most", n, viewersMax, most)
+	}
+	code, body, _ := ask(t, s, "GET", "/health/stream")
+	if code != 503 || !strings.Contains(body, "viewers") {
+		t.Errorf("one viewer more: %d %s", code, body)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Errorf("stop with viewers: %v", err)
+	}
+}
+
+// Goal: the first question begins the recording, the second gets a trace, and the end of the server ends it.
+func TestFlightRecorder(t *testing.T) {
+	for range 2 {
+		s := start(t, Config{})
+		code, body, _ := ask(t, s, "GET", "/debug/flight")
+		if code != 202 || !strings.Contains(body, `"recording": true`) {
+			t.Errorf("first: %d %s", code, body)
+		}
+		code, body, header := ask(t, s, "GET", "/debug/flight")
+		// The magic of Go's trace format.
+		if code != 200 || !strings.HasPrefix(body, "go 1.") || len(body) < 1000 ||
+			header.Get("Content-Type") != "application/octet-stream" {
+			t.Errorf("second: %d, %d bytes: %.20q", code, len(body), body)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package attach
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Offer is what an interface's driver says of itself, as it is now: some drivers offer less with few queues.
+// That an MTU is too large shows only when the program is attached.
+type Offer struct {
+	// Known is false on kernels before 6.3, which have no such question; the rest is false then, too.
+	Known    bool
+	Native   bool // XDP in the driver
+	ZeroCopy bool // AF_XDP without a copy
+}
+
+// Of the family "netdev" (include/uapi/linux/netdev.h).
+const (
+	netdevFamily      = "netdev"
+	netdevCmdDevGet   = 1 // NETDEV_CMD_DEV_GET
+	netdevIfindex     = 1 // NETDEV_A_DEV_IFINDEX
+	netdevXDPFeatures = 3 // NETDEV_A_DEV_XDP_FEATURES
+	featureBasic      = 1 // NETDEV_XDP_ACT_BASIC
+	featureZeroCopy   = 8 // NETDEV_XDP_ACT_XSK_ZEROCOPY
+)
+
+// genericHeader is struct genlmsghdr of linux/genetlink.h: command, version, and two bytes that must be 0.
+// The library's own type has two bytes and sends four, of which this family refuses the last ones.
+type genericHeader [nl.SizeofGenlmsg]byte
+
+// Len is the header's length.
+func (genericHeader) Len() int { return nl.SizeofGenlmsg }
+
+// Serialize is the header as it is sent.
+func (h genericHeader) Serialize() []byte { return h[:] }
+
+// AskOffer asks the kernel what an interface's driver offers. It needs no privilege and changes nothing.
+func AskOffer(index int) (Offer, error) {
+	family, err := netlink.GenlFamilyGet(netdevFamily)
+	if err != nil {
+		return Offer{}, nil // The kernel does not know the family.
+	}
+	request := nl.NewNetlinkRequest(int(family.ID), 0)
+	request.AddData(genericHeader{netdevCmdDevGet, uint8(family.Version)})
+	request.AddData(nl.NewRtAttr(netdevIfindex, nl.Uint32Attr(uint32(index))))
+	messages, err := request.Execute(unix.NETLINK_GENERIC, 0)
+	if err != nil {
+		return Offer{}, fmt.Errorf("ask what interface %d offers: %w", index, err)
+	}
+	for _, message := range messages {
+		if len(message) < nl.SizeofGenlmsg {
+			continue
+		}
+		attributes, err := nl.ParseRouteAttr(message[nl.SizeofGenlmsg:])
+		if err != nil {
+			return Offer{}, fmt.Errorf("read what interface %d offers: %w", index, err)
+		}
+		for _, a := range attributes {
+			if a.Attr.Type == netdevXDPFeatures && len(a.Value) >= 8 {
+				bits := binary.NativeEndian.Uint64(a.Value)
+				has := func(feature uint64) bool { return bits&feature != 0 }
+				return Offer{Known: true, Native: has(featureBasic), ZeroCopy: has(featureZeroCopy)}, nil
+			}
+		}
+	}
+	return Offer{}, nil
+}
+
+// DemandZeroCopy is the error for an interface whose driver is known to have no zero-copy.
+func (o Offer) DemandZeroCopy(name string) error {
+	if !o.Known || o.ZeroCopy {
+		return nil
+	}
+	return &Error{Kind: Unsupported, Interface: name, Attempt: "demand zero-copy of",
+		Problem: "its driver has none", Remedy: "use mode auto or native"}
+}

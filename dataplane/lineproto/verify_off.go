@@ -1,0 +1,5 @@
+//go:build !verify
+
+package lineproto
+
+const verify = false

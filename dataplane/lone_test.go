@@ -1,0 +1,29 @@
+package dataplane
+
+import (
+	"math"
+	"testing"
+)
+
+// Goal: a batch is due when its first point is linger old while a connection is idle, but at once when
+// nothing was sealed for longer than that; without an idle connection it is due at age. Method: the times by
+// hand.
+func TestWhenABatchIsDue(t *testing.T) {
+	w := openWorker(t, nil)
+	o := &w.out
+	if o.timer() != math.MaxInt64 {
+		t.Fatal("an empty batch is due")
+	}
+	f := func(idle bool, sealed, opened, want int64) {
+		t.Helper()
+		if got := due(idle, opened, sealed, 200, 5000); got != want {
+			t.Errorf("sealed at %d, opened at %d, idle %t: due at %d, want %d", sealed, opened, idle, got,
+				want)
+		}
+	}
+	f(true, 1000, 1100, 1300)
+	f(true, 1000, 1200, 1400)
+	f(true, 1000, 1201, 1201)
+	f(false, 1000, 1201, 6201)
+	f(false, 1000, 1100, 6100)
+}

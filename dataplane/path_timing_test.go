@@ -1,0 +1,151 @@
+package dataplane
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"culvert/bpf/abi"
+	"culvert/dataplane/influx"
+	"culvert/dataplane/rules"
+	"culvert/dataplane/xsk"
+)
+
+const (
+	// slabFrames of slabFrameSize bytes are more than a core's own cache holds, as a UMEM is that another
+	// core has just filled.
+	slabFrames, slabFrameSize = 8192, 2048
+	slabBatch                 = 64
+)
+
+// slab is frames in one piece of memory, as the kernel leaves them in UMEM, all of one shape.
+type slab struct {
+	memory []byte
+	descs  []xsk.Desc
+	points int // of all frames
+}
+
+// newSlab fills the frames with packets of so many points of 92 bytes each.
+func newSlab(points int) *slab {
+	s := &slab{memory: make([]byte, slabFrames*slabFrameSize), points: points * slabFrames}
+	for i := range slabFrames {
+		var text strings.Builder
+		for j := range points {
+			n := i*points + j
+			fmt.Fprintf(&text, "plant,line=l%02d,sensor=s%03d temperature=%d.%02d,"+
+				"pressure=%d.%03d,rpm=%di %d\n",
+				n%16, n%1000, 20+n%70, n%100, 100+n%900, n%1000, 1000+n%9000, 1700000000000000000+n)
+		}
+		packet, metadata := frame(text.String(), int64(1+i))
+		at := i*slabFrameSize + 256
+		copy(s.memory[at-abi.MetaSize:], metadata)
+		copy(s.memory[at:], packet)
+		s.descs = append(s.descs, xsk.Desc{Addr: uint64(at), Len: uint32(len(packet))})
+	}
+	return s
+}
+
+// restamp makes the metadata of frames fresh again, as the XDP program does for a new packet.
+func (s *slab) restamp(descs []xsk.Desc) {
+	for i := range descs {
+		binary.LittleEndian.PutUint32(s.memory[descs[i].Addr-abi.MetaSize:], abi.Magic)
+	}
+}
+
+// tenRules is eight rules found by a tag and two thresholds, none of which fires.
+func tenRules(tb testing.TB) *rules.Set {
+	tb.Helper()
+	group := rules.Group{Name: rules.Text{Source: "bench"}}
+	add := func(name, expr string) {
+		group.Rules = append(group.Rules, rules.Rule{
+			Alert: rules.Text{Source: name}, On: []rules.Text{{Source: "plant"}},
+			Expr: rules.Text{Source: expr}, By: []rules.Text{{Source: "sensor"}}, HasBy: true,
+		})
+	}
+	add("Hot", "temperature > 95")
+	add("Racing", "pressure > 2000 && rpm > 500")
+	for i := range 8 {
+		add(fmt.Sprintf("Sensor%d", i), fmt.Sprintf(`tags.sensor == "s%03d" && temperature > 90`, 100*i))
+	}
+	set, wrong := rules.Compile([]rules.Group{group})
+	if len(wrong) > 0 {
+		tb.Fatal(wrong[0])
+	}
+	return set
+}
+
+// openWorker is a worker that does not run: its turn's parts are called by hand.
+func openWorker(tb testing.TB, set *rules.Set) *Worker {
+	tb.Helper()
+	config := workerConfig(tb, "http://127.0.0.1:9", true)
+	config.Sink.BatchPoints = 1 << 30
+	if set != nil {
+		config.Rules, config.RuleState = set, rules.Config{Workers: 1, Owners: 1, KeysMax: 1000}
+	}
+	return openWith(tb, config)
+}
+
+func openWith(tb testing.TB, config Config) *Worker {
+	tb.Helper()
+	w := &Worker{config: config, links: config.Exchange, waker: config.Exchange.wakers[0],
+		stages: new(Stages)}
+	if err := w.open(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(w.closeAll)
+	return w
+}
+
+// BenchmarkPath is the way of a point inside the worker: from frames in memory that this core has not touched
+// to lines in the open batch, with rules that look at every point. The socket's rings and the send are not in
+// it. Each pass takes all frames of the slab and proves what came out.
+func BenchmarkPath(b *testing.B) {
+	for _, points := range []int{1, 10, 14} {
+		s := newSlab(points)
+		for _, with := range []string{"rules", "plain"} {
+			b.Run(fmt.Sprintf("points=%d/%s", points, with), func(b *testing.B) {
+				var set *rules.Set
+				if with == "rules" {
+					set = tenRules(b)
+				}
+				benchmarkPath(b, openWorker(b, set), s)
+			})
+		}
+	}
+}
+
+func benchmarkPath(b *testing.B, w *Worker, s *slab) {
+	var stored, size int
+	passes, inside := 0, time.Duration(0)
+	// The batch is emptied without a writer: what the sink costs is measured where it is made.
+	empty := func(batch *influx.Batch) {
+		stored, size = stored+batch.Points(), size+batch.Bytes()
+		w.out.pool.Release(batch)
+		w.out.open = nil
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		passes++
+		for i := 0; i < slabFrames; i += slabBatch {
+			descs := s.descs[i : i+slabBatch]
+			s.restamp(descs)
+			if o := w.out.open; o != nil && o.Room() < slabBatch*slabFrameSize {
+				empty(o)
+			}
+			start := time.Now()
+			w.eatFrames(s.memory, descs, ChecksumVerify, int64(i))
+			inside += time.Since(start)
+		}
+	}
+	empty(w.out.open)
+	if want := passes * s.points; stored != want || size != 92*want ||
+		w.counters.PointsIn() != uint64(want) || w.counters.FramesDecoded != uint64(passes*slabFrames) {
+		b.Fatalf("%d points of %d bytes in batches, want %d; counters %+v", stored, size, want, w.counters)
+	}
+	each := float64(inside.Nanoseconds()) / float64(passes)
+	b.ReportMetric(each/slabFrames, "ns/frame")
+	b.ReportMetric(each/float64(s.points), "ns/point")
+	b.ReportMetric(0, "ns/op")
+}
