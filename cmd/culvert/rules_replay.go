@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -32,6 +33,9 @@ func newRulesEvalCommand() *cobra.Command {
 			}
 			if err != nil {
 				return exit(exitUsage, err)
+			}
+			if f, ok := value.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+				value = fmt.Sprint(f) // JSON has no number for it
 			}
 			return json.NewEncoder(command.OutOrStdout()).Encode(value)
 		},

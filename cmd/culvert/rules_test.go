@@ -59,6 +59,7 @@ func TestRulesCommands(t *testing.T) {
 	f(0, "48.25\n", "eval", "temperature / 2", "--line", "motor,line=a temperature=96.5")
 	f(0, "null\n", "eval", "none + 1", "--line", "motor,line=a temperature=96.5")
 	f(0, "\"a\"\n", "eval", "tags.line", "--line", "motor,line=a temperature=96.5")
+	f(0, "\"NaN\"\n", "eval", "sqrt(x)", "--line", "m x=-1")
 	f(78, "EXPR:1:5: avg looks at the past", "eval", "1 + avg(x[10s])", "--line", "m x=1")
 	f(2, "the line is no point", "eval", "x", "--line", "m")
 	f(0, `{"time":"1970-01-01T00:00:02Z","alert":"Hot","state":"firing"`, "replay", good, "--input", points)

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -179,5 +180,59 @@ func TestDetailShowsThePlace(t *testing.T) {
 	want := "r.yaml:2:15: a string is compared with a number\n    \texpr: tags.a > 1\n    \t             ^"
 	if len(errs) != 1 || errs[0].Detail() != want {
 		t.Errorf("detail is\n%s\nwant\n%s", errs[0].Detail(), want)
+	}
+}
+
+// TestHostileKeysWithAPast: with as many keys as points, keys of every length, and rules of a thousand terms
+// that look at the past, memory stays within max_keys, and what was let go is counted.
+func TestHostileKeysWithAPast(t *testing.T) {
+	const keysMax, points = 500, 50_000
+	terms := make([]string, 1000)
+	for i := range terms {
+		terms[i] = fmt.Sprintf("max(f%d[10s]) >= %d", i%40, i)
+	}
+	absent := ruleOf("Absent", "*", "", "machine")
+	absent.Absent = textOf("5s")
+	rules := []Rule{
+		absent, ruleOf("Terms", "*", strings.Join(terms, " || "), "machine"), ruleOf("Series", "*",
+			"count(f0[1s]) > 1e9"),
+		recordOf("r", "*", "1s", []string{"machine"}, "n=count(f0[1s])"),
+	}
+	e := NewEvaluator(compileOf(t, rules...), Config{Workers: 1, KeysMax: keysMax})
+	random := rand.New(rand.NewPCG(seedOf(t), 16))
+	p := pointOf(t, "m,machine=m f0=1,f1=2 1")
+	var keys, made int
+	for i := range points {
+		at := int64(i+1) * 1e6
+		name := fmt.Sprintf("m%d", i)
+		if i%100 == 0 {
+			name += strings.Repeat("x", random.IntN(1000))
+		}
+		p.ScratchBytes = []byte(name)
+		p.Tags[0].Value = point.MakeSpan(point.Scratch, 0, len(name))
+		p.Time = at
+		e.Eval(p, at)
+		e.Tick(at)
+		e.Taken(len(e.Transitions()))
+		made += len(e.Derived())
+		e.DerivedTaken(len(e.Derived()))
+		for c := range e.pasts {
+			keys = max(keys, e.pasts[c].list.length)
+		}
+	}
+	var stats [4]RuleStats
+	e.Stats(stats[:])
+	if keys != keysMax || stats[0].Evicted < points/2 || stats[0].TooLong == 0 || made == 0 {
+		t.Errorf("%d keys at most, %d records made, stats %+v", keys, made, stats[0])
+	}
+	if n := e.keyTimers.wheel.length; n > 3*keysMax {
+		t.Errorf("%d timers are set for %d keys", n, keysMax)
+	}
+	blocks := 0
+	for i := range e.texts.classes {
+		blocks += int(e.texts.classes[i].used) - len(e.texts.classes[i].free)
+	}
+	if blocks > 6*keysMax {
+		t.Errorf("%d texts are kept for at most %d keys and alerts", blocks, 6*keysMax)
 	}
 }

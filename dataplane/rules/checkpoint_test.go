@@ -69,7 +69,7 @@ func TestReloadChangesNothing(t *testing.T) {
 		for i := range 600 {
 			now += random.Int64N(4e8)
 			if i%100 == 99 {
-				blob := going.Checkpoint(nil, now-shift)
+				blob := going.Checkpoint([]byte("x"), now-shift)[1:]
 				shift = random.Int64N(1e14) // another boot has another clock
 				going = NewEvaluator(set, Config{Workers: 1, Seed: [2]uint64{random.Uint64(), 4}})
 				going.SetWall(wall + shift)
@@ -260,5 +260,45 @@ func TestReloadOfChangedRules(t *testing.T) {
 	fresh.point(16_000, "m,machine=a x=60")
 	if got := told(fresh.Evaluator); got != "Added firing machine=a" {
 		t.Errorf("after a whole window told %q", got)
+	}
+}
+
+// TestCheckpointInSteps: points may pass while a checkpoint is written, which takes no more at a time than it
+// is told; each key is whole.
+func TestCheckpointInSteps(t *testing.T) {
+	set := compileOf(t, ruleOf("A", "m", "sum(x[1h]) + count(x[1h]) > 1e9", "machine"), ruleOf("B", "m",
+		"x > 0", "machine"))
+	e := NewEvaluator(set, Config{Workers: 1, KeysMax: 60})
+	at := int64(1e9)
+	point := func() {
+		at += 1e6
+		e.Eval(pointOf(t, fmt.Sprintf("m,machine=m%d x=2 %d", at/1e6*7919%100, at)), at)
+		e.Taken(len(e.Transitions()))
+	}
+	for range 1000 {
+		point()
+	}
+	var blob []byte
+	e.CheckpointBegin(nil, at)
+	steps := 0
+	for done := false; !done; steps++ {
+		before := len(e.saving.out)
+		if blob, done = e.CheckpointStep(3); !done && len(e.saving.out)-before > 4000 {
+			t.Fatalf("a step writes %d bytes", len(e.saving.out)-before)
+		}
+		point()
+	}
+	fresh := NewEvaluator(set, Config{Workers: 1, KeysMax: 60})
+	r, err := fresh.Restore(blob, at, true)
+	if err != nil || r.Keys < 50 || r.Alerts < 50 || steps < 40 {
+		t.Fatalf("restored %+v after %d steps, %v", r, steps, err)
+	}
+	w := &set.cohorts[0].memos[0].window
+	for i := range fresh.pasts[0].cut {
+		words := fresh.pasts[0].memory(i)
+		n, sum := w.average(words, pastCount), w.average(words, pastSum)
+		if f, _ := sum.float(); f != 2*float64(n.bits) || n.bits == 0 {
+			t.Errorf("a key holds a sum of %g from %d values", f, n.bits)
+		}
 	}
 }

@@ -21,6 +21,7 @@ const (
 	codeTestTruth                   // slot a is a bool and true
 	codeTestHas                     // slot a is there
 	codeTest                        // register a against register b
+	codeTestNumber                  // register a against imm, of kind b
 	codeTestSame                    // register a is the same as register b, or another
 	codeTestRegister                // register a is a bool and true
 	codeTestList                    // register a is one of list imm
@@ -182,6 +183,11 @@ func (e *emitter) compare(n *node, when bool, free int) []int {
 		}
 	}
 	e.value(a, free)
+	if b.kind == nodeConstant && (b.value.kind == point.Float || b.value.kind == point.Int) {
+		return e.jumpFor(instruction{
+			code: codeTestNumber, a: uint16(free), b: uint16(b.value.kind), imm: b.value.number,
+		}, mask, when)
+	}
 	e.value(b, free+1)
 	i := instruction{code: codeTest, a: uint16(free), b: uint16(free + 1)}
 	if mask.isSameness() {

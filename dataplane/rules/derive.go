@@ -2,6 +2,7 @@ package rules
 
 import (
 	"encoding/binary"
+	"math"
 	"strconv"
 
 	"culvert/dataplane/point"
@@ -133,6 +134,9 @@ func (e *Evaluator) derive(number uint16, r uint32, at int32, end int64) {
 	values := 0
 	for i := range rule.fields {
 		v := m.argument(rule.fields[i].code)
+		if f, ok := v.float(); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+			v = value{} // Line Protocol has no way to say it
+		}
 		if v.kind != point.Missing {
 			values++
 		}

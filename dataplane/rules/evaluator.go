@@ -67,6 +67,7 @@ type Evaluator struct {
 	wall      int64       // wall time − CLOCK_MONOTONIC, nanoseconds
 	started   int64       // the first arrival, never before it
 	handed    point.Point // a point that another worker handed over
+	saving    saving      // a checkpoint that is being written
 	pastKey   *pastKey    // the key at hand, if it has a past
 	pastText  []byte      // the text of the key at hand, if it was worked out before
 	noGuesses []uint8

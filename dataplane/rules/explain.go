@@ -113,7 +113,8 @@ func (s *Set) explainPlan(out io.Writer, title string, p *plan) {
 var codeNames = [...]string{
 	codeResult: "result", codeJump: "jump", codeTestFloat: "test", codeTestInt: "test", codeTestText: "test",
 	codeTestTextOrder: "test", codeTestTruth: "test", codeTestHas: "test has", codeTest: "test",
-	codeTestSame: "test", codeTestRegister: "test", codeTestList: "test in", codeTestMatch: "test match",
+	codeTestNumber: "test",
+	codeTestSame:   "test", codeTestRegister: "test", codeTestList: "test in", codeTestMatch: "test match",
 	codeTestStart: "test starts_with", codeTestEnd: "test ends_with", codeTestContains: "test contains",
 	codeSlot: "load", codeConstant: "load", codeCompute: "compute", codePast: "recall",
 	codeShared: "shared", codeShare: "share",
@@ -150,6 +151,8 @@ func (s *Set) instructionText(i *instruction) string {
 		return jump(slot() + " with " + number(point.Float))
 	case codeTestInt:
 		return jump(slot() + " with " + number(point.Int))
+	case codeTestNumber:
+		return jump(a + " with " + number(point.Kind(i.b)))
 	case codeTestText, codeTestTextOrder:
 		return jump(slot() + " with " + text())
 	case codeTestTruth, codeTestHas:

@@ -37,8 +37,8 @@ type pastKeys struct {
 	cut    int32
 
 	// Open addressing, at most three quarters full. A cell is the upper half of a hash and, in its lower
-	// half, the key's number plus one: half of a record's cell, so that the table of many keys stays in the
-	// cache.
+	// half, the key's number plus one: half of a record's cell, so that the table of many keys stays in
+	// the cache.
 	cells []uint64
 	list  idleList
 

@@ -57,6 +57,13 @@ func (m *machine) run(code []instruction) bool {
 			default:
 				outcome = relateNumbers(m.slot(i.a), value{bits: i.imm, kind: point.Int})
 			}
+		case codeTestNumber:
+			v := m.registers[i.a&(registersMax-1)]
+			if v.kind == point.Float && point.Kind(i.b) == point.Float {
+				outcome = relateFloats(math.Float64frombits(v.bits), math.Float64frombits(i.imm))
+			} else {
+				outcome = relateNumbers(v, value{bits: i.imm, kind: point.Kind(i.b)})
+			}
 		case codeTestText:
 			if v := m.slot(i.a); v.kind == point.String {
 				outcome = sameness(string(m.text(v.bits)) == string(m.text(i.imm)))

@@ -154,7 +154,7 @@ func benchmarkPast(b *testing.B, expr string, keys int) {
 		for i, n := len(name)-1, key; i > 0; i, n = i-1, n/10 {
 			name[i] = '0' + byte(n%10)
 		}
-		p.Fields[0].Known, p.Fields[0].Bits = true, floatValue(float64(key % 900)).bits
+		p.Fields[0].Known, p.Fields[0].Bits = true, floatValue(float64(key%900)).bits
 		at += step
 		p.Time = at
 		e.Eval(p, at)
@@ -187,7 +187,7 @@ func benchmarkNoPast(b *testing.B, keys int) {
 		for i, n := len(name)-1, key; i > 0; i, n = i-1, n/10 {
 			name[i] = '0' + byte(n%10)
 		}
-		p.Fields[0].Known, p.Fields[0].Bits = true, floatValue(float64(key % 900)).bits
+		p.Fields[0].Known, p.Fields[0].Bits = true, floatValue(float64(key%900)).bits
 		e.Eval(p, 1)
 	}
 }
