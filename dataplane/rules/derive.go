@@ -128,7 +128,7 @@ func (e *Evaluator) derive(number uint16, r uint32, at int32, end int64) {
 	before := m.past
 	m.past.memos, m.past.words, m.past.from = e.set.cohorts[number].memos, keys.memory(at), key.from
 	m.past.hole = key.hole
-	m.past.isRecord, m.past.end, m.past.partial, m.past.gone = true, end, false, false
+	m.past.isRecord, m.past.end, m.past.partial, m.past.gone, m.past.filled = true, end, false, false, false
 	d.Rule, d.Time, d.keyBytes = r, end, key.keyBytes
 	n := copy(d.text[:], e.texts.bytes(key.text)[:key.keyBytes])
 	values := 0
@@ -145,9 +145,10 @@ func (e *Evaluator) derive(number uint16, r uint32, at int32, end int64) {
 		n += 9
 	}
 	d.valuesBytes, d.Partial = uint16(n)-d.keyBytes, m.past.partial
-	gone := m.past.gone
+	// A count of nothing is no record: its point may have come too late for it.
+	void := m.past.gone || !m.past.filled
 	m.past = before
-	if gone || values == 0 {
+	if void || values == 0 {
 		e.derived.last--
 		return
 	}
