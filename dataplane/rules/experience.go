@@ -35,6 +35,9 @@ func (e *Evaluator) experience(number uint16, hash, check uint64) {
 		keys.ahead++
 		return
 	}
+	if e.started == never {
+		e.started = e.arrival
+	}
 	at := keys.find(hash, check)
 	if at == none {
 		if at = e.meetNew(number, hash, check, t); at == none {

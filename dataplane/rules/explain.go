@@ -32,7 +32,7 @@ func (s *Set) Explain(out io.Writer) {
 
 func (s *Set) ruleTitle(number uint32) string {
 	r := &s.rules[number]
-	if r.kind == KindKeep || r.kind == KindDrop {
+	if r.isFilter() {
 		return fmt.Sprintf("%s in group %q", r.kind, r.group)
 	}
 	return fmt.Sprintf("%s %q", r.kind, r.name)
@@ -47,8 +47,12 @@ func (s *Set) ruleTitles(numbers []uint32) string {
 }
 
 func (s *Set) explainRule(out io.Writer, r *rule) {
-	fmt.Fprintf(out, "%s %q of group %q, on %s, by %s\n", r.kind, r.name, r.group, strings.Join(r.on, ", "),
-		s.shapes[r.shape].String())
+	if r.isFilter() {
+		fmt.Fprintf(out, "%s of group %q, on %s\n", r.kind, r.group, strings.Join(r.on, ", "))
+	} else {
+		fmt.Fprintf(out, "%s %q of group %q, on %s, by %s\n", r.kind, r.name, r.group,
+			strings.Join(r.on, ", "), s.shapes[r.shape].String())
+	}
 	if r.times.absent > 0 {
 		fmt.Fprintf(out, "  when there is no point for %s\n", time.Duration(r.times.absent))
 	}

@@ -250,6 +250,24 @@ func TestPastOverManyWorkers(t *testing.T) {
 	}
 }
 
+// TestPastOfHandedOverPoints: an owner that gets all of its points from others knows since when, too.
+func TestPastOfHandedOverPoints(t *testing.T) {
+	set := compileOf(t, ruleOf("A", "m", "count(x[1s]) >= 1", "machine"))
+	owner := NewEvaluator(set, Config{Worker: 0, Workers: 2, Owners: 1})
+	other := NewEvaluator(set, Config{Worker: 1, Workers: 2, Owners: 1})
+	for i, machine := range []string{"a", "b"} {
+		at := int64(1+5*i) * 1e9
+		other.Eval(pointOf(t, fmt.Sprintf("m,machine=%s x=1 %d", machine, at)), at)
+		for out := other.Outbox(0); len(out) > 0; out = other.Outbox(0) {
+			owner.Receive(&out[0])
+			other.Sent(0, 1)
+		}
+	}
+	if got := told(owner); got != "A firing machine=b" {
+		t.Errorf("told %q, want the key that appeared later", got)
+	}
+}
+
 // TestPastAllocatesNothing: windows of every kind, sequences, absent alerts and the way to the owner.
 func TestPastAllocatesNothing(t *testing.T) {
 	absent := ruleOf("Absent", "m", "", "machine")

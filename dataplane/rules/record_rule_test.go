@@ -303,3 +303,19 @@ func TestDeriveAllocatesNothing(t *testing.T) {
 		t.Errorf("%d derived points, %g allocations a turn", n, allocs)
 	}
 }
+
+// TestFiltersAlone: a Set of nothing but filters has rules without keys.
+func TestFiltersAlone(t *testing.T) {
+	set := compileOf(t, Rule{Kind: KindDrop, On: textsFrom("debug_*")})
+	if r := set.Rules(); len(r) != 1 || r[0].Kind != KindDrop || r[0].By != nil {
+		t.Errorf("rules are %+v", r)
+	}
+	var out strings.Builder
+	if set.Explain(&out); !strings.Contains(out.String(), "drop of group \"g\", on debug_*\n") {
+		t.Errorf("explained as\n%s", out.String())
+	}
+	e := alone(set)
+	if e.Eval(pointOf(t, "debug_x f=1 1"), 1) || !e.Eval(pointOf(t, "x f=1 1"), 1) {
+		t.Error("the filter does not decide")
+	}
+}

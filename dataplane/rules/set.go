@@ -139,12 +139,17 @@ func (s *Set) Rules() []RuleSummary {
 		if r.past {
 			out[i].KeyBytes = keyBytes + 8*s.cohorts[r.cohort].words
 		}
+		if r.isFilter() {
+			continue // it has no key
+		}
 		if shape := &s.shapes[r.shape]; !shape.series {
 			out[i].By = append([]string{}, shape.tags...)
 		}
 	}
 	return out
 }
+
+func (r *rule) isFilter() bool { return r.kind == KindKeep || r.kind == KindDrop }
 
 // Names are the names of the alerts, in the order of Rules.
 func (s *Set) Names() []string {
@@ -217,7 +222,7 @@ func (s *Set) newPlan(members []uint32) plan {
 	var alone []uint32
 	for _, m := range members {
 		switch r := &s.rules[m]; {
-		case r.kind == KindKeep || r.kind == KindDrop:
+		case r.isFilter():
 			p.filters = append(p.filters, m)
 		case !r.past:
 			alone = append(alone, m)
