@@ -115,8 +115,8 @@ func (e *Evaluator) commit(number uint16, at int32, now int64) {
 	}
 }
 
-// derive makes the record of a key for windows that end at a time. Where panes of a window are gone, or no
-// field has a value, there is none.
+// derive makes the record of a key for windows that end at a time. Where panes of a window are gone, all
+// windows are empty, or no field has a value, there is none.
 func (e *Evaluator) derive(number uint16, r uint32, at int32, end int64) {
 	keys, rule, m := &e.pasts[number], &e.set.rules[r], &e.machine
 	key := keys.at(at)
@@ -128,7 +128,7 @@ func (e *Evaluator) derive(number uint16, r uint32, at int32, end int64) {
 	before := m.past
 	m.past.memos, m.past.words, m.past.from = e.set.cohorts[number].memos, keys.memory(at), key.from
 	m.past.hole = key.hole
-	m.past.isRecord, m.past.end, m.past.partial, m.past.gone = true, end, false, false
+	m.past.isRecord, m.past.end, m.past.partial, m.past.gone, m.past.filled = true, end, false, false, false
 	d.Rule, d.Time, d.keyBytes = r, end, key.keyBytes
 	n := copy(d.text[:], e.texts.bytes(key.text)[:key.keyBytes])
 	values := 0
@@ -145,9 +145,9 @@ func (e *Evaluator) derive(number uint16, r uint32, at int32, end int64) {
 		n += 9
 	}
 	d.valuesBytes, d.Partial = uint16(n)-d.keyBytes, m.past.partial
-	gone := m.past.gone
+	made := m.past.filled && !m.past.gone && values > 0
 	m.past = before
-	if gone || values == 0 {
+	if !made {
 		e.derived.last--
 		return
 	}

@@ -78,6 +78,7 @@ type past struct {
 	end      int64
 	isRecord bool
 	partial  bool // a window that was read reaches back beyond from
+	filled   bool // a window that was read holds something
 	gone     bool // panes of a window that was read are no longer kept
 }
 
@@ -226,6 +227,7 @@ func (m *machine) recallWindow(w *window, words []uint64, f pastFunction, q floa
 	if m.past.isRecord {
 		m.past.gone = !w.until(words, pane, m.past.end) || m.past.gone
 		m.past.partial = m.past.end-w.length < max(from, m.past.hole) || m.past.partial
+		m.past.filled = m.past.filled || pane[0] > 0
 	} else {
 		if words[windowState]&stateStarted == 0 ||
 			int64(words[windowStart])-int64(w.panes-1)*w.slide < from {
