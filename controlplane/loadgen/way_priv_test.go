@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -132,7 +131,7 @@ func TestPrivLiveEnds(t *testing.T) {
 	lab := testenv.NewLab(t, 1)
 	r := listenIn(t, lab, lab.GatewayIPv4)
 	c := Config{
-		To: []netip.AddrPort{r.address()}, Via: ViaLive, Rate: 2000, Duration: 200 * time.Millisecond,
+		To: []netip.AddrPort{r.address()}, Via: ViaLive, Rate: 2000, Count: 400,
 		ToMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1},
 	}
 	_, err := runIn(t, lab, c)

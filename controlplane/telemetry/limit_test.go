@@ -1,19 +1,37 @@
 package telemetry
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
+// lockedText is a log that is read while a timer may write it.
+type lockedText struct {
+	mutex sync.Mutex
+	text  strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.text.String()
+}
+
 // Goal: a flood of one message is cut, the number kept back is said, other messages come through, and
 // afterwards the message comes again.
 func TestLimitLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var text bytes.Buffer
+		var text lockedText
 		log := slog.New(LimitLog(slog.NewTextHandler(&text, nil)))
 		count := func(part string) int { return strings.Count(text.String(), part) }
 		for i := range limitBurst + 7 {

@@ -115,8 +115,8 @@ func (e *Evaluator) commit(number uint16, at int32, now int64) {
 	}
 }
 
-// derive makes the record of a key for windows that end at a time. Where panes of a window are gone, all
-// windows are empty, or no field has a value, there is none.
+// derive makes the record of a key for windows that end at a time. Where panes of a window are gone, or no
+// field has a value, there is none.
 func (e *Evaluator) derive(number uint16, r uint32, at int32, end int64) {
 	keys, rule, m := &e.pasts[number], &e.set.rules[r], &e.machine
 	key := keys.at(at)
@@ -145,9 +145,10 @@ func (e *Evaluator) derive(number uint16, r uint32, at int32, end int64) {
 		n += 9
 	}
 	d.valuesBytes, d.Partial = uint16(n)-d.keyBytes, m.past.partial
-	made := m.past.filled && !m.past.gone && values > 0
+	// A count of nothing is no record: its point may have come too late for it.
+	void := m.past.gone || !m.past.filled
 	m.past = before
-	if !made {
+	if void || values == 0 {
 		e.derived.last--
 		return
 	}

@@ -398,7 +398,7 @@ func (h *history) before(n *node) any {
 // share what is written alike, come to what interpreting them over all points of the key comes to.
 func TestPastEqualsInterpreted(t *testing.T) {
 	random := rand.New(rand.NewPCG(seedOf(t), 15))
-	// A deviation is rounded in another way than the interpreter's, so it is moved off the grid that all other
+	// A deviation is rounded in another way than by the interpreter: it is moved off the grid that the other
 	// terms lie on.
 	terms := []string{
 		"avg(x[3s])", "sum(x[3s:1s])", "count(x[2s])", "max(x[3s]) - min(x[3s])", "range(x[3s])", "prev(x)",
