@@ -54,9 +54,12 @@ type Config struct {
 	Addresses *atomic.Pointer[Addresses] // shared, replaced by the control plane
 	Rules     *rules.Set                 // (optional) shared, never written
 	RuleState rules.Config               // how keys are dealt out and bounded
-	Exchange  *Exchange                  // shared: the rings between workers
-	Alerts    *Alerts                    // the way of this worker's state changes to the notifiers
-	Samples   *spsc.Ring[Sample]         // samples of rejects for the log
+	// RuleCheckpoints (optional; shared, never written) are what all workers saved before; each takes the
+	// keys it owns.
+	RuleCheckpoints [][]byte
+	Exchange        *Exchange          // shared: the rings between workers
+	Alerts          *Alerts            // the way of this worker's state changes to the notifiers
+	Samples         *spsc.Ring[Sample] // samples of rejects for the log
 	// Departures (optional), at most 64, are the notifiers whose alerts may leave by TX rings.
 	Departures []Departure
 	Sink       SinkConfig
@@ -71,23 +74,26 @@ type Worker struct {
 	clock  *Clock
 
 	// The turn's own state, touched by the worker's thread alone.
-	queues    []*Queue
-	sockets   []*Door
-	decoder   lineproto.Decoder
-	point     point.Point
-	listeners []listenerText
-	lastStamp int64
-	wallNow   int64 // wall time at the turn's start
-	fullTurn  bool  // a source had at least as much as the turn takes from it
-	timedAt   int64 // when a payload's stages were last measured
-	rules     *rules.Evaluator
-	made      point.Point // a point that a record made
-	counters  Counters
-	sampledAt [sampleReasons]int64
-	out       lane
-	ring      *uring.Ring
-	memory    []*numa.Memory
-	datagrams datagramBatch
+	queues       []*Queue
+	sockets      []*Door
+	decoder      lineproto.Decoder
+	point        point.Point
+	listeners    []listenerText
+	lastStamp    int64
+	wallNow      int64 // wall time at the turn's start
+	fullTurn     bool  // a source had at least as much as the turn takes from it
+	timedAt      int64 // when a payload's stages were last measured
+	rules        *rules.Evaluator
+	made         point.Point // a point that a record made
+	restored     rules.Restored
+	restoreError error
+	saved        chan []byte // where a checkpoint that is being written goes; nil for none
+	counters     Counters
+	sampledAt    [sampleReasons]int64
+	out          lane
+	ring         *uring.Ring
+	memory       []*numa.Memory
+	datagrams    datagramBatch
 
 	departures departures
 
@@ -165,6 +171,7 @@ func (w *Worker) open() (err error) {
 	}
 	if w.config.Rules != nil {
 		w.rules = rules.NewEvaluator(w.config.Rules, w.config.RuleState)
+		w.restoreRules()
 	}
 	w.openDepartures()
 	if err := w.openSink(); err != nil {
@@ -215,7 +222,7 @@ func (w *Worker) turn(now int64) int {
 	}
 	w.fullTurn = most >= w.config.Batch
 	if w.rules != nil {
-		work += w.exchange(now)
+		work += w.exchange(now) + w.save()
 	}
 	work += w.deliver()
 	if work > 0 {

@@ -38,8 +38,8 @@ type Config struct {
 	Sinks []Sink `yaml:"sinks" required:"true"`
 	// What waits on disk for a sink.
 	Spool Spool `yaml:"spool"`
-	// Folder for checkpoints of rule state.
-	StateDir string `yaml:"state_dir" later:"*"`
+	// Folder for checkpoints of rule state. The default one is used if it is there; empty: nothing is kept.
+	StateDir string `yaml:"state_dir"`
 	// What is kept of rejected packets and points.
 	Rejects Rejects `yaml:"rejects"`
 	// Measurements inside of the kernel.
@@ -158,7 +158,7 @@ type Rules struct {
 	// Keys that one rule keeps state for; the longest idle one makes room.
 	MaxKeys int `yaml:"max_keys" min:"1" max:"100000000"`
 	// How often rule state is saved into state_dir.
-	Checkpoint time.Duration `yaml:"checkpoint" later:"*"`
+	Checkpoint time.Duration `yaml:"checkpoint" min:"1s"`
 }
 
 // Notifier is one way out for alerts.

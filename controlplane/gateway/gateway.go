@@ -67,6 +67,8 @@ type Gateway struct {
 	addresses atomic.Pointer[dataplane.Addresses]
 	notifiers *notify.Notifiers
 	latency   alertLatency
+
+	checkpoints checkpoints // of the rules' state; its keeper's goroutine, then the stop
 	// ways and departures are of the notifiers via xdp, one each.
 	ways       []*way
 	departures []dataplane.Departure
@@ -126,9 +128,13 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if err := g.openWays(); err != nil {
 		return nil, err
 	}
+	if err := g.openCheckpoints(); err != nil {
+		return nil, err
+	}
 	if err := g.startWorkers(); err != nil {
 		return nil, err
 	}
+	g.tellRestored()
 	if err := g.lookAround(); err != nil {
 		return nil, err
 	}
@@ -236,7 +242,7 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 	c := dataplane.Config{
 		Name: strconv.Itoa(index), Index: index, CPU: -1, Node: -1, Wait: waitMode(cfg.Workers.Wait),
 		Batch: cfg.Workers.Batch, Listeners: g.listeners, Addresses: &g.addresses,
-		Rules: g.options.Rules, Exchange: g.exchange,
+		Rules: g.options.Rules, RuleCheckpoints: g.checkpoints.found, Exchange: g.exchange,
 		Sink: g.sink.worker(index, index == g.slowWorker(), seed[0]),
 		RuleState: rules.Config{
 			Worker: index, Workers: len(g.plan.Workers) + 1, Owners: len(g.plan.Workers), Seed: seed,
@@ -272,6 +278,9 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	g.background.Go(func() { g.logSinks(ctx) })
 	g.background.Go(func() { g.logLosses(ctx) })
 	g.background.Go(func() { spaceCollections(ctx) })
+	if g.checkpoints.dir != "" {
+		g.background.Go(func() { g.keepCheckpoints(ctx) })
+	}
 	if len(g.ways) > 0 {
 		g.background.Go(func() { g.followWays(ctx) })
 	}
@@ -310,7 +319,7 @@ func (g *Gateway) Stop() error {
 	for _, p := range g.interfaces {
 		errs = append(errs, p.redirect(false))
 	}
-	return errors.Join(append(errs, g.drain(), g.close())...)
+	return errors.Join(append(errs, g.drain(), g.saveCheckpoints(), g.close())...)
 }
 
 // drain empties all workers at once: a worker hands rule states to others until it is done.

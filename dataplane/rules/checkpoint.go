@@ -17,6 +17,10 @@ import (
 const (
 	checkpointMagic   = 0x53525643 // "CVRS"
 	checkpointVersion = 1
+	// Before each key and each alert stands entryMark; behind the last of a cohort, and of the alerts,
+	// endMark.
+	entryMark = 1
+	endMark   = 0
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -49,16 +53,15 @@ func (e *Evaluator) Checkpoint(out []byte, now int64) []byte {
 // saving is a checkpoint that is being written.
 type saving struct {
 	writer
-	start   int    // where it begins in what it is appended to
-	cohort  int    // that is being written; beyond the last: the alerts
-	next    int32  // the key or alert to look at next
-	countAt int    // where the number of keys or alerts goes
-	count   uint32 // of those written so far
+	cohort int    // that is being written; beyond the last: the alerts
+	next   int32  // the key or alert to look at next; none: the cohort has not begun
+	sum    uint32 // CRC32C of what lies before summed
+	summed int
 }
 
 // CheckpointBegin begins a checkpoint that is appended to out, in place of one that was not finished.
 func (e *Evaluator) CheckpointBegin(out []byte, now int64) {
-	e.saving = saving{writer: writer{out: out, wall: e.wall}, start: len(out), countAt: -1}
+	e.saving = saving{writer: writer{out: out, wall: e.wall}, summed: len(out), next: none}
 	w := &e.saving.writer
 	w.u32(checkpointMagic)
 	w.u32(checkpointVersion)
@@ -76,33 +79,50 @@ func (e *Evaluator) CheckpointBegin(out []byte, now int64) {
 // pass between two steps. When it is done it returns the whole checkpoint.
 func (e *Evaluator) CheckpointStep(most int) (out []byte, done bool) {
 	s := &e.saving
-	for ; most > 0; most-- {
-		if s.countAt < 0 {
-			if s.cohort < len(e.set.cohorts) {
-				e.writeCohort(&s.writer, s.cohort)
-			}
-			s.countAt, s.count, s.next = len(s.out), 0, 0
-			s.u32(0)
-		}
+	done = e.saveSome(most)
+	// The sum is taken step by step as well: over all at once it would hold up the worker.
+	s.sumUp()
+	if !done {
+		return nil, false
+	}
+	s.u32(s.sum)
+	out = s.out
+	*s = saving{}
+	return out, true
+}
+
+// saveSome writes up to so many keys and alerts; true once all are written.
+func (e *Evaluator) saveSome(most int) bool {
+	s := &e.saving
+	for range most {
 		more := false
-		if s.cohort < len(e.set.cohorts) {
-			more = e.saveKey(s)
-		} else {
+		switch alerts := s.cohort == len(e.set.cohorts); {
+		case s.next == none && !alerts:
+			e.writeCohort(&s.writer, s.cohort)
+			s.next, more = 0, true
+		case s.next == none:
+			s.next, more = 0, true
+		case alerts:
 			more = e.saveAlert(s)
+		default:
+			more = e.saveKey(s)
 		}
 		if more {
 			continue
 		}
-		binary.LittleEndian.PutUint32(s.out[s.countAt:], s.count)
-		s.countAt = -1
+		s.u32(endMark)
+		s.next = none
 		if s.cohort++; s.cohort > len(e.set.cohorts) {
-			s.u32(crc32.Checksum(s.out[s.start:], castagnoli))
-			out = s.out
-			e.saving = saving{}
-			return out, true
+			return true
 		}
 	}
-	return nil, false
+	return false
+}
+
+// sumUp adds what was written since the last time to the sum.
+func (s *saving) sumUp() {
+	s.sum = crc32.Update(s.sum, castagnoli, s.out[s.summed:])
+	s.summed = len(s.out)
 }
 
 // saveKey writes the next key of a cohort; false if there is none.
@@ -112,8 +132,8 @@ func (e *Evaluator) saveKey(s *saving) bool {
 		return false
 	}
 	if key := keys.at(s.next); key.used {
+		s.u32(entryMark)
 		e.writeKeyState(&s.writer, keys, s.next)
-		s.count++
 	}
 	s.next++
 	return true
@@ -125,8 +145,8 @@ func (e *Evaluator) saveAlert(s *saving) bool {
 		return false
 	}
 	if rec := e.records.at(s.next); rec.used && rec.owned && rec.phase != phaseOK {
+		s.u32(entryMark)
 		e.writeAlert(&s.writer, rec)
-		s.count++
 	}
 	s.next++
 	return true
@@ -243,3 +263,6 @@ func (r *reader) clock() int64 {
 }
 
 func (r *reader) text() []byte { return r.take(int(min(r.u32(), 2*TextMax))) }
+
+// more tells whether there is another key or alert.
+func (r *reader) more() bool { return r.u32() == entryMark && !r.failed }

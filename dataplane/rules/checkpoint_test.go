@@ -211,6 +211,10 @@ func TestReturn(t *testing.T) {
 		t.Fatal(err)
 	}
 	after.at(hour + 1)
+	if got := story([]*Evaluator{after.Evaluator}, nil); strings.Count(got, "High firing") != 3 ||
+		strings.Count(got, "restored") != 3 {
+		t.Errorf("at the return told\n%s", got)
+	}
 	after.point(hour+2, "m,machine=lasts x=60")
 	after.point(hour+3, "m,machine=ended x=40")
 	if got := told(after.Evaluator); got != "High ok machine=ended" {

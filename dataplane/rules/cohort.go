@@ -63,7 +63,7 @@ func (e *emitter) memo(n *node) uint16 {
 		}
 		// Functions that need different parts have windows of their own, so that the layout of one, and with
 		// it what it remembers over a reload, does not depend on what other rules ask.
-		m.window.has[n.past.needs()] = true
+		m.window.part = n.past.needs()
 		m.text = fmt.Sprintf("%s of %s[%d:%d]", partNames[n.past.needs()], arg, n.length, m.window.slide)
 		if e.record {
 			m.text += " record"

@@ -47,11 +47,12 @@ const (
 	ReasonNone      Reason = iota
 	ReasonEvicted          // its key was let go for want of room
 	ReasonStale            // no point of its key came any more
+	ReasonRestored         // it was firing before the gateway was away: it is told again, not begun anew
 	ReasonReloaded         // its rule is no longer there as it was
 	ReasonCorrected        // a point that came late changed the windows that its condition looks at
 )
 
-var reasonNames = [...]string{"", "evicted", "stale", "reloaded", "corrected"}
+var reasonNames = [...]string{"", "evicted", "stale", "restored", "reloaded", "corrected"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {

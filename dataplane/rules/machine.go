@@ -57,13 +57,6 @@ func (m *machine) run(code []instruction) bool {
 			default:
 				outcome = relateNumbers(m.slot(i.a), value{bits: i.imm, kind: point.Int})
 			}
-		case codeTestNumber:
-			v := m.registers[i.a&(registersMax-1)]
-			if v.kind == point.Float && point.Kind(i.b) == point.Float {
-				outcome = relateFloats(math.Float64frombits(v.bits), math.Float64frombits(i.imm))
-			} else {
-				outcome = relateNumbers(v, value{bits: i.imm, kind: point.Kind(i.b)})
-			}
 		case codeTestText:
 			if v := m.slot(i.a); v.kind == point.String {
 				outcome = sameness(string(m.text(v.bits)) == string(m.text(i.imm)))
@@ -82,16 +75,11 @@ func (m *machine) run(code []instruction) bool {
 			at = int(i.to)
 			continue
 		case codeShared:
-			if s := &m.shared[i.a]; s.stamp^mark < markStep {
-				m.registers[i.b&(registersMax-1)] = value{bits: s.bits, kind: point.Kind(s.stamp)}
+			if m.know(i) {
 				at = int(i.to)
 			}
 			continue
-		case codeShare:
-			v := m.registers[i.b&(registersMax-1)]
-			m.shared[i.a] = slot{bits: v.bits, stamp: mark | uint64(v.kind)}
-			continue
-		case codeSlot, codeConstant, codeCompute, codePast:
+		case codeSlot, codeConstant, codeCompute, codePast, codeShare:
 			m.load(i)
 			continue
 		default:
@@ -116,6 +104,9 @@ func sameness(same bool) relation {
 func (m *machine) load(i *instruction) {
 	to := &m.registers[i.to&(registersMax-1)]
 	switch i.code {
+	case codeShare:
+		v := m.registers[i.b&(registersMax-1)]
+		m.shared[i.a] = slot{bits: v.bits, stamp: m.mark | uint64(v.kind)}
 	case codeSlot:
 		*to = m.slot(i.a)
 	case codeConstant:
@@ -127,6 +118,16 @@ func (m *machine) load(i *instruction) {
 	}
 }
 
+// know loads a shared value into a register, if it was worked out for this point already.
+func (m *machine) know(i *instruction) bool {
+	s := &m.shared[i.a]
+	if s.stamp^m.mark >= markStep {
+		return false
+	}
+	m.registers[i.b&(registersMax-1)] = value{bits: s.bits, kind: point.Kind(s.stamp)}
+	return true
+}
+
 // test carries out the tests of registers, and the rarer ones of slots.
 func (m *machine) test(i *instruction) relation {
 	if i.code == codeTestTextOrder {
@@ -135,6 +136,11 @@ func (m *machine) test(i *instruction) relation {
 	v, w := m.registers[i.a&(registersMax-1)], m.registers[i.b&(registersMax-1)]
 	holds := false
 	switch i.code {
+	case codeTestNumber:
+		if v.kind == point.Float && point.Kind(i.b) == point.Float {
+			return relateFloats(math.Float64frombits(v.bits), math.Float64frombits(i.imm))
+		}
+		return relateNumbers(v, value{bits: i.imm, kind: point.Kind(i.b)})
 	case codeTest:
 		return m.order(v, w)
 	case codeTestSame:

@@ -78,8 +78,8 @@ type past struct {
 	end      int64
 	isRecord bool
 	partial  bool // a window that was read reaches back beyond from
+	filled   bool // a window that was read holds something
 	gone     bool // panes of a window that was read are no longer kept
-	filled   bool // a window that was read holds a value
 }
 
 // remember takes the point at hand into a memo. It returns false for a value too late for its window.
@@ -244,24 +244,16 @@ func (m *machine) recallWindow(w *window, words []uint64, f pastFunction, q floa
 // average is count, sum or avg, for which no whole pane is needed.
 func (w *window) average(words []uint64, f pastFunction) value {
 	current, back := w.current(words), w.back(words)
-	n, at := current[0], w.at[partSum]
-	sum := 0.0
-	if current[0] > 0 && at > 0 {
-		sum = math.Float64frombits(current[at])
+	n, sum := uint64(0), 0.0
+	if current[0] > 0 {
+		n, sum = current[0], math.Float64frombits(current[1])
 	}
 	if back[0] > 0 {
-		n += back[0]
-		if at > 0 {
-			sum += math.Float64frombits(back[at])
-		}
+		n, sum = n+back[0], sum+math.Float64frombits(back[1])
 	}
-	state := words[windowState]
-	if state>>stateFront&stateMask > 0 {
+	if state := words[windowState]; state>>stateFront&stateMask > 0 {
 		if front := w.pane(words, int(state&stateMask)); front[0] > 0 {
-			n += front[0]
-			if at > 0 {
-				sum += math.Float64frombits(front[at])
-			}
+			n, sum = n+front[0], sum+math.Float64frombits(front[1])
 		}
 	}
 	switch {
@@ -283,8 +275,7 @@ func (w *window) result(pane []uint64, f pastFunction, q float64) value {
 	if pane[0] == 0 {
 		return value{}
 	}
-	at := w.at[f.needs()]
-	number := func(word int) float64 { return math.Float64frombits(pane[at+word]) }
+	number := func(word int) float64 { return math.Float64frombits(pane[1+word]) }
 	switch f {
 	case pastSum:
 		return floatValue(number(0))
@@ -301,9 +292,9 @@ func (w *window) result(pane []uint64, f pastFunction, q float64) value {
 	case pastLast:
 		return floatValue(number(3))
 	case pastRate:
-		rate, ok := counter(pane[at : at+5]).rate()
+		rate, ok := counter(pane[1:]).rate()
 		return floatValue(rate).when(ok)
 	}
-	v, ok := sketch(pane[at : at+sketchWords]).quantile(q)
+	v, ok := sketch(pane[1:w.width]).quantile(q)
 	return floatValue(v).when(ok)
 }

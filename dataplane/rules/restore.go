@@ -6,27 +6,45 @@ import (
 	"hash/crc32"
 )
 
-// Restore takes over what checkpoints say of keys that this evaluator owns and of rules that are unchanged.
-// It is called once, before the first point and after SetWall. hot says that no point was missed since, as
-// in a reload; otherwise alerts count as seen now, so that they end by their points or go stale from here on,
-// and windows that reach back across the gap are marked. A checkpoint that is corrupt is refused whole.
-func (e *Evaluator) Restore(data []byte, now int64, hot bool) (Restored, error) {
-	var done Restored
+// VerifyCheckpoint tells whether data is a whole checkpoint of this version.
+func VerifyCheckpoint(data []byte) error {
+	_, err := openCheckpoint(data)
+	return err
+}
+
+// openCheckpoint checks a checkpoint's sum and version and returns what lies between.
+func openCheckpoint(data []byte) ([]byte, error) {
 	if len(data) < 4 {
-		return done, fmt.Errorf("restore rules: %d bytes: %w", len(data), ErrCheckpointCorrupt)
+		return nil, fmt.Errorf("restore rules: %d bytes: %w", len(data), ErrCheckpointCorrupt)
 	}
 	body, sum := data[:len(data)-4], binary.LittleEndian.Uint32(data[len(data)-4:])
 	if crc32.Checksum(body, castagnoli) != sum {
-		return done, fmt.Errorf("restore rules: checksum: %w", ErrCheckpointCorrupt)
+		return nil, fmt.Errorf("restore rules: checksum: %w", ErrCheckpointCorrupt)
 	}
-	r := reader{in: body, wall: e.wall}
+	r := reader{in: body}
 	if r.u32() != checkpointMagic {
-		return done, fmt.Errorf("restore rules: magic number: %w", ErrCheckpointCorrupt)
+		return nil, fmt.Errorf("restore rules: magic number: %w", ErrCheckpointCorrupt)
 	}
 	if v := r.u32(); v != checkpointVersion {
-		return done, fmt.Errorf("restore rules: version %d, want %d: %w", v, checkpointVersion,
+		return nil, fmt.Errorf("restore rules: version %d, want %d: %w", v, checkpointVersion,
 			ErrCheckpointVersion)
 	}
+	return r.in, nil
+}
+
+// Restore takes over what checkpoints say of keys that this evaluator owns and of rules that are
+// unchanged. It is called once, before the first point and after SetWall. hot says that no point was
+// missed since, as in a reload. Otherwise alerts count as seen now, so that they end by their points or
+// go stale from here on; those that are firing are told again, with ReasonRestored, for receivers that
+// forget what is not repeated; and records of windows that reach back across the gap are marked. A
+// checkpoint that is corrupt is refused whole.
+func (e *Evaluator) Restore(data []byte, now int64, hot bool) (Restored, error) {
+	var done Restored
+	body, err := openCheckpoint(data)
+	if err != nil {
+		return done, err
+	}
+	r := reader{in: body, wall: e.wall}
 	r.clock()
 	if started := r.clock(); hot && started != never {
 		e.started = started
@@ -38,10 +56,7 @@ func (e *Evaluator) Restore(data []byte, now int64, hot bool) (Restored, error) 
 		}
 		e.readCohort(&r, now, hot, &done)
 	}
-	for range r.u32() {
-		if r.failed {
-			break
-		}
+	for r.more() {
 		e.readAlert(&r, now, hot, &done)
 	}
 	if r.failed || len(r.in) > 0 {
@@ -145,10 +160,7 @@ func (e *Evaluator) readCohort(r *reader, now int64, hot bool, done *Restored) {
 	if stride > keyWordsMax+rulesMax*recordWords {
 		r.failed = true
 	}
-	for range r.u32() {
-		if r.failed {
-			return
-		}
+	for r.more() {
 		e.readKey(r, number, parts, stride, now, hot, done)
 	}
 }
@@ -276,6 +288,10 @@ func (e *Evaluator) readAlert(r *reader, now int64, hot bool, done *Restored) {
 	rec.announced = flags>>24 != 0
 	if !hot {
 		rec.seen = max(rec.seen, now)
+		if rec.phase == phaseFiring {
+			rec.announced, rec.reason = false, ReasonRestored
+			rec.changeArrival = now
+		}
 	}
 	e.wakeAlert(at)
 	done.Alerts++

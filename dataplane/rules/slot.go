@@ -27,60 +27,57 @@ const markStep = 256
 const noGuess = 255
 
 func (m *machine) slot(i uint16) value {
-	s := &m.slots[i]
-	if s.stamp^m.mark >= markStep {
-		return m.filled(i)
+	if s := &m.slots[i]; s.stamp^m.mark < markStep {
+		return value{bits: s.bits, kind: point.Kind(s.stamp)}
 	}
-	return value{bits: s.bits, kind: point.Kind(s.stamp)}
+	return m.fill(i)
 }
 
-func (m *machine) filled(i uint16) value {
-	m.fill(i)
-	s := &m.slots[i]
-	return value{bits: s.bits, kind: point.Kind(s.stamp)}
-}
-
-func (m *machine) put(i uint16, bits uint64, kind point.Kind) {
+func (m *machine) put(i uint16, bits uint64, kind point.Kind) value {
 	m.slots[i] = slot{bits: bits, stamp: m.mark | uint64(kind)}
+	return value{bits: bits, kind: kind}
 }
 
-// fill finds the value of one slot in the point at hand.
-func (m *machine) fill(i uint16) {
+// fill finds the value of one slot in the point at hand. It is kept out of slot, so that slot is not a call.
+//
+//go:noinline
+func (m *machine) fill(i uint16) value {
 	p, guess := m.point, int(m.guess[i])
 	name := &m.set.slots[i]
 	switch name.kind {
-	case nameMeasurement:
-		m.put(i, uint64(p.Measurement), point.String)
-		return
-	case nameTime:
-		if p.HasTime {
-			m.put(i, uint64(p.Time), point.Int)
-			return
+	case nameField:
+		if guess < len(p.Fields) {
+			if f := &p.Fields[guess]; string(p.Bytes(f.Name)) == name.text {
+				return m.setField(i, f)
+			}
 		}
+		m.matchOnce()
 	case nameTag:
 		if guess < len(p.Tags) && string(p.Bytes(p.Tags[guess].Name)) == name.text {
-			m.put(i, uint64(p.Tags[guess].Value), point.String)
-			return
+			return m.put(i, uint64(p.Tags[guess].Value), point.String)
 		}
 		m.matchOnce()
-	case nameField:
-		if guess < len(p.Fields) && string(p.Bytes(p.Fields[guess].Name)) == name.text {
-			m.setField(i, &p.Fields[guess])
-			return
+	case nameMeasurement:
+		return m.put(i, uint64(p.Measurement), point.String)
+	case nameTime:
+		if p.HasTime {
+			return m.put(i, uint64(p.Time), point.Int)
 		}
-		m.matchOnce()
 	}
-	if m.slots[i].stamp^m.mark >= markStep {
-		m.put(i, 0, point.Missing)
+	if s := &m.slots[i]; s.stamp^m.mark < markStep {
+		return value{bits: s.bits, kind: point.Kind(s.stamp)}
 	}
+	return m.put(i, 0, point.Missing)
 }
 
-func (m *machine) setField(i uint16, f *point.Field) {
+func (m *machine) setField(i uint16, f *point.Field) value {
 	if f.Kind == point.String {
-		m.put(i, uint64(f.Value), point.String)
-		return
+		return m.put(i, uint64(f.Value), point.String)
 	}
-	m.put(i, m.point.Number(f), f.Kind)
+	if !f.Known {
+		return m.put(i, m.point.Number(f), f.Kind)
+	}
+	return m.put(i, f.Bits, f.Kind)
 }
 
 // matchOnce fills all slots that the point at hand has a name for, the first time it is called for a point.

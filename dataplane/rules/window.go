@@ -46,7 +46,7 @@ const (
 	panesLate = 4
 )
 
-// part is something that a pane sums up. Functions share parts, and a window has those its functions need.
+// part is what a pane sums up. Functions share parts; a window has one.
 type part uint8
 
 const (
@@ -70,22 +70,15 @@ type window struct {
 	panes         int   // length / slide
 	ring          int   // panes beside the current one
 	record        bool
-	has           [parts]bool
-	at            [parts]int // where each part lies in a pane; the count is its first word
-	width         int        // words of a pane
+	part          part // what its panes sum up, beside the count that is their first word
+	width         int  // words of a pane
 }
 
 // lay works out the layout, and returns how many words the window takes.
 func (w *window) lay() int {
 	w.panes = int(w.length / w.slide)
 	w.ring = w.panes - 1
-	w.width = 1
-	for p, words := range partWords {
-		if w.has[p] {
-			w.at[p] = w.width
-			w.width += words
-		}
-	}
+	w.width = 1 + partWords[w.part]
 	if w.record {
 		w.ring += panesLate
 	}
@@ -241,13 +234,12 @@ func (w *window) plausible(words []uint64) bool {
 	if head > max(w.ring-1, 0) || front > w.ring {
 		return false
 	}
-	at := w.at[partSketch]
-	if at == 0 {
+	if w.part != partSketch {
 		return true
 	}
 	panes := (w.size() - windowHead) / w.width
 	for pane := words[windowHead:]; panes > 0; panes-- {
-		if pane[0] != 0 && !sketch(pane[at:at+sketchWords]).plausible() {
+		if pane[0] != 0 && !sketch(pane[1:1+sketchWords]).plausible() {
 			return false
 		}
 		pane = pane[w.width:]
@@ -262,52 +254,47 @@ func (w *window) isEmpty(words []uint64) bool { return words[windowNewest] == 0 
 func (w *window) put(pane []uint64, t int64, v float64, inOrder bool) {
 	first := pane[0] == 0
 	pane[0]++
-	if at := w.at[partSum]; at > 0 {
-		sum := v
+	into := pane[1:]
+	switch w.part {
+	case partSum:
 		if !first {
-			sum += math.Float64frombits(pane[at])
+			v += math.Float64frombits(into[0])
 		}
-		pane[at] = math.Float64bits(sum)
-	}
-	if at := w.at[partExtremes]; at > 0 {
+		into[0] = math.Float64bits(v)
+	case partExtremes:
 		low, high := v, v
 		if !first {
-			low, high = min(v, math.Float64frombits(pane[at])), max(v, math.Float64frombits(pane[at+1]))
+			low, high = min(v, math.Float64frombits(into[0])), max(v, math.Float64frombits(into[1]))
 		}
-		pane[at], pane[at+1] = math.Float64bits(low), math.Float64bits(high)
-	}
-	if at := w.at[partMoments]; at > 0 {
+		into[0], into[1] = math.Float64bits(low), math.Float64bits(high)
+	case partMoments:
 		mean, squares := v, 0.0
 		if !first {
-			mean, squares = math.Float64frombits(pane[at]), math.Float64frombits(pane[at+1])
+			mean, squares = math.Float64frombits(into[0]), math.Float64frombits(into[1])
 			distance := v - mean
 			mean += distance / float64(pane[0])
 			squares += distance * (v - mean)
 		}
-		pane[at], pane[at+1] = math.Float64bits(mean), math.Float64bits(squares)
-	}
-	if at := w.at[partEnds]; at > 0 {
-		if first || t < int64(pane[at]) {
-			pane[at], pane[at+1] = uint64(t), math.Float64bits(v)
+		into[0], into[1] = math.Float64bits(mean), math.Float64bits(squares)
+	case partEnds:
+		if first || t < int64(into[0]) {
+			into[0], into[1] = uint64(t), math.Float64bits(v)
 		}
-		if first || t >= int64(pane[at+2]) {
-			pane[at+2], pane[at+3] = uint64(t), math.Float64bits(v)
+		if first || t >= int64(into[2]) {
+			into[2], into[3] = uint64(t), math.Float64bits(v)
 		}
-	}
-	if at := w.at[partCounter]; at > 0 {
+	case partCounter:
 		if first {
-			pane[at+counterPoints] = 0
+			into[counterPoints] = 0
 		}
 		if inOrder {
-			counter(pane[at:at+5]).put(t, v)
+			counter(into).put(t, v)
 		}
-	}
-	if at := w.at[partSketch]; at > 0 {
-		s := sketch(pane[at : at+sketchWords])
+	default:
 		if first {
-			s.reset()
+			sketch(into).reset()
 		}
-		s.add(v)
+		sketch(into).add(v)
 	}
 }
 
@@ -322,33 +309,29 @@ func (w *window) merge(older, newer []uint64) {
 	}
 	n, m := float64(older[0]), float64(newer[0])
 	older[0] += newer[0]
-	number := func(pane []uint64, at int) float64 { return math.Float64frombits(pane[at]) }
-	if at := w.at[partSum]; at > 0 {
-		older[at] = math.Float64bits(number(older, at) + number(newer, at))
-	}
-	if at := w.at[partExtremes]; at > 0 {
-		older[at] = math.Float64bits(min(number(older, at), number(newer, at)))
-		older[at+1] = math.Float64bits(max(number(older, at+1), number(newer, at+1)))
-	}
-	if at := w.at[partMoments]; at > 0 {
-		distance := number(newer, at) - number(older, at)
-		older[at] = math.Float64bits(number(older, at) + distance*m/(n+m))
-		older[at+1] = math.Float64bits(number(older, at+1) + number(newer,
-			at+1) + distance*distance*n*m/(n+m))
-	}
-	if at := w.at[partEnds]; at > 0 {
-		if int64(newer[at]) < int64(older[at]) {
-			copy(older[at:at+2], newer[at:at+2])
+	into, from := older[1:], newer[1:]
+	switch w.part {
+	case partSum:
+		into[0] = math.Float64bits(math.Float64frombits(into[0]) + math.Float64frombits(from[0]))
+	case partExtremes:
+		into[0] = math.Float64bits(min(math.Float64frombits(into[0]), math.Float64frombits(from[0])))
+		into[1] = math.Float64bits(max(math.Float64frombits(into[1]), math.Float64frombits(from[1])))
+	case partMoments:
+		mean, squares := math.Float64frombits(into[0]), math.Float64frombits(into[1])
+		distance := math.Float64frombits(from[0]) - mean
+		squares += math.Float64frombits(from[1]) + distance*distance*n*m/(n+m)
+		into[0], into[1] = math.Float64bits(mean+distance*m/(n+m)), math.Float64bits(squares)
+	case partEnds:
+		if int64(from[0]) < int64(into[0]) {
+			copy(into[:2], from[:2])
 		}
-		if int64(newer[at+2]) >= int64(older[at+2]) {
-			copy(older[at+2:at+4], newer[at+2:at+4])
+		if int64(from[2]) >= int64(into[2]) {
+			copy(into[2:4], from[2:4])
 		}
-	}
-	if at := w.at[partCounter]; at > 0 {
-		counter(older[at : at+5]).merge(newer[at : at+5])
-	}
-	if at := w.at[partSketch]; at > 0 {
-		sketch(older[at : at+sketchWords]).merge(newer[at : at+sketchWords])
+	case partCounter:
+		counter(into).merge(counter(from))
+	default:
+		sketch(into).merge(sketch(from))
 	}
 }
 
