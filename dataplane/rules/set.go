@@ -127,7 +127,10 @@ type RuleSummary struct {
 	By          []string // nil: every series for itself
 	// KeyBytes is the memory for each key that is remembered, beside its text; 0 for rules without a past.
 	KeyBytes int
-	Actions  []string
+	// Steps is the length of the rule's programs, in instructions: what a point that meets it costs at most,
+	// beside the memos that its cohort shares.
+	Steps   int
+	Actions []string
 }
 
 // Rules lists the rules in the order in which RuleStats count them.
@@ -138,7 +141,11 @@ func (s *Set) Rules() []RuleSummary {
 		out[i] = RuleSummary{
 			Kind:  r.kind,
 			Group: r.group, Name: r.name, On: slices.Clone(r.on), Expr: r.expr,
+			Steps:   len(r.code) + len(r.clear),
 			Actions: slices.Clone(r.actions),
+		}
+		for j := range r.fields {
+			out[i].Steps += len(r.fields[j].code)
 		}
 		if r.past {
 			out[i].KeyBytes = keyBytes + 8*s.cohorts[r.cohort].words

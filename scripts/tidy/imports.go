@@ -93,13 +93,15 @@ var layers = []layer{
 		internal: []string{"bpf", "numa", "dataplane", "controlplane"},
 		external: []string{ebpf, netlink, xsys},
 	},
+	{folder: "web"},
 	{folder: "controlplane/notify", internal: []string{"dataplane/wire"}, external: []string{xsys}},
 	{
 		folder: "controlplane/telemetry", internal: []string{"bpf", "dataplane"},
 		external: []string{ebpf, prometheus},
 	},
 	{
-		folder: "controlplane/api", internal: []string{"controlplane/gateway", "controlplane/telemetry"},
+		folder:   "controlplane/api",
+		internal: []string{"controlplane/gateway", "controlplane/telemetry", "web"},
 		external: []string{prometheus},
 	},
 	{
@@ -143,6 +145,7 @@ var assertionLibraries = []string{
 // topFolders are all that may lie at the top.
 var topFolders = []string{
 	".ci", ".github", "bench", "bpf", "cmd", "controlplane", "dataplane", "deploy", "docs", "numa", "scripts",
+	"web",
 }
 
 // Imports checks every import against the layers. Tests may import more: any package of ours and the
