@@ -256,7 +256,8 @@ func (g *Gateway) rulesOf() []telemetry.Rule {
 			continue
 		}
 		at = append(at, len(shown))
-		shown = append(shown, telemetry.Rule{Name: r.Name})
+		shown = append(shown, telemetry.Rule{Name: r.Name, Group: r.Group, Kind: r.Kind.String(),
+			Expr: r.Expr, Steps: r.Steps, KeyBytes: r.KeyBytes})
 	}
 	for _, w := range g.workers {
 		stats, err := w.RuleStats()
@@ -271,10 +272,19 @@ func (g *Gateway) rulesOf() []telemetry.Rule {
 			rule.Firing += stats[i].Firing
 			rule.Transitions += stats[i].Transitions
 			rule.Evicted += stats[i].Evicted
+			rule.Pending += stats[i].Pending
+			rule.Derived += stats[i].Derived
+			rule.Keys += stats[i].Keys
 		}
 	}
 	return shown
 }
+
+// Alerts are at most n of the alerts that fire, the newest first; their maps are only to be read.
+func (g *Gateway) Alerts(n int) []telemetry.Alert { return g.firing.Newest(n) }
+
+// Rejects are at most n of the last rejects, the newest first.
+func (g *Gateway) Rejects(n int) []telemetry.Reject { return g.rejects.Newest(n) }
 
 func (g *Gateway) notifiersOf() []telemetry.Notifier {
 	var shown []telemetry.Notifier

@@ -104,9 +104,15 @@ type Sink struct {
 // Rule is one alert rule.
 type Rule struct {
 	Name        string
+	Group, Kind string
+	Expr        string
 	Firing      int
+	Pending     int // keys whose condition holds, but not yet for long enough
 	Transitions uint64
+	Derived     uint64
 	Evicted     uint64
+	// Its cost: the length of its program in instructions, keys that are remembered, bytes for each.
+	Steps, Keys, KeyBytes int
 }
 
 // Notifier is one way out for alerts.
