@@ -298,15 +298,25 @@ func (w *Worker) SinkState() (SinkState, error) {
 	})
 }
 
-// RuleStats asks the worker's rules: one entry a rule.
-func (w *Worker) RuleStats() ([]rules.RuleStats, error) {
-	return ask(w, func() []rules.RuleStats {
+// RuleCounts is what a worker's rules counted.
+type RuleCounts struct {
+	Set    *rules.Set // nil for none; the worker has others after a reload
+	Rules  []rules.RuleStats
+	Groups []rules.GroupStats
+}
+
+// RuleCounts asks the worker's rules.
+func (w *Worker) RuleCounts() (RuleCounts, error) {
+	return ask(w, func() (c RuleCounts) {
 		if w.rules == nil {
-			return nil
+			return c
 		}
-		stats := make([]rules.RuleStats, len(w.config.Rules.Rules()))
-		w.rules.Stats(stats)
-		return stats
+		c.Set = w.config.Rules
+		c.Rules = make([]rules.RuleStats, c.Set.Len())
+		c.Groups = make([]rules.GroupStats, len(c.Set.Groups()))
+		w.rules.Stats(c.Rules)
+		w.rules.GroupStats(c.Groups)
+		return c
 	})
 }
 
