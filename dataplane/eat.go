@@ -42,6 +42,9 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	adds := len(l.tags) > 0 || source != 0
 	w.counters.FramesDecoded++
 	w.counters.BytesReceived += uint64(len(payload.Bytes))
+	if w.rules != nil {
+		w.rules.SetMaxAhead(l.MaxAhead)
+	}
 	var shares stopwatch
 	if timed {
 		shares.start(w.clock)

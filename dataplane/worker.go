@@ -91,6 +91,8 @@ type Worker struct {
 	restored     rules.Restored
 	restoreError error
 	saved        chan []byte // where a checkpoint that is being written goes; nil for none
+	reload       *ruleReload // that waits for other workers to hear of it; nil for none
+	forwarded    uint64      // state changes that went to the notifiers
 	counters     Counters
 	sampledAt    [sampleReasons]int64
 	lanes        []lane  // one for each URL of each sink, in order
@@ -197,6 +199,9 @@ func (w *Worker) run() {
 		if w.pending.Load() {
 			work += w.obey()
 		}
+		if w.reload != nil {
+			w.reloadRules()
+		}
 		if w.draining {
 			w.drain(now, work)
 		}
@@ -281,7 +286,7 @@ func (w *Worker) rest(now int64) {
 
 // anything tells whether something came for which no file descriptor becomes readable, or only the waker's.
 func (w *Worker) anything() bool {
-	if w.pending.Load() || w.ring != nil && w.ring.Ready() {
+	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() {
 		return true
 	}
 	if w.rules == nil {

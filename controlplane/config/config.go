@@ -308,8 +308,9 @@ type Traces struct {
 type HTTP struct {
 	// Its address and port.
 	Listen string `yaml:"listen"`
-	// A file with the token for changes from other hosts.
-	TokenFile string `yaml:"token_file" later:"*"`
+	// A file with the token that changes, such as a reload, need. Without one they are taken only where
+	// listen is an address of this host alone.
+	TokenFile string `yaml:"token_file"`
 }
 
 // API is the write API's version: as configured, or by the keys that are there.

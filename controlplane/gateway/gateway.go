@@ -71,7 +71,11 @@ type Gateway struct {
 	firing    telemetry.Firing
 	rejects   *telemetry.Rejects
 
-	checkpoints checkpoints // of the rules' state; its keeper's goroutine, then the stop
+	// changing is held by whoever changes or saves the rules: a reload, a checkpoint.
+	changing    sync.Mutex
+	rules       ruleBook
+	carried     []*atomic.Uint64 // state changes of each worker that went to the notifiers
+	checkpoints checkpoints      // of the rules' state; its keeper's goroutine, then the stop
 	// ways and departures are of the notifiers via xdp, one each.
 	ways       []*way
 	departures []dataplane.Departure
@@ -103,6 +107,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 		probes:  newProbes(&options.Config.Probes, options.Log),
 	}
 	g.addresses.Store(&dataplane.Addresses{})
+	g.rules.begin(options.Rules)
 	defer func() {
 		if err != nil {
 			g.close()
@@ -220,6 +225,7 @@ func (g *Gateway) startWorkers() (err error) {
 			return err
 		}
 		g.alerts = append(g.alerts, alerts)
+		g.carried = append(g.carried, new(atomic.Uint64))
 		samples := spsc.New[dataplane.Sample](dataplane.SampleSlots)
 		g.samples = append(g.samples, samples)
 		c := g.workerConfig(index, seed)
@@ -246,7 +252,7 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 	c := dataplane.Config{
 		Name: strconv.Itoa(index), Index: index, CPU: -1, Node: -1, Wait: waitMode(cfg.Workers.Wait),
 		Batch: cfg.Workers.Batch, Listeners: g.listeners, Addresses: &g.addresses,
-		Rules: g.options.Rules, RuleCheckpoints: g.checkpoints.found, Exchange: g.exchange,
+		Rules: g.rules.current(), RuleCheckpoints: g.checkpoints.found, Exchange: g.exchange,
 		TenantSinks: tenantSinks(cfg),
 		RuleState: rules.Config{
 			Worker: index, Workers: len(g.plan.Workers) + 1, Owners: len(g.plan.Workers), Seed: seed,
@@ -287,14 +293,12 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	g.background.Go(func() { g.logSinks(ctx) })
 	g.background.Go(func() { g.logLosses(ctx) })
 	g.background.Go(func() { spaceCollections(ctx) })
-	if g.checkpoints.dir != "" {
-		g.background.Go(func() { g.keepCheckpoints(ctx) })
-	}
+	g.background.Go(func() { g.keepCheckpoints(ctx) })
 	if len(g.ways) > 0 {
 		g.background.Go(func() { g.followWays(ctx) })
 	}
 	for i := range g.alerts {
-		g.carriers.Go(func() { g.carryAlerts(g.alerts[i]) })
+		g.carriers.Go(func() { g.carryAlerts(i) })
 	}
 	for _, p := range g.interfaces {
 		g.background.Go(func() { g.watch(ctx, p) })
@@ -324,11 +328,14 @@ func (g *Gateway) Stop() error {
 	}
 	g.cancel()
 	g.background.Wait()
+	// A reload that is under way comes to its end; those that come later are refused.
+	g.changing.Lock()
+	defer g.changing.Unlock()
 	var errs []error
 	for _, p := range g.interfaces {
 		errs = append(errs, p.redirect(false))
 	}
-	return errors.Join(append(errs, g.drain(), g.saveCheckpoints(), g.close())...)
+	return errors.Join(append(errs, g.drain(), g.saveStates(), g.close())...)
 }
 
 // drain empties all workers at once: a worker hands rule states to others until it is done.

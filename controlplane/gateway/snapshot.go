@@ -245,12 +245,13 @@ func (g *Gateway) histograms() (map[string]*hist.Snapshot, *hist.Snapshot) {
 
 // rulesOf adds up what the workers say of each rule. Only a key's owner counts it, so sums are right.
 func (g *Gateway) rulesOf() []telemetry.Rule {
-	if g.options.Rules == nil {
+	set := g.rules.current()
+	if set == nil {
 		return nil
 	}
 	var shown []telemetry.Rule
 	var at []int // the place of each rule in what is shown; filters are not, the ledger counts what they drop
-	for _, r := range g.options.Rules.Rules() {
+	for _, r := range set.Rules() {
 		if r.Kind == rules.KindKeep || r.Kind == rules.KindDrop {
 			at = append(at, -1)
 			continue
@@ -260,10 +261,11 @@ func (g *Gateway) rulesOf() []telemetry.Rule {
 			Expr: r.Expr, Steps: r.Steps, KeyBytes: r.KeyBytes})
 	}
 	for _, w := range g.workers {
-		stats, err := w.RuleStats()
-		if err != nil {
+		counts, err := w.RuleCounts()
+		if err != nil || counts.Set != set {
 			continue
 		}
+		stats := counts.Rules
 		for i := range stats {
 			if at[i] < 0 {
 				continue
