@@ -280,7 +280,7 @@ type Spool struct {
 // Rejects is what is kept of rejected packets and points.
 type Rejects struct {
 	// How many are kept in memory.
-	Keep int `yaml:"keep" later:"*"`
+	Keep int `yaml:"keep" min:"1" max:"100000"`
 	// A folder to keep them in. Empty: none.
 	Dir string `yaml:"dir" later:"*"`
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"culvert/controlplane/notify"
+	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 	"culvert/dataplane/hist"
 	"culvert/dataplane/rules"
@@ -82,6 +83,7 @@ func (g *Gateway) carryAlerts(alerts *dataplane.Alerts) {
 			alert := toNotify(g.options.Rules.Render(t))
 			alert.Departed = g.departed(t)
 			alerts.Ring.Release()
+			g.firing.Change(toShow(&alert), alert.Firing)
 			g.notifiers.Send(alert)
 		}
 	}
@@ -93,6 +95,12 @@ func toNotify(a rules.Alert) notify.Alert {
 		Actions: a.Actions, Time: time.Unix(0, a.Time), Since: time.Unix(0, a.Since), Reason: a.Reason,
 		Arrival: a.Arrival, Fingerprint: a.Fingerprint,
 	}
+}
+
+// toShow is what the dashboard shows of an alert.
+func toShow(a *notify.Alert) telemetry.Alert {
+	return telemetry.Alert{Rule: a.Rule, Labels: a.Labels, Annotations: a.Annotations, Since: a.Since,
+		Fingerprint: a.Fingerprint}
 }
 
 // logSinks asks a sink that is in doubt, says once when the sink becomes reachable or stops being so, and at
@@ -145,6 +153,8 @@ func (g *Gateway) logRefusals(states []dataplane.SinkState, said map[string]bool
 			clear(said)
 		}
 		said[words] = true
+		g.rejects.Add(telemetry.Reject{Taken: time.Now(), Stage: "sink", Reason: "refused",
+			Text: words[:min(len(words), refusalText)]})
 		g.log.Warn("sink refused points", "sink", g.options.Config.Sinks[0].Name,
 			"answer", words[:min(len(words), refusalText)])
 	}

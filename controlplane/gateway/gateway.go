@@ -23,6 +23,7 @@ import (
 	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
 	"culvert/controlplane/notify"
+	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 	"culvert/dataplane/rules"
 	"culvert/dataplane/spsc"
@@ -67,6 +68,8 @@ type Gateway struct {
 	addresses atomic.Pointer[dataplane.Addresses]
 	notifiers *notify.Notifiers
 	latency   alertLatency
+	firing    telemetry.Firing
+	rejects   *telemetry.Rejects
 
 	checkpoints checkpoints // of the rules' state; its keeper's goroutine, then the stop
 	// ways and departures are of the notifiers via xdp, one each.
@@ -96,7 +99,8 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	g := &Gateway{
 		options: options, log: options.Log, started: time.Now(), cancel: cancel,
 		listeners: listenersOf(options.Config), kernelDrops: make([]uint64, len(options.Config.Listeners)),
-		probes: newProbes(&options.Config.Probes, options.Log),
+		rejects: telemetry.NewRejects(options.Config.Rejects.Keep),
+		probes:  newProbes(&options.Config.Probes, options.Log),
 	}
 	g.addresses.Store(&dataplane.Addresses{})
 	defer func() {
@@ -268,7 +272,7 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	for i := range names {
 		names[i] = g.options.Config.Listeners[i].Name
 	}
-	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names) })
+	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names, g.rejects) })
 	if g.sink.current.IsValid() {
 		g.probes.watchSink(g.sink.current)
 	}

@@ -168,6 +168,7 @@ func (g *Gateway) sinkOf(states []dataplane.SinkState) telemetry.Sink {
 	for i := range states {
 		t.Up = t.Up || states[i].Up
 		t.Connections += states[i].Stats.Connections
+		t.Breaker = max(t.Breaker, states[i].Stats.Breaker)
 		if states[i].LastError != "" {
 			t.LastError = states[i].LastError
 			if !states[i].Up && g.workers[i].Counters().PointsInFlight > 0 {
@@ -247,7 +248,8 @@ func (g *Gateway) rulesOf() []telemetry.Rule {
 			continue
 		}
 		at = append(at, len(shown))
-		shown = append(shown, telemetry.Rule{Name: r.Name})
+		shown = append(shown, telemetry.Rule{Name: r.Name, Group: r.Group, Kind: r.Kind.String(),
+			Expr: r.Expr, Steps: r.Steps, KeyBytes: r.KeyBytes})
 	}
 	for _, w := range g.workers {
 		stats, err := w.RuleStats()
@@ -262,10 +264,19 @@ func (g *Gateway) rulesOf() []telemetry.Rule {
 			rule.Firing += stats[i].Firing
 			rule.Transitions += stats[i].Transitions
 			rule.Evicted += stats[i].Evicted
+			rule.Pending += stats[i].Pending
+			rule.Derived += stats[i].Derived
+			rule.Keys += stats[i].Keys
 		}
 	}
 	return shown
 }
+
+// Alerts are at most n of the alerts that fire, the newest first; their maps are only to be read.
+func (g *Gateway) Alerts(n int) []telemetry.Alert { return g.firing.Newest(n) }
+
+// Rejects are at most n of the last rejects, the newest first.
+func (g *Gateway) Rejects(n int) []telemetry.Reject { return g.rejects.Newest(n) }
 
 func (g *Gateway) notifiersOf() []telemetry.Notifier {
 	var shown []telemetry.Notifier

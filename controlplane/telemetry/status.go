@@ -114,18 +114,27 @@ type SinkStatus struct {
 	URL            string            `json:"url"`
 	Up             bool              `json:"up"`
 	Connections    int               `json:"connections"`
+	Breaker        string            `json:"breaker"` // closed, half_open, open
 	LastError      string            `json:"last_error,omitempty"`
 	Requests       map[string]uint64 `json:"requests"` // by status code, or "error"
 	ZeroCopySent   uint64            `json:"zerocopy_sent"`
 	ZeroCopyCopied uint64            `json:"zerocopy_copied"`
 }
 
-// RuleStatus is one alert rule.
+// RuleStatus is one alert or record rule, and what it costs.
 type RuleStatus struct {
 	Name        string `json:"name"`
-	Firing      int    `json:"firing"` // keys that are firing now
+	Group       string `json:"group"`
+	Kind        string `json:"kind"` // alert | record
+	Expr        string `json:"expr"`
+	Firing      int    `json:"firing"`  // keys that are firing now
+	Pending     int    `json:"pending"` // keys whose condition holds, but not yet for long enough
 	Transitions uint64 `json:"transitions"`
+	Derived     uint64 `json:"derived"` // points that a record made
 	Evicted     uint64 `json:"evicted"`
+	Steps       int    `json:"steps"`     // instructions of its program
+	Keys        int    `json:"keys"`      // that are remembered of its past
+	KeyBytes    int    `json:"key_bytes"` // memory for each of them
 }
 
 // NotifierStatus is one way out for alerts.
@@ -173,7 +182,8 @@ func NewStatus(s *Snapshot) *Status {
 	}
 	for _, sink := range s.Sinks {
 		status.Sinks = append(status.Sinks, SinkStatus{Name: sink.Name, URL: sink.URL, Up: sink.Up,
-			Connections: sink.Connections, LastError: sink.LastError, Requests: nonZero(sink.Requests),
+			Connections: sink.Connections, Breaker: sink.Breaker.String(), LastError: sink.LastError,
+			Requests:     nonZero(sink.Requests),
 			ZeroCopySent: sink.ZeroCopySent, ZeroCopyCopied: sink.ZeroCopyCopied})
 	}
 	for _, r := range s.Rules {
