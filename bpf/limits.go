@@ -31,7 +31,7 @@ const (
 	// 50 ns.
 	drawMax = 64
 	// drawShare is the part of a bucket, as its inverse, that the credits lying with all CPUs may make up.
-	drawShare = 4
+	drawShare = 16
 )
 
 // entry is the limit as the program takes it, for so many CPUs. What may lie with CPUs, drawn and not used,

@@ -23,9 +23,11 @@ func TestLimitEntries(t *testing.T) {
 	f(TenantLimit{PacketsPerSecond: 10, Burst: 3}, 8,
 		steerTenantLimit{Draw: 1, DrawCost: 100 * ms, Depth: 200 * ms})
 	f(TenantLimit{PacketsPerSecond: 10, Burst: 1}, 1, steerTenantLimit{Draw: 1, DrawCost: 100 * ms})
-	// Without a burst it is a second's worth: 1000 packets, drawn by 64, 63 of which may lie with each CPU.
+	// Without a burst it is a second's worth: 1000 packets, drawn by 31, 30 of which may lie with each CPU.
 	f(TenantLimit{PacketsPerSecond: 1000}, 2,
-		steerTenantLimit{Draw: 64, DrawCost: 64 * ms, Depth: (1000 - 2*63 - 64) * ms})
+		steerTenantLimit{Draw: 31, DrawCost: 31 * ms, Depth: (1000 - 2*30 - 31) * ms})
+	f(TenantLimit{PacketsPerSecond: 10_000}, 2,
+		steerTenantLimit{Draw: 64, DrawCost: 6400 * ms / 1000, Depth: (10_000 - 2*63 - 64) * ms / 10})
 	f(TenantLimit{SourcePacketsPerSecond: 10, Burst: 3}, 8,
 		steerTenantLimit{SourceCost: 100 * ms, SourceDepth: 200 * ms})
 	f(TenantLimit{PacketsPerSecond: 2e9, SourcePacketsPerSecond: 2e9, Burst: 1}, 1,

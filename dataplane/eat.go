@@ -48,6 +48,7 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	}
 	var received uint64
 	var lines row
+	limits := w.gates.ofPoints(payload.Tenant)
 	w.decoder.Start(payload.Bytes, l.Precision, p)
 	for {
 		outcome := w.decoder.Next(p)
@@ -60,6 +61,9 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		received++
 		if outcome == lineproto.Rejected {
 			w.rejectLine(payload)
+			continue
+		}
+		if limits != nil && !w.admitPoint(limits, p) {
 			continue
 		}
 		w.stamp(p, payload.Arrival, l.MaxAhead)
