@@ -49,6 +49,7 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	var received uint64
 	var lines row
 	limits := w.gates.ofPoints(payload.Tenant)
+	sampleAt := w.hitters.next
 	w.decoder.Start(payload.Bytes, l.Precision, p)
 	for {
 		outcome := w.decoder.Next(p)
@@ -62,6 +63,9 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		if outcome == lineproto.Rejected {
 			w.rejectLine(payload)
 			continue
+		}
+		if received >= sampleAt {
+			sampleAt = received + w.sampleSeries(p, payload)
 		}
 		if limits != nil && !w.admitPoint(limits, p) {
 			continue
@@ -94,6 +98,7 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		}
 	}
 	w.storeRow(&lines, payload)
+	w.hitters.next = max(sampleAt, received+1) - received
 	w.counters.PointsReceived[payload.Listener] += received
 	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
 	if timed {

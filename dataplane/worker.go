@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"hash/maphash"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -80,7 +81,9 @@ type Worker struct {
 	decoder      lineproto.Decoder
 	point        point.Point
 	listeners    []listenerText
-	gates        *gates // nil without limits
+	seed         maphash.Seed // of hashes of series
+	gates        *gates       // nil without limits
+	hitters      hitters
 	lastStamp    int64
 	now          int64 // the turn's start, CLOCK_MONOTONIC nanoseconds
 	wallNow      int64 // the same as wall time
@@ -172,6 +175,8 @@ func (w *Worker) open() (err error) {
 	for i := range w.config.Listeners {
 		w.listeners = append(w.listeners, newListenerText(&w.config.Listeners[i]))
 	}
+	w.seed = maphash.MakeSeed()
+	w.hitters = newHitters(maphash.Bytes(w.seed, nil))
 	w.gates = newGates(w.config.Limits)
 	if w.config.Rules != nil {
 		w.rules = rules.NewEvaluator(w.config.Rules, w.config.RuleState)
