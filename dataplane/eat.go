@@ -40,16 +40,13 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	p.ScratchBytes = append(p.ScratchBytes[:0], l.text...)
 	source := w.sourceTag(l, payload)
 	adds := len(l.tags) > 0 || source != 0
-	w.counters.FramesDecoded++
-	w.counters.BytesReceived += uint64(len(payload.Bytes))
 	var shares stopwatch
 	if timed {
 		shares.start(w.clock)
 	}
-	var received uint64
+	route, limits := w.routeOf(payload.Tenant), w.gates.ofPoints(payload.Tenant)
+	received, sampleAt := uint64(0), w.hitters.next
 	var lines row
-	limits := w.gates.ofPoints(payload.Tenant)
-	sampleAt := w.hitters.next
 	w.decoder.Start(payload.Bytes, l.Precision, p)
 	for {
 		outcome := w.decoder.Next(p)
@@ -87,11 +84,15 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 				continue
 			}
 		}
-		if from, to, ok := w.out.encoder.Whole(p); ok && !adds {
-			w.storeLine(&lines, payload, from, to)
+		o := route.only
+		if o == nil {
+			o = route.lane(p)
+		}
+		if from, to, ok := o.encoder.Whole(p); ok && !adds {
+			w.storeLine(&lines, o, payload, from, to)
 		} else {
 			w.storeRow(&lines, payload)
-			w.store(p, payload.Arrival)
+			w.store(o, p, payload.Arrival)
 		}
 		if timed {
 			shares.lap(w.clock)
@@ -99,12 +100,19 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	}
 	w.storeRow(&lines, payload)
 	w.hitters.next = max(sampleAt, received+1) - received
-	w.counters.PointsReceived[payload.Listener] += received
-	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
+	w.endPayload(payload, received)
 	if timed {
 		w.stages.Decode.Record(shares.decode)
 		w.stages.Rules.Record(shares.rules)
 	}
+}
+
+// endPayload enters a payload's lines into the ledger.
+func (w *Worker) endPayload(payload *Payload, received uint64) {
+	w.counters.FramesDecoded++
+	w.counters.BytesReceived += uint64(len(payload.Bytes))
+	w.counters.PointsReceived[payload.Listener] += received
+	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
 }
 
 // stopwatch adds up what the stages of one payload take, in nanoseconds.

@@ -98,9 +98,9 @@ func TestWorkerSamplesSeries(t *testing.T) {
 			var payload Payload
 			openFrame(&payload, packet, metadata, ChecksumOff, &w.counters)
 			w.eat(&payload, false)
-			if o := w.out.open; o != nil && o.Room() < 1<<16 {
-				w.out.pool.Release(o)
-				w.out.open = nil
+			if o := &w.lanes[0]; o.open != nil && o.open.Room() < 1<<16 {
+				o.pool.Release(o.open)
+				o.open = nil
 			}
 		}
 		// Lines that cannot be read count for the distance, so that it is twice as many lines.

@@ -180,7 +180,7 @@ func TestWorkerLimitsTenants(t *testing.T) {
 	want := func(received, points, series uint64, stored int) {
 		t.Helper()
 		c := &w.counters
-		c.PointsInFlight = uint64(w.out.pool.Held())
+		c.PointsInFlight = uint64(w.held())
 		if c.PointsReceived[0] != received || c.PointsDropped[DropPointsLimit] != points ||
 			c.PointsDropped[DropSeriesLimit] != series || int(c.PointsInFlight) != stored {
 			t.Errorf("%d received, %d over points, %d over series, %d stored; want %d, %d, %d, %d",

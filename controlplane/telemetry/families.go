@@ -11,13 +11,13 @@ type families struct {
 	framesReceived, framesRejected, checksums                     *prometheus.Desc
 	pointsReceived, pointsDerived, pointsRejected, pointsFiltered *prometheus.Desc
 	pointsDropped, pointsWritten, pointsInFlight, pointsFuture    *prometheus.Desc
-	fieldsDropped, residue                                        *prometheus.Desc
+	fieldsDropped, residue, pointsCopied                          *prometheus.Desc
 	verdicts, xskStatistics, xskDrops, kernelDrops, received      *prometheus.Desc
 	evicted, handoverRetries, alertsHeld, firing, alerts          *prometheus.Desc
 	notifyQueued, notifyKeys, notifyRetries, notifyDropped, notifySkipped,
 	notifyLimited, notifyOverflowed, notifyRefreshed *prometheus.Desc
 	stages, alertLatency                                             *prometheus.Desc
-	sinkUp, sinkRequests, sinkZeroCopy, sinkConnections              *prometheus.Desc
+	sinkUp, sinkRequests, sinkZeroCopy, sinkConnections, sinkBreaker *prometheus.Desc
 	workerHeartbeat, workerBatches, workerTurns, workerSleeps, place *prometheus.Desc
 }
 
@@ -67,6 +67,8 @@ func (f *families) ledger() {
 			"absent is none over IPv4.", "kind")
 	f.pointsReceived = f.add("points_received_total", "Lines whose end was found, valid or not.", "listener")
 	f.pointsDerived = f.add("points_derived_total", "Points made by the gateway itself.")
+	f.pointsCopied = f.add("points_copied_total",
+		"Points once more for each further server of a sink with routing replicate.")
 	f.pointsRejected = f.add("points_rejected_total",
 		"Points refused by the decoder (stage decode) or on the sink's behalf (stage sink). The "+
 			"sender has to change what it sends; the log has samples.", "stage", "reason")
@@ -146,6 +148,9 @@ func (f *families) rules() {
 func (f *families) delivery() {
 	f.sinkUp = f.add("sink_up",
 		"1 while the sink takes points, else 0: GET /api/v1/status has the last error.", "sink", "url")
+	f.sinkBreaker = f.add("sink_breaker_state",
+		"Keeps requests from being made in vain: 0 closed, 1 half-open (one batch tries), 2 open, since "+
+			"requests failed in a row or the server says that the target is wrong.", "sink", "url")
 	f.sinkConnections = f.add("sink_connections",
 		"Connections to the sink that are established.", "sink", "url")
 	f.sinkRequests = f.add("sink_requests_total",

@@ -93,13 +93,15 @@ var layers = []layer{
 		internal: []string{"bpf", "numa", "dataplane", "controlplane"},
 		external: []string{ebpf, netlink, xsys},
 	},
+	{folder: "web"},
 	{folder: "controlplane/notify", internal: []string{"dataplane/wire"}, external: []string{xsys}},
 	{
 		folder: "controlplane/telemetry", internal: []string{"bpf", "dataplane"},
 		external: []string{ebpf, prometheus},
 	},
 	{
-		folder: "controlplane/api", internal: []string{"controlplane/gateway", "controlplane/telemetry"},
+		folder:   "controlplane/api",
+		internal: []string{"controlplane/gateway", "controlplane/telemetry", "web"},
 		external: []string{prometheus},
 	},
 	{
@@ -112,8 +114,9 @@ var layers = []layer{
 
 	{
 		folder: "cmd/culvert",
-		// The compiled rules pass through main on their way from rulefile to the gateway.
-		internal: []string{"controlplane", "numa", "dataplane/rules"},
+		// The compiled rules pass through main on their way from rulefile to the gateway; `culvert spool`
+		// works on files, without a gateway.
+		internal: []string{"controlplane", "numa", "dataplane/rules", "dataplane/spool"},
 		external: []string{cobra, pflag, systemd, xsys},
 	},
 
@@ -142,6 +145,7 @@ var assertionLibraries = []string{
 // topFolders are all that may lie at the top.
 var topFolders = []string{
 	".ci", ".github", "bench", "bpf", "cmd", "controlplane", "dataplane", "deploy", "docs", "numa", "scripts",
+	"web",
 }
 
 // Imports checks every import against the layers. Tests may import more: any package of ours and the
