@@ -40,8 +40,6 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	p.ScratchBytes = append(p.ScratchBytes[:0], l.text...)
 	source := w.sourceTag(l, payload)
 	adds := len(l.tags) > 0 || source != 0
-	w.counters.FramesDecoded++
-	w.counters.BytesReceived += uint64(len(payload.Bytes))
 	if w.rules != nil {
 		w.rules.SetMaxAhead(l.MaxAhead)
 	}
@@ -49,8 +47,8 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	if timed {
 		shares.start(w.clock)
 	}
-	route := w.routeOf(payload.Tenant)
-	var received uint64
+	route, limits := w.routeOf(payload.Tenant), w.gates.ofPoints(payload.Tenant)
+	received, sampleAt := uint64(0), w.hitters.next
 	var lines row
 	w.decoder.Start(payload.Bytes, l.Precision, p)
 	for {
@@ -64,6 +62,12 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		received++
 		if outcome == lineproto.Rejected {
 			w.rejectLine(payload)
+			continue
+		}
+		if received >= sampleAt {
+			sampleAt = received + w.sampleSeries(p, payload)
+		}
+		if limits != nil && !w.admitPoint(limits, p) {
 			continue
 		}
 		w.stamp(p, payload.Arrival, l.MaxAhead)
@@ -98,12 +102,20 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		}
 	}
 	w.storeRow(&lines, payload)
-	w.counters.PointsReceived[payload.Listener] += received
-	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
+	w.hitters.next = max(sampleAt, received+1) - received
+	w.endPayload(payload, received)
 	if timed {
 		w.stages.Decode.Record(shares.decode)
 		w.stages.Rules.Record(shares.rules)
 	}
+}
+
+// endPayload enters a payload's lines into the ledger.
+func (w *Worker) endPayload(payload *Payload, received uint64) {
+	w.counters.FramesDecoded++
+	w.counters.BytesReceived += uint64(len(payload.Bytes))
+	w.counters.PointsReceived[payload.Listener] += received
+	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
 }
 
 // stopwatch adds up what the stages of one payload take, in nanoseconds.

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"hash/maphash"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,7 @@ type Config struct {
 
 	Listeners []Listener                 // shared, never written
 	Addresses *atomic.Pointer[Addresses] // shared, replaced by the control plane
+	Limits    *Limits                    // (optional) shared: the tenants' bounds
 	Rules     *rules.Set                 // (optional) shared, never written
 	RuleState rules.Config               // how keys are dealt out and bounded
 	// RuleCheckpoints (optional; shared, never written) are what all workers saved before; each takes the
@@ -82,8 +84,12 @@ type Worker struct {
 	decoder      lineproto.Decoder
 	point        point.Point
 	listeners    []listenerText
+	seed         maphash.Seed // of hashes of series
+	gates        *gates       // nil without limits
+	hitters      hitters
 	lastStamp    int64
-	wallNow      int64 // wall time at the turn's start
+	now          int64 // the turn's start, CLOCK_MONOTONIC nanoseconds
+	wallNow      int64 // the same as wall time
 	fullTurn     bool  // a source had at least as much as the turn takes from it
 	timedAt      int64 // when a payload's stages were last measured
 	rules        *rules.Evaluator
@@ -175,6 +181,9 @@ func (w *Worker) open() (err error) {
 	for i := range w.config.Listeners {
 		w.listeners = append(w.listeners, newListenerText(&w.config.Listeners[i]))
 	}
+	w.seed = maphash.MakeSeed()
+	w.hitters = newHitters(maphash.Bytes(w.seed, nil))
+	w.gates = newGates(w.config.Limits)
 	if w.config.Rules != nil {
 		w.rules = rules.NewEvaluator(w.config.Rules, w.config.RuleState)
 		w.restoreRules()
@@ -216,7 +225,7 @@ func (w *Worker) run() {
 // turn takes what every source has, at most a batch each, and moves what is on its way out. It returns how
 // much it did; 0 means that there was nothing to do.
 func (w *Worker) turn(now int64) int {
-	w.wallNow = w.clock.Wall(now)
+	w.now, w.wallNow = now, w.clock.Wall(now)
 	if w.rules != nil {
 		w.rules.SetWall(w.wallNow - now)
 	}

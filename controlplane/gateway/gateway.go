@@ -65,6 +65,7 @@ type Gateway struct {
 	samples   []*spsc.Ring[dataplane.Sample]
 	workers   []*dataplane.Worker // the pinned ones, then the slow path's
 	listeners []dataplane.Listener
+	limits    *dataplane.Limits // nil where no tenant has any
 	addresses atomic.Pointer[dataplane.Addresses]
 	notifiers *notify.Notifiers
 	latency   alertLatency
@@ -210,6 +211,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 // startWorkers starts the pinned workers and the slow path's, none of which has a source yet.
 func (g *Gateway) startWorkers() (err error) {
 	pinned := len(g.plan.Workers)
+	g.limits = limitsOf(g.options.Config, pinned+1)
 	if g.exchange, err = dataplane.NewExchange(pinned + 1); err != nil {
 		return err
 	}
@@ -251,7 +253,7 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 	cfg := g.options.Config
 	c := dataplane.Config{
 		Name: strconv.Itoa(index), Index: index, CPU: -1, Node: -1, Wait: waitMode(cfg.Workers.Wait),
-		Batch: cfg.Workers.Batch, Listeners: g.listeners, Addresses: &g.addresses,
+		Batch: cfg.Workers.Batch, Listeners: g.listeners, Addresses: &g.addresses, Limits: g.limits,
 		Rules: g.rules.current(), RuleCheckpoints: g.checkpoints.found, Exchange: g.exchange,
 		TenantSinks: tenantSinks(cfg),
 		RuleState: rules.Config{
@@ -292,6 +294,7 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	g.background.Go(func() { g.probes.open(g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
 	g.background.Go(func() { g.logLosses(ctx) })
+	g.background.Go(func() { g.turnAges(ctx) })
 	g.background.Go(func() { spaceCollections(ctx) })
 	g.background.Go(func() { g.keepCheckpoints(ctx) })
 	if len(g.ways) > 0 {

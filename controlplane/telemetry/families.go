@@ -75,7 +75,8 @@ func (f *families) ledger() {
 	f.pointsFiltered = f.add("points_filtered_total", "Points left out because a rule says so.")
 	f.pointsDropped = f.add("points_dropped_total",
 		"Good points that are not in the database. undelivered: the sink was away too long. overload: "+
-			"it is too slow. oversize: a line exceeds batch.bytes.", "sink", "reason")
+			"it is too slow. oversize: a line exceeds batch.bytes. points_limit, series_limit: more than "+
+			"the tenant may send.", "sink", "reason")
 	f.pointsWritten = f.add("points_written_total", "Points that the database acknowledged.", "sink")
 	f.pointsInFlight = f.add("points_in_flight",
 		"Points in open, waiting or sent batches. One that only grows: the sink does not keep up.", "sink")
@@ -92,7 +93,8 @@ func (f *families) ledger() {
 func (f *families) kernel() {
 	f.verdicts = f.add("xdp_verdicts_total",
 		"Packets by what the XDP program did with them. unserved and stalled went to the kernel "+
-			"although meant for us: see the queues and workers.", "interface", "verdict")
+			"although meant for us: see the queues and workers. tenant_limit and source_limit are more "+
+			"than tenants[].limits allow.", "interface", "verdict")
 	f.xskStatistics = f.add("xsk_statistics_total",
 		"The kernel's own counters of an AF_XDP socket. They overlap: never add them up, use "+
 			"culvert_xsk_drops_total.", "interface", "queue", "counter")
