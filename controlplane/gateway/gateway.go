@@ -121,7 +121,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	for _, note := range g.plan.Notes {
-		g.log.Warn("placement", "note", note)
+		g.log.Warn("placement", "note", note.String())
 	}
 	if err := numa.Confine(g.plan.Housekeeping); err != nil {
 		return nil, err
@@ -168,8 +168,15 @@ func MakePlan(c *config.Config) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	set, err := numa.ReadCpuset(sysfsRoot)
+	if err != nil {
+		return nil, err
+	}
 	offers := map[string]attach.Offer{}
-	p := Placement{Topology: topology, Allowed: allowed, CPUs: c.Workers.CPUs, Node: int(c.Workers.NUMA)}
+	p := Placement{
+		Topology: topology, Allowed: topology.Usable(allowed, set), Cpuset: set, CPUs: c.Workers.CPUs,
+		Node: int(c.Workers.NUMA),
+	}
 	for i := range c.Interfaces {
 		iface := &c.Interfaces[i]
 		state, err := attach.Look(iface.Name)
