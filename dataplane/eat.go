@@ -40,6 +40,9 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	p.ScratchBytes = append(p.ScratchBytes[:0], l.text...)
 	source := w.sourceTag(l, payload)
 	adds := len(l.tags) > 0 || source != 0
+	if w.tap != nil {
+		w.tap.offer(payload, w.heartbeat.Load(), w.clock.Wall(payload.Arrival))
+	}
 	w.counters.FramesDecoded++
 	w.counters.BytesReceived += uint64(len(payload.Bytes))
 	var shares stopwatch

@@ -90,6 +90,7 @@ type Worker struct {
 	saved        chan []byte // where a checkpoint that is being written goes; nil for none
 	counters     Counters
 	sampledAt    [sampleReasons]int64
+	tap          *Tap // nil while nobody watches
 	out          lane
 	ring         *uring.Ring
 	memory       []*numa.Memory

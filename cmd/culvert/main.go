@@ -62,8 +62,8 @@ func newRootCommand() (*cobra.Command, *bool) {
 	})
 	addLogFlags(root)
 	root.AddCommand(newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(),
-		newStatusCommand(), newTopCommand(), newRulesCommand(), newLoadCommand(), newSinkCommand(),
-		newVersionCommand())
+		newStatusCommand(), newTopCommand(), newTapCommand(), newRulesCommand(), newLoadCommand(),
+		newSinkCommand(), newVersionCommand())
 	started := new(bool)
 	noteStart(root.Commands(), started)
 	return root, started

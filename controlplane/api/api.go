@@ -48,6 +48,8 @@ type Config struct {
 	// newest first. They may be called at any time.
 	Alerts  func(n int) []telemetry.Alert
 	Rejects func(n int) []telemetry.Reject
+	// Tap (optional) sends points as they pass until the context ends or send fails; nil says that it taps.
+	Tap func(ctx context.Context, match string, send func(*telemetry.TappedPoint) error) error
 	// Probes (optional) is read at each scrape.
 	Probes telemetry.ProbeSource
 	// Registry (optional) has metrics beside the gateway's; the server adds its own to it.
@@ -86,6 +88,7 @@ func New(config Config) (*Server, error) {
 		"/api/v1/rules":        http.HandlerFunc(s.rules),
 		"/api/v1/alerts":       http.HandlerFunc(s.alerts),
 		"/api/v1/rejects":      http.HandlerFunc(s.rejects),
+		"/api/v1/tap":          http.HandlerFunc(s.tap),
 		"/api/v1/stream":       http.HandlerFunc(s.pictures),
 		"/debug/flight":        http.HandlerFunc(s.flight),
 		"/debug/pprof/":        http.HandlerFunc(pprof.Index),

@@ -70,6 +70,7 @@ type Gateway struct {
 	latency   alertLatency
 	firing    telemetry.Firing
 	rejects   *telemetry.Rejects
+	tapped    sync.Mutex // held while somebody taps
 
 	checkpoints checkpoints // of the rules' state; its keeper's goroutine, then the stop
 	// ways and departures are of the notifiers via xdp, one each.
