@@ -262,7 +262,8 @@ func (w *Worker) deliver() int {
 func (w *Worker) settle(outcome *influx.Outcome, now int64) {
 	b := outcome.Batch
 	w.counters.PointsWritten += uint64(outcome.Written)
-	w.counters.PointsDropped[DropUndelivered] += uint64(outcome.Undelivered)
+	// Nobody keeps yet what was set aside.
+	w.counters.PointsDropped[DropUndelivered] += uint64(outcome.Undelivered + outcome.Aside)
 	reason := SinkRefused
 	if outcome.Reason == influx.ReasonPartial {
 		reason = SinkPartial

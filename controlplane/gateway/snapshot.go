@@ -168,6 +168,7 @@ func (g *Gateway) sinkOf(states []dataplane.SinkState) telemetry.Sink {
 	for i := range states {
 		t.Up = t.Up || states[i].Up
 		t.Connections += states[i].Stats.Connections
+		t.Breaker = max(t.Breaker, states[i].Stats.Breaker)
 		if states[i].LastError != "" {
 			t.LastError = states[i].LastError
 			if !states[i].Up && g.workers[i].Counters().PointsInFlight > 0 {

@@ -179,6 +179,7 @@ func (w *writer) sinks() {
 	zeroCopy := map[string]totals{} // by sink, all URLs together
 	for _, s := range w.snapshot.Sinks {
 		w.gauge(f.sinkUp, truth(s.Up), s.Name, s.URL)
+		w.gauge(f.sinkBreaker, float64(s.Breaker), s.Name, s.URL)
 		w.gauge(f.sinkConnections, float64(s.Connections), s.Name, s.URL)
 		for code, n := range s.Requests {
 			w.counter(f.sinkRequests, n, s.Name, s.URL, code)

@@ -17,7 +17,7 @@ type families struct {
 	notifyQueued, notifyKeys, notifyRetries, notifyDropped, notifySkipped,
 	notifyLimited, notifyOverflowed, notifyRefreshed *prometheus.Desc
 	stages, alertLatency                                             *prometheus.Desc
-	sinkUp, sinkRequests, sinkZeroCopy, sinkConnections              *prometheus.Desc
+	sinkUp, sinkRequests, sinkZeroCopy, sinkConnections, sinkBreaker *prometheus.Desc
 	workerHeartbeat, workerBatches, workerTurns, workerSleeps, place *prometheus.Desc
 }
 
@@ -144,6 +144,9 @@ func (f *families) rules() {
 func (f *families) delivery() {
 	f.sinkUp = f.add("sink_up",
 		"1 while the sink takes points, else 0: GET /api/v1/status has the last error.", "sink", "url")
+	f.sinkBreaker = f.add("sink_breaker_state",
+		"Keeps requests from being made in vain: 0 closed, 1 half-open (one batch tries), 2 open, since "+
+			"requests failed in a row or the server says that the target is wrong.", "sink", "url")
 	f.sinkConnections = f.add("sink_connections",
 		"Connections to the sink that are established.", "sink", "url")
 	f.sinkRequests = f.add("sink_requests_total",

@@ -7,6 +7,7 @@ import (
 
 	"culvert/dataplane"
 	"culvert/dataplane/hist"
+	"culvert/dataplane/influx"
 )
 
 // Snapshot is everything the gateway shows of itself at one moment. The gateway fills it; nobody writes to it
@@ -92,6 +93,8 @@ type Sink struct {
 	Connections int
 	LastError   string            // the last failure in plain words; empty once it works
 	Requests    map[string]uint64 // by HTTP status code, or "error" where there was no answer
+	// Breaker is the state of the worker's that is furthest from closed.
+	Breaker influx.BreakerState
 	// ZeroCopySent and ZeroCopyCopied count SEND_ZC notifications by what the kernel did.
 	ZeroCopySent, ZeroCopyCopied uint64
 }

@@ -114,6 +114,7 @@ type SinkStatus struct {
 	URL            string            `json:"url"`
 	Up             bool              `json:"up"`
 	Connections    int               `json:"connections"`
+	Breaker        string            `json:"breaker"` // closed, half_open, open
 	LastError      string            `json:"last_error,omitempty"`
 	Requests       map[string]uint64 `json:"requests"` // by status code, or "error"
 	ZeroCopySent   uint64            `json:"zerocopy_sent"`
@@ -181,7 +182,8 @@ func NewStatus(s *Snapshot) *Status {
 	}
 	for _, sink := range s.Sinks {
 		status.Sinks = append(status.Sinks, SinkStatus{Name: sink.Name, URL: sink.URL, Up: sink.Up,
-			Connections: sink.Connections, LastError: sink.LastError, Requests: nonZero(sink.Requests),
+			Connections: sink.Connections, Breaker: sink.Breaker.String(), LastError: sink.LastError,
+			Requests:     nonZero(sink.Requests),
 			ZeroCopySent: sink.ZeroCopySent, ZeroCopyCopied: sink.ZeroCopyCopied})
 	}
 	for _, r := range s.Rules {

@@ -13,6 +13,7 @@ import (
 	"culvert/bpf/abi"
 	"culvert/dataplane"
 	"culvert/dataplane/hist"
+	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
 )
 
@@ -59,6 +60,7 @@ func full() *Snapshot {
 				Transport: "sockets"},
 		},
 		Sinks: []Sink{{Name: "main", URL: "http://127.0.0.1:8086", Connections: 2, LastError: "refused",
+			Breaker:  influx.BreakerOpen,
 			Requests: map[string]uint64{"204": 11, "error": 1}, ZeroCopySent: 8, ZeroCopyCopied: 3}},
 		Rules: []Rule{{Name: "Hot", Firing: 2, Transitions: 6, Evicted: 1}},
 		Notifiers: []Notifier{{Name: "ops", Type: "webhook", Delivered: 6,
@@ -163,8 +165,8 @@ func TestStatusNames(t *testing.T) {
 		residue_decode interfaces name driver mode zerocopy need_wakeup busy_poll adopted state queues
 		queue cpu node worker statistics rx_ring_full verdicts not_ours workers transport
 		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
-		turns sleeps listeners port sinks url up connections last_error requests 204 error zerocopy_sent
-		zerocopy_copied rules group kind expr firing pending transitions evicted steps keys
+		turns sleeps listeners port sinks url up connections breaker last_error requests 204 error
+		zerocopy_sent zerocopy_copied rules group kind expr firing pending transitions evicted steps keys
 		key_bytes notifiers type delivered failed queued latency
 		count mean p50 p99 p999 max end_to_end alert decode clock_steps`)
 	for _, w := range want {

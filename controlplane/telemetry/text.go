@@ -207,7 +207,7 @@ func (p *page) sinks(sinks []SinkStatus) {
 			state = "DOWN"
 		}
 		p.section(fmt.Sprintf("SINK %s  %s  %s, connections: %d", s.Name, s.URL, state, s.Connections))
-		p.line("  requests by answer: " + listed(s.Requests))
+		p.line("  breaker: " + s.Breaker + ", requests by answer: " + listed(s.Requests))
 		if s.ZeroCopySent+s.ZeroCopyCopied > 0 {
 			p.line(fmt.Sprintf("  zero-copy sends: %s, copied after all: %s", grouped(s.ZeroCopySent),
 				grouped(s.ZeroCopyCopied)))

@@ -8,7 +8,7 @@ type attempt struct {
 	index      int
 	generation uint32
 	batch      *Batch // nil while free
-	part       part
+	part       Part
 	head       []byte // this request's; lies in the slot
 	slot       []byte // the head's memory, beginning with the fixed part
 	message    []byte // for sendmsg
@@ -22,7 +22,7 @@ type attempt struct {
 }
 
 // body is the request's.
-func (a *attempt) body() []byte { return a.batch.memory[a.part.from:a.part.to:a.part.to] }
+func (a *attempt) body() []byte { return a.batch.memory[a.part.From:a.part.To:a.part.To] }
 
 // size is the length of the whole request.
 func (a *attempt) size() int { return len(a.head) + a.part.size() }
@@ -36,7 +36,7 @@ func (a *attempt) rest() (head, body []byte) {
 }
 
 // begin writes the head for a part of a batch. The fixed part of the head stands in the slot for good.
-func (a *attempt) begin(b *Batch, p part, fixed int) {
+func (a *attempt) begin(b *Batch, p Part, fixed int) {
 	head := strconv.AppendInt(a.slot[:fixed], int64(p.size()), 10)
 	a.head = append(head, "\r\n\r\n"...)
 	a.batch, a.part, a.sent, a.live, a.broken = b, p, 0, true, false

@@ -97,7 +97,7 @@ func TestPolicy(t *testing.T) {
 				r := newRig(t, ring, 1<<16, testConfig(s.listener.Addr()))
 				r.submit(points(4, 0)...)
 				if row.jumps > 0 {
-					r.until("pause", func() bool { return r.writer.pausedUntil > 0 })
+					r.until("pause", func() bool { return !r.writer.sends() && !r.writer.busy() })
 					if r.writer.Idle() || r.writer.Up() || r.writer.LastError() == "" {
 						t.Fatal("a writer that was told off is idle or up, or says nothing")
 					}
@@ -243,7 +243,7 @@ func TestEarlyAnswer(t *testing.T) {
 		}()
 		r := newRig(t, ring, 8<<20, testConfig(listener.Addr()))
 		r.submit(points(35_000, 200)...)
-		r.until("pause", func() bool { return r.writer.pausedUntil > 0 })
+		r.until("hold", func() bool { return r.writer.Breaker() == BreakerOpen })
 		if stats := r.writer.Stats(); stats.Requests["401"] != 1 {
 			t.Fatalf("stats %+v", stats)
 		}

@@ -72,3 +72,60 @@ func (e *Evaluator) Retire(next *Set) bool {
 	}
 	return true
 }
+
+// Succeed takes over from an evaluator of older rules, on the same thread and between two points: the state
+// of the rules that are as they were, what they counted, and how late points are. Nothing may be on its way
+// between evaluators, and Retire has ended what ends. The old evaluator is of no use afterwards.
+func (e *Evaluator) Succeed(old *Evaluator, now int64) (Restored, error) {
+	e.wall = old.wall
+	restored, err := e.Restore(old.Checkpoint(nil, now), now, true)
+	numbers := make(map[uint64]int, len(old.set.rules))
+	for i := range old.set.rules {
+		numbers[old.set.rules[i].hash] = i
+	}
+	for i := range e.set.rules {
+		if was, ok := numbers[e.set.rules[i].hash]; ok {
+			before, here := &old.stats[was], &e.stats[i]
+			here.Transitions, here.Derived = before.Transitions, before.Derived
+			here.Filtered = before.Filtered
+			here.Evicted, here.TooLong = here.Evicted+before.Evicted, before.TooLong
+			e.recall(uint32(i), old, uint32(was))
+		}
+	}
+	for i := range e.set.cohorts {
+		for j := range old.set.cohorts {
+			if e.set.cohorts[i].identity == old.set.cohorts[j].identity {
+				e.pasts[i].countOn(&old.pasts[j])
+			}
+		}
+	}
+	// Points that wait in the kernel's rings may be older than some that were seen.
+	e.recents = old.recents
+	return restored, err
+}
+
+// recall takes over what an older evaluator knew of the keys of a rule that others own: what they were told,
+// and what was seen here.
+func (e *Evaluator) recall(r uint32, old *Evaluator, was uint32) {
+	for from := old.records.list(was, false).last; from != none; from = old.records.at(from).prev {
+		before := old.records.at(from)
+		at := e.take(r, before.hash, before.check, false)
+		if at == none {
+			continue
+		}
+		rec := e.records.at(at)
+		rec.state, rec.stateArrival = before.state, before.stateArrival
+		rec.local, rec.localArrival = before.local, before.localArrival
+		rec.eventTime, rec.sent = before.eventTime, before.sent
+		rec.neither, rec.forgotten = before.neither, before.forgotten
+		if before.text != 0 {
+			e.keep(rec, old.texts.bytes(before.text)[:before.keyBytes+before.valuesBytes],
+				int(before.keyBytes))
+		}
+	}
+}
+
+// Settled tells whether there is nothing that this evaluator is still to say to others, or to make.
+func (e *Evaluator) Settled() bool {
+	return e.records.queueLength == 0 && len(e.derived.waiting()) == 0
+}

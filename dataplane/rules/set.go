@@ -2,6 +2,7 @@ package rules
 
 import (
 	"slices"
+	"strconv"
 
 	"culvert/dataplane/point"
 )
@@ -75,6 +76,9 @@ type labelTemplate struct {
 // shape is what makes up a key: the measurement and the values of these tags, or all tags. Rules of one shape
 // share the key of a point.
 type shape struct {
+	// identity tells it from other shapes, the same in every Set: a key has one hash, and so one owner,
+	// before and after a reload.
+	identity uint64
 	series   bool
 	local    bool // every worker owns the keys of its own points
 	tags     []string
@@ -158,6 +162,18 @@ func (s *Set) Rules() []RuleSummary {
 
 func (r *rule) isFilter() bool { return r.kind == KindKeep || r.kind == KindDrop }
 
+// Len is how many rules there are.
+func (s *Set) Len() int { return len(s.rules) }
+
+// Groups are the names of the groups, in their order.
+func (s *Set) Groups() []string {
+	names := make([]string, len(s.groups))
+	for i := range s.groups {
+		names[i] = s.groups[i].name
+	}
+	return names
+}
+
 // Names are the names of the alerts, in the order of Rules.
 func (s *Set) Names() []string {
 	names := make([]string, len(s.rules))
@@ -219,6 +235,8 @@ func (s *Set) shapeOf(sh shape) uint16 {
 		sh.tagBytes = append(sh.tagBytes, []byte(tag))
 		sh.slots = append(sh.slots, s.slot(name{kind: nameTag, text: tag}))
 	}
+	sh.identity = textHash(append([]string{strconv.FormatBool(sh.series), strconv.FormatBool(sh.local)},
+		sh.tags...)...)
 	s.shapes = append(s.shapes, sh)
 	return uint16(len(s.shapes) - 1)
 }

@@ -120,8 +120,9 @@ var layers = []layer{
 
 	{
 		folder: "cmd/culvert",
-		// The compiled rules pass through main on their way from rulefile to the gateway.
-		internal: []string{"controlplane", "numa", "dataplane/rules"},
+		// The compiled rules pass through main on their way from rulefile to the gateway; `culvert spool`
+		// works on files, without a gateway.
+		internal: []string{"controlplane", "numa", "dataplane/rules", "dataplane/spool"},
 		external: []string{cobra, pflag, systemd, xsys, bubbletea},
 	},
 
