@@ -43,6 +43,9 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	if w.rules != nil {
 		w.rules.SetMaxAhead(l.MaxAhead)
 	}
+	if w.tap != nil {
+		w.tap.offer(payload, w.heartbeat.Load(), w.clock.Wall(payload.Arrival))
+	}
 	var shares stopwatch
 	if timed {
 		shares.start(w.clock)

@@ -101,6 +101,7 @@ type Worker struct {
 	forwarded    uint64      // state changes that went to the notifiers
 	counters     Counters
 	sampledAt    [sampleReasons]int64
+	tap          *Tap    // nil while nobody watches
 	lanes        []lane  // one for each URL of each sink, in order
 	routes       []route // one for each sink
 	ring         *uring.Ring

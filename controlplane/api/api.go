@@ -53,6 +53,8 @@ type Config struct {
 	Reload func() (*telemetry.Reload, error)
 	// Token is what changes take; empty, they come from this host alone.
 	Token string
+	// Tap (optional) sends points as they pass until the context ends or send fails; nil says that it taps.
+	Tap func(ctx context.Context, match string, send func(*telemetry.TappedPoint) error) error
 	// Probes (optional) is read at each scrape.
 	Probes telemetry.ProbeSource
 	// Registry (optional) has metrics beside the gateway's; the server adds its own to it.
@@ -92,6 +94,7 @@ func New(config Config) (*Server, error) {
 		"/api/v1/rules":        http.HandlerFunc(s.rules),
 		"/api/v1/alerts":       http.HandlerFunc(s.alerts),
 		"/api/v1/rejects":      http.HandlerFunc(s.rejects),
+		"/api/v1/tap":          http.HandlerFunc(s.tap),
 		"/api/v1/stream":       http.HandlerFunc(s.pictures),
 		"/debug/flight":        http.HandlerFunc(s.flight),
 		"/debug/pprof/":        http.HandlerFunc(pprof.Index),

@@ -71,6 +71,7 @@ type Gateway struct {
 	latency   alertLatency
 	firing    telemetry.Firing
 	rejects   *telemetry.Rejects
+	tapped    sync.Mutex // held while somebody taps
 
 	// changing is held by whoever changes or saves the rules: a reload, a checkpoint.
 	changing    sync.Mutex
