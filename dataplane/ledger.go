@@ -39,10 +39,13 @@ const (
 	DropUndelivered Drop = iota // the retry budget is spent
 	DropOverload                // no free batch
 	DropOversize                // one line longer than a whole batch
+	DropSpoolFull               // no room on disk, nor in memory where the disk fails
+	DropCorrupt                 // a record on disk that does not hold any more
+	DropTTL                     // too old
 	Drops
 )
 
-var dropNames = [Drops]string{"undelivered", "overload", "oversize"}
+var dropNames = [Drops]string{"undelivered", "overload", "oversize", "spool_full", "corrupt", "ttl"}
 
 func (d Drop) String() string { return dropNames[d] }
 
