@@ -46,6 +46,7 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	if timed {
 		shares.start(w.clock)
 	}
+	route := w.routeOf(payload.Tenant)
 	var received uint64
 	var lines row
 	w.decoder.Start(payload.Bytes, l.Precision, p)
@@ -79,11 +80,15 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 				continue
 			}
 		}
-		if from, to, ok := w.out.encoder.Whole(p); ok && !adds {
-			w.storeLine(&lines, payload, from, to)
+		o := route.only
+		if o == nil {
+			o = route.lane(p)
+		}
+		if from, to, ok := o.encoder.Whole(p); ok && !adds {
+			w.storeLine(&lines, o, payload, from, to)
 		} else {
 			w.storeRow(&lines, payload)
-			w.store(p, payload.Arrival)
+			w.store(o, p, payload.Arrival)
 		}
 		if timed {
 			shares.lap(w.clock)

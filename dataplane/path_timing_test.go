@@ -80,7 +80,7 @@ func tenRules(tb testing.TB) *rules.Set {
 func openWorker(tb testing.TB, set *rules.Set) *Worker {
 	tb.Helper()
 	config := workerConfig(tb, "http://127.0.0.1:9", true)
-	config.Sink.BatchPoints = 1 << 30
+	config.Sinks[0].BatchPoints = 1 << 30
 	if set != nil {
 		config.Rules, config.RuleState = set, rules.Config{Workers: 1, Owners: 1, KeysMax: 1000}
 	}
@@ -122,8 +122,8 @@ func benchmarkPath(b *testing.B, w *Worker, s *slab) {
 	// The batch is emptied without a writer: what the sink costs is measured where it is made.
 	empty := func(batch *influx.Batch) {
 		stored, size = stored+batch.Points(), size+batch.Bytes()
-		w.out.pool.Release(batch)
-		w.out.open = nil
+		w.lanes[0].pool.Release(batch)
+		w.lanes[0].open = nil
 	}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -131,7 +131,7 @@ func benchmarkPath(b *testing.B, w *Worker, s *slab) {
 		for i := 0; i < slabFrames; i += slabBatch {
 			descs := s.descs[i : i+slabBatch]
 			s.restamp(descs)
-			if o := w.out.open; o != nil && o.Room() < slabBatch*slabFrameSize {
+			if o := w.lanes[0].open; o != nil && o.Room() < slabBatch*slabFrameSize {
 				empty(o)
 			}
 			start := time.Now()
@@ -139,7 +139,7 @@ func benchmarkPath(b *testing.B, w *Worker, s *slab) {
 			inside += time.Since(start)
 		}
 	}
-	empty(w.out.open)
+	empty(w.lanes[0].open)
 	if want := passes * s.points; stored != want || size != 92*want ||
 		w.counters.PointsIn() != uint64(want) || w.counters.FramesDecoded != uint64(passes*slabFrames) {
 		b.Fatalf("%d points of %d bytes in batches, want %d; counters %+v", stored, size, want, w.counters)

@@ -62,7 +62,10 @@ type Config struct {
 	Samples         *spsc.Ring[Sample] // samples of rejects for the log
 	// Departures (optional), at most 64, are the notifiers whose alerts may leave by TX rings.
 	Departures []Departure
-	Sink       SinkConfig
+	Sinks      []SinkConfig
+	// TenantSinks (optional; shared, never written) are each tenant's place in Sinks; a tenant beyond its end
+	// has the first.
+	TenantSinks []uint8
 }
 
 // Worker is one core's loop. Its methods are for the control plane; all but Do, Stop and the readers run on
@@ -90,7 +93,8 @@ type Worker struct {
 	saved        chan []byte // where a checkpoint that is being written goes; nil for none
 	counters     Counters
 	sampledAt    [sampleReasons]int64
-	out          lane
+	lanes        []lane  // one for each URL of each sink, in order
+	routes       []route // one for each sink
 	ring         *uring.Ring
 	memory       []*numa.Memory
 	datagrams    datagramBatch
@@ -174,7 +178,7 @@ func (w *Worker) open() (err error) {
 		w.restoreRules()
 	}
 	w.openDepartures()
-	if err := w.openSink(); err != nil {
+	if err := w.openSinks(); err != nil {
 		return err
 	}
 	now := w.clock.Now()
@@ -230,8 +234,7 @@ func (w *Worker) turn(now int64) int {
 	}
 	// A worker that spins changes no counter, and comparing all of them would be most of its turn.
 	if work > 0 || w.unshown {
-		w.counters.PointsInFlight = uint64(w.out.pool.Held())
-		w.block.publish(&w.counters)
+		w.publish()
 		w.unshown = false
 	}
 	return work
@@ -295,7 +298,7 @@ func (w *Worker) anything() bool {
 
 // untilTimer is how long the worker may sleep, in nanoseconds: until the next thing that time alone brings.
 func (w *Worker) untilTimer(now int64) int64 {
-	until := min(now+w.sleepMax(), w.out.timer(), w.out.writer.NextTimer())
+	until := min(now+w.sleepMax(), w.sinkTimer())
 	if w.rules != nil {
 		until = min(until, w.rules.NextTimer())
 	}
@@ -317,7 +320,9 @@ func (w *Worker) sleep(timeout int64) {
 	for _, d := range w.sockets {
 		set = append(set, unix.PollFd{Fd: int32(d.socket.FD()), Events: unix.POLLIN})
 	}
-	set = w.out.writer.PollFDs(set)
+	for i := range w.lanes {
+		set = w.lanes[i].writer.PollFDs(set)
+	}
 	w.pollSet = set
 	w.timeout = unix.NsecToTimespec(timeout)
 	// EINTR and EAGAIN are answered by the next turn like every other waking.

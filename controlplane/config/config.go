@@ -34,7 +34,7 @@ type Config struct {
 	Rules Rules `yaml:"rules"`
 	// Ways out for alerts; a rule's actions name them.
 	Notifiers []Notifier `yaml:"notifiers"`
-	// Where points are written. This version takes exactly one.
+	// Where points are written..
 	Sinks []Sink `yaml:"sinks" required:"true"`
 	// What waits on disk for a sink.
 	Spool Spool `yaml:"spool"`
@@ -189,7 +189,7 @@ type Sink struct {
 	Name string `yaml:"name" required:"true"`
 	// What it is.
 	Type string `yaml:"type" enum:"influxdb"`
-	// Its addresses: http://host:port. This version takes exactly one.
+	// Its addresses: http://host:port, several where several servers share the points or each get all.
 	URLs []string `yaml:"urls" required:"true"`
 	// The version of its write API. 0: 2 where there is a bucket, else 1.
 	Version int `yaml:"version" enum:"0,1,2,3"`
@@ -211,8 +211,9 @@ type Sink struct {
 	Order string `yaml:"order" enum:"none" later:"series"`
 	// What becomes of unsigned integers (42u), which InfluxDB 1.x refuses.
 	Uint string `yaml:"uint" enum:"keep,int,float"`
-	// How points are shared out among several urls.
-	Routing string `yaml:"routing" enum:"hash" later:"load_aware,replicate,failover"`
+	// How points are shared out among several urls: each series to one of them, every point to all of them,
+	// or every point to the first that takes points.
+	Routing string `yaml:"routing" enum:"hash,replicate,failover" later:"load_aware"`
 	// What becomes of the spool of a URL that a reload removes.
 	OnRemove string `yaml:"on_remove" enum:"rehash" later:"drain,keep"`
 	// When a batch is full or old enough.

@@ -72,8 +72,8 @@ type Gateway struct {
 	// ways and departures are of the notifiers via xdp, one each.
 	ways       []*way
 	departures []dataplane.Departure
-	sink       *sinkTarget
-	sinkAsked  atomic.Int64 // when the sink, asked in doubt, was in order; CLOCK_MONOTONIC nanoseconds
+	sinks      []*sink
+	targets    []*sinkTarget // of all sinks, in the order of the workers' lanes
 	probes     *probes
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
@@ -119,7 +119,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	// Left alone, Go counts the CPUs that Confine left and lets as many goroutines run at once: workers,
 	// which hold their CPUs all the time, would take turns with each other and with everything else.
 	runtime.GOMAXPROCS(len(g.plan.Workers) + max(len(g.plan.Housekeeping), housekeepingSlots))
-	if g.sink, err = newSinkTarget(ctx, &options.Config.Sinks[0], g.log); err != nil {
+	if err := openSinks(ctx, g); err != nil {
 		return nil, err
 	}
 	if g.notifiers, err = g.openNotifiers(); err != nil {
@@ -243,11 +243,14 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 		Name: strconv.Itoa(index), Index: index, CPU: -1, Node: -1, Wait: waitMode(cfg.Workers.Wait),
 		Batch: cfg.Workers.Batch, Listeners: g.listeners, Addresses: &g.addresses,
 		Rules: g.options.Rules, RuleCheckpoints: g.checkpoints.found, Exchange: g.exchange,
-		Sink: g.sink.worker(index, index == g.slowWorker(), seed[0]),
+		TenantSinks: tenantSinks(cfg),
 		RuleState: rules.Config{
 			Worker: index, Workers: len(g.plan.Workers) + 1, Owners: len(g.plan.Workers), Seed: seed,
 			KeysMax: cfg.Rules.MaxKeys,
 		},
+	}
+	for _, s := range g.sinks {
+		c.Sinks = append(c.Sinks, s.worker(index, index == g.slowWorker(), seed[0]))
 	}
 	if index == g.slowWorker() {
 		// It shares its CPU with all else of the gateway, so it never spins.
@@ -269,12 +272,14 @@ func (g *Gateway) startBackground(ctx context.Context) {
 		names[i] = g.options.Config.Listeners[i].Name
 	}
 	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names) })
-	if g.sink.current.IsValid() {
-		g.probes.watchSink(g.sink.current)
+	for _, t := range g.targets {
+		if t.current.IsValid() {
+			g.probes.watchSink(t.current)
+		}
+		t.moved = g.probes.watchSink
+		g.background.Go(func() { t.follow(ctx, g.workers) })
 	}
-	g.sink.moved = g.probes.watchSink
 	g.background.Go(func() { g.probes.open(g.workers) })
-	g.background.Go(func() { g.sink.follow(ctx, g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
 	g.background.Go(func() { g.logLosses(ctx) })
 	g.background.Go(func() { spaceCollections(ctx) })

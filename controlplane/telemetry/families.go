@@ -11,7 +11,7 @@ type families struct {
 	framesReceived, framesRejected, checksums                     *prometheus.Desc
 	pointsReceived, pointsDerived, pointsRejected, pointsFiltered *prometheus.Desc
 	pointsDropped, pointsWritten, pointsInFlight, pointsFuture    *prometheus.Desc
-	fieldsDropped, residue                                        *prometheus.Desc
+	fieldsDropped, residue, pointsCopied                          *prometheus.Desc
 	verdicts, xskStatistics, xskDrops, kernelDrops, received      *prometheus.Desc
 	evicted, handoverRetries, alertsHeld, firing, alerts          *prometheus.Desc
 	notifyQueued, notifyKeys, notifyRetries, notifyDropped, notifySkipped,
@@ -67,6 +67,8 @@ func (f *families) ledger() {
 			"absent is none over IPv4.", "kind")
 	f.pointsReceived = f.add("points_received_total", "Lines whose end was found, valid or not.", "listener")
 	f.pointsDerived = f.add("points_derived_total", "Points made by the gateway itself.")
+	f.pointsCopied = f.add("points_copied_total",
+		"Points once more for each further server of a sink with routing replicate.")
 	f.pointsRejected = f.add("points_rejected_total",
 		"Points refused by the decoder (stage decode) or on the sink's behalf (stage sink). The "+
 			"sender has to change what it sends; the log has samples.", "stage", "reason")

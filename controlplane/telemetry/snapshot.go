@@ -93,6 +93,8 @@ type Sink struct {
 	Connections int
 	LastError   string            // the last failure in plain words; empty once it works
 	Requests    map[string]uint64 // by HTTP status code, or "error" where there was no answer
+	// Points are all workers' counters of it together.
+	Points dataplane.LaneCounters
 	// Breaker is the state of the worker's that is furthest from closed.
 	Breaker influx.BreakerState
 	// ZeroCopySent and ZeroCopyCopied count SEND_ZC notifications by what the kernel did.

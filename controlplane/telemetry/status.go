@@ -34,6 +34,7 @@ type Status struct {
 type Ledger struct {
 	Received     uint64            `json:"received"`
 	Derived      uint64            `json:"derived"`
+	Copied       uint64            `json:"copied"` // for the second and further servers of replicate
 	Restored     uint64            `json:"restored"`
 	Written      uint64            `json:"written"`
 	Rejected     map[string]uint64 `json:"rejected"` // by "stage/reason"
@@ -108,12 +109,24 @@ type ListenerStatus struct {
 	KernelDrops    uint64 `json:"kernel_drops"`
 }
 
+// SinkPoints is the balance of one URL: stored is what was meant for it, and the sum of all others.
+type SinkPoints struct {
+	Stored   uint64            `json:"stored"`
+	Written  uint64            `json:"written"`
+	Rejected map[string]uint64 `json:"rejected"` // by reason
+	Dropped  map[string]uint64 `json:"dropped"`  // by reason
+	Moved    uint64            `json:"moved"`    // to another URL, which took over
+	InFlight uint64            `json:"in_flight"`
+	Residue  int64             `json:"residue"`
+}
+
 // SinkStatus is one URL of one sink.
 type SinkStatus struct {
 	Name           string            `json:"name"`
 	URL            string            `json:"url"`
 	Up             bool              `json:"up"`
 	Connections    int               `json:"connections"`
+	Points         SinkPoints        `json:"points"`
 	Breaker        string            `json:"breaker"` // closed, half_open, open
 	LastError      string            `json:"last_error,omitempty"`
 	Requests       map[string]uint64 `json:"requests"` // by status code, or "error"
@@ -174,7 +187,8 @@ func NewStatus(s *Snapshot) *Status {
 	}
 	for _, sink := range s.Sinks {
 		status.Sinks = append(status.Sinks, SinkStatus{Name: sink.Name, URL: sink.URL, Up: sink.Up,
-			Connections: sink.Connections, Breaker: sink.Breaker.String(), LastError: sink.LastError,
+			Connections: sink.Connections, Points: sinkPoints(&sink.Points),
+			Breaker: sink.Breaker.String(), LastError: sink.LastError,
 			Requests:     nonZero(sink.Requests),
 			ZeroCopySent: sink.ZeroCopySent, ZeroCopyCopied: sink.ZeroCopyCopied})
 	}
@@ -205,8 +219,8 @@ func (s *Snapshot) total() dataplane.Counters {
 
 func newLedger(c *dataplane.Counters) Ledger {
 	l := Ledger{
-		Received: c.PointsIn() - c.PointsDerived, Derived: c.PointsDerived, Written: c.PointsWritten,
-		Filtered: c.PointsFiltered,
+		Received: c.PointsIn() - c.PointsDerived - c.PointsCopied, Derived: c.PointsDerived,
+		Copied: c.PointsCopied, Written: c.PointsWritten, Filtered: c.PointsFiltered,
 		InFlight: c.PointsInFlight,
 		Rejected: map[string]uint64{}, Dropped: map[string]uint64{},
 	}
@@ -225,10 +239,28 @@ func newLedger(c *dataplane.Counters) Ledger {
 			l.Dropped[dataplane.Drop(i).String()] = n
 		}
 	}
-	in := l.Received + l.Derived + l.Restored
+	in := l.Received + l.Derived + l.Copied + l.Restored
 	out := l.Written + sum(l.Rejected) + l.Filtered + sum(l.Dropped) + l.SpoolPending + l.InFlight
 	l.Residue = int64(in - out)
 	return l
+}
+
+func sinkPoints(c *dataplane.LaneCounters) SinkPoints {
+	p := SinkPoints{
+		Stored: c.Stored, Written: c.Written, Moved: c.Moved, InFlight: c.InFlight,
+		Rejected: map[string]uint64{}, Dropped: map[string]uint64{}, Residue: int64(c.Stored - c.Out()),
+	}
+	for i, n := range c.Rejected {
+		if n > 0 {
+			p.Rejected[dataplane.SinkReject(i).String()] = n
+		}
+	}
+	for i, n := range c.Dropped {
+		if n > 0 {
+			p.Dropped[dataplane.Drop(i).String()] = n
+		}
+	}
+	return p
 }
 
 func newPackets(s *Snapshot, c *dataplane.Counters) Packets {

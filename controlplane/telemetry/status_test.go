@@ -60,7 +60,9 @@ func full() *Snapshot {
 				Transport: "sockets"},
 		},
 		Sinks: []Sink{{Name: "main", URL: "http://127.0.0.1:8086", Connections: 2, LastError: "refused",
-			Breaker:  influx.BreakerOpen,
+			Breaker: influx.BreakerOpen,
+			Points: dataplane.LaneCounters{Stored: 9998, Written: 9805, InFlight: 100,
+				Rejected: [dataplane.SinkRejects]uint64{3}, Dropped: [dataplane.Drops]uint64{0, 90}},
 			Requests: map[string]uint64{"204": 11, "error": 1}, ZeroCopySent: 8, ZeroCopyCopied: 3}},
 		Rules: []Rule{{Name: "Hot", Firing: 2, Transitions: 6, Evicted: 1}},
 		Notifiers: []Notifier{{Name: "ops", Type: "webhook", Delivered: 6,
@@ -159,7 +161,8 @@ func TestStatusNames(t *testing.T) {
 		seen[string(m[1])] = true
 	}
 	want := strings.Fields(`
-		gateway version taken uptime_seconds ready reasons ledger received derived restored written
+		gateway version taken uptime_seconds ready reasons ledger received derived copied restored written
+		stored moved points partial_write
 		rejected decode/bad_number sink/partial_write filtered dropped overload spool_pending in_flight
 		residue packets redirected kernel decoded checksum drops ring_full kernel_drops residue_redirect
 		residue_decode interfaces name driver mode zerocopy need_wakeup busy_poll adopted state queues

@@ -79,6 +79,7 @@ func (p *page) ledger(l *Ledger) {
 	p.section("POINTS")
 	p.line("  received", right(l.Received))
 	p.unlessZero("  derived", l.Derived)
+	p.unlessZero("  copied", l.Copied)
 	p.unlessZero("  restored", l.Restored)
 	p.line("  written", right(l.Written))
 	p.reasons("  rejected", l.Rejected)
@@ -208,6 +209,8 @@ func (p *page) sinks(sinks []SinkStatus) {
 		}
 		p.section(fmt.Sprintf("SINK %s  %s  %s, connections: %d", s.Name, s.URL, state, s.Connections))
 		p.line("  breaker: " + s.Breaker + ", requests by answer: " + listed(s.Requests))
+		p.line(fmt.Sprintf("  points for it: %s, written: %s, in flight: %s%s", grouped(s.Points.Stored),
+			grouped(s.Points.Written), grouped(s.Points.InFlight), unbalanced(s.Points.Residue)))
 		if s.ZeroCopySent+s.ZeroCopyCopied > 0 {
 			p.line(fmt.Sprintf("  zero-copy sends: %s, copied after all: %s", grouped(s.ZeroCopySent),
 				grouped(s.ZeroCopyCopied)))
@@ -216,6 +219,14 @@ func (p *page) sinks(sinks []SinkStatus) {
 			p.line("  last error: " + s.LastError)
 		}
 	}
+}
+
+// unbalanced tells of what should not be.
+func unbalanced(residue int64) string {
+	if residue == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", NOT BALANCED by %d", residue)
 }
 
 // stageOrder is the way of a packet.

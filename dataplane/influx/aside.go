@@ -37,7 +37,8 @@ func (w *Writer) divert() {
 
 // relieve sets aside what has waited the longest when the pool runs out of batches: one for each that comes.
 func (w *Writer) relieve() {
-	if pool := w.config.Pool; w.config.Aside && pool.Free()*asideShare < pool.Size() {
+	pool := w.config.Pool
+	if w.config.Aside && !w.config.NoRelief && pool.Free()*asideShare < pool.Size() {
 		w.asideFirst(min(1, len(w.waiting)))
 	}
 }

@@ -55,6 +55,8 @@ type Config struct {
 	// instead of Undelivered, soon after the breaker has opened, when the retry budget is spent, and when
 	// less than a quarter of the pool's batches is free.
 	Aside bool
+	// NoRelief, with Aside, lets the pool run out rather than that what waits is set aside for it.
+	NoRelief bool
 	// Seed (optional) is where jitter begins.
 	Seed uint64
 }
