@@ -38,14 +38,7 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	l := &w.listeners[payload.Listener]
 	p := &w.point
 	p.ScratchBytes = append(p.ScratchBytes[:0], l.text...)
-	source := w.sourceTag(l, payload)
-	adds := len(l.tags) > 0 || source != 0
-	if w.rules != nil {
-		w.rules.SetMaxAhead(l.MaxAhead)
-	}
-	if w.tap != nil {
-		w.tap.offer(payload, w.heartbeat.Load(), w.clock.Wall(payload.Arrival))
-	}
+	source, adds := w.beginPayload(payload, l)
 	var shares stopwatch
 	if timed {
 		shares.start(w.clock)
@@ -111,6 +104,19 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		w.stages.Decode.Record(shares.decode)
 		w.stages.Rules.Record(shares.rules)
 	}
+}
+
+// beginPayload tells those who want to know that a payload comes, and finds what the listener adds to each
+// point: the sender's tag, if any, and whether there is anything at all.
+func (w *Worker) beginPayload(payload *Payload, l *listenerText) (source point.Span, adds bool) {
+	if w.rules != nil {
+		w.rules.SetMaxAhead(l.MaxAhead)
+	}
+	if w.tap != nil {
+		w.tap.offer(payload, w.heartbeat.Load(), w.clock.Wall(payload.Arrival))
+	}
+	source = w.sourceTag(l, payload)
+	return source, len(l.tags) > 0 || source != 0
 }
 
 // endPayload enters a payload's lines into the ledger.

@@ -40,10 +40,15 @@ const (
 	DropOversize                // one line longer than a whole batch
 	DropPointsLimit             // more points than the tenant may send
 	DropSeriesLimit             // of a series beyond those that the tenant may have
+	DropSpoolFull               // no room on disk, nor in memory where the disk fails
+	DropCorrupt                 // a record on disk that does not hold any more
+	DropTTL                     // too old
 	Drops
 )
 
-var dropNames = [Drops]string{"undelivered", "overload", "oversize", "points_limit", "series_limit"}
+var dropNames = [Drops]string{
+	"undelivered", "overload", "oversize", "points_limit", "series_limit", "spool_full", "corrupt", "ttl",
+}
 
 func (d Drop) String() string { return dropNames[d] }
 
