@@ -26,6 +26,7 @@ type Snapshot struct {
 	Workers    []Worker
 	Sinks      []Sink
 	Rules      []Rule
+	RuleGroups []RuleGroup
 	Notifiers  []Notifier
 
 	// Stages are all workers' histograms together, in nanoseconds, keyed by the stage's name; AlertLatency is
@@ -96,12 +97,15 @@ type Sink struct {
 	ZeroCopySent, ZeroCopyCopied uint64
 }
 
-// Rule is one alert rule.
+// Rule is one rule: an alert or a record.
 type Rule struct {
 	Name        string
 	Firing      int
 	Transitions uint64
 	Evicted     uint64
+	Pending     int    // keys whose condition holds, but not yet for long enough
+	Derived     uint64 // points that a record made
+	TooLong     uint64 // points whose key has too long a text
 }
 
 // Notifier is one way out for alerts.

@@ -126,6 +126,9 @@ type RuleStatus struct {
 	Firing      int    `json:"firing"` // keys that are firing now
 	Transitions uint64 `json:"transitions"`
 	Evicted     uint64 `json:"evicted"`
+	Pending     int    `json:"pending"` // keys whose condition holds, but not yet for long enough
+	Derived     uint64 `json:"derived"` // points that a record made
+	TooLong     uint64 `json:"too_long"`
 }
 
 // NotifierStatus is one way out for alerts.

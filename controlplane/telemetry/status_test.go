@@ -164,7 +164,8 @@ func TestStatusNames(t *testing.T) {
 		queue cpu node worker statistics rx_ring_full verdicts not_ours workers transport
 		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
 		turns sleeps listeners port sinks url up connections last_error requests 204 error zerocopy_sent
-		zerocopy_copied rules firing transitions evicted notifiers type delivered failed queued latency
+		zerocopy_copied rules firing transitions evicted pending too_long notifiers type delivered failed
+		queued latency
 		count mean p50 p99 p999 max end_to_end alert decode clock_steps`)
 	for _, w := range want {
 		if !seen[w] {
