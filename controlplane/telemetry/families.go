@@ -14,6 +14,7 @@ type families struct {
 	fieldsDropped, residue, pointsCopied                          *prometheus.Desc
 	verdicts, xskStatistics, xskDrops, kernelDrops, received      *prometheus.Desc
 	evicted, handoverRetries, alertsHeld, firing, alerts          *prometheus.Desc
+	inside                                                        ruleFamilies
 	notifyQueued, notifyKeys, notifyRetries, notifyDropped, notifySkipped,
 	notifyLimited, notifyOverflowed, notifyRefreshed *prometheus.Desc
 	stages, alertLatency                                             *prometheus.Desc
@@ -32,6 +33,7 @@ func newFamilies() *families {
 	f.ledger()
 	f.kernel()
 	f.rules()
+	f.rulesInside()
 	f.delivery()
 	f.version = f.add("build_info", "Always 1; the label is the running version.", "version")
 	f.ready = f.add("ready", "1 when points can come in and go out, else 0: GET /health/ready says why not.")

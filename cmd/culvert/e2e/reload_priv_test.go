@@ -64,8 +64,8 @@ func TestPrivReloadUnderLoad(t *testing.T) {
 		}
 	}
 	rulesWith("")
-	path := write(t, dir, "culvert.yaml", fmt.Sprintf(`
-interfaces: [{name: gw0, mode: native, stall_after: 10s}]
+	path := write(t, dir, "culvert.yaml", fmt.Sprintf(
+		`interfaces: [{name: gw0, mode: native, stall_after: 10s}]
 listeners: [{name: plant, port: %d}]
 rules: {files: [rules.yaml]}
 notifiers: [{name: ops, type: webhook, url: "%s"}]
@@ -81,8 +81,7 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 	}()
 	time.Sleep(2 * time.Second) // The windows are whole by then.
 	for i := range 10 {
-		rulesWith(fmt.Sprintf(`
-      - {alert: Other, on: plant, expr: "avg(temperature[2s]) > %d", by: [line]}
+		rulesWith(fmt.Sprintf(`      - {alert: Other, on: plant, expr: "avg(temperature[2s]) > %d"}
       - drop: {on: "debug_%d*"}
 `, 1000+i, i))
 		code, out := g.reload()
