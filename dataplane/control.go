@@ -212,7 +212,9 @@ func (w *Worker) closeAll() {
 		w.ring.Close()
 	}
 	for _, memory := range w.memory {
-		memory.Close()
+		if !w.keepMemory {
+			memory.Close()
+		}
 	}
 	w.heartbeat.Store(math.MaxInt64)
 }

@@ -19,9 +19,11 @@ type lane struct {
 	points  int   // seals a batch
 	linger  int64 // nanoseconds
 	age     int64
-	sealed  int64   // when a batch was sealed last, CLOCK_MONOTONIC nanoseconds
-	copies  []*lane // those that get each of its points as well
-	route   *route  // its sink's
+	sealed  int64      // when a batch was sealed last, CLOCK_MONOTONIC nanoseconds
+	copies  []*lane    // those that get each of its points as well
+	route   *route     // its sink's
+	spool   *SpoolPort // nil: there is none
+	parked  int        // points of batches whose bytes the spooler reads
 
 	counters LaneCounters
 	block    laneBlock
@@ -139,6 +141,10 @@ func (w *Worker) seal(o *lane, now int64) {
 	}
 	w.stages.BatchWait.Record(now - o.open.Opened())
 	w.counters.BatchesSealed++
+	if o.spool != nil {
+		o.spool.sealed.Store(w.counters.BatchesSealed)
+		o.spool.backlog.Store(int64(o.writer.Backlog()))
+	}
 	o.open.Seal(now)
 	o.writer.Submit(o.open, now)
 	o.open, o.sealed = nil, now

@@ -18,8 +18,8 @@ import (
 	"culvert/dataplane/spool"
 )
 
-// keeper is a server that keeps the lines it takes, and can be told to refuse.
-type keeper struct {
+// lineServer is a server that keeps the lines it takes, and can be told to refuse.
+type lineServer struct {
 	server *httptest.Server
 	mutex  sync.Mutex
 	lines  map[string]int
@@ -27,8 +27,8 @@ type keeper struct {
 	refuse func(body string) int // (optional) the answer instead of 204
 }
 
-func newKeeper(t *testing.T) *keeper {
-	d := &keeper{lines: map[string]int{}}
+func newLineServer(t *testing.T) *lineServer {
+	d := &lineServer{lines: map[string]int{}}
 	d.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		d.mutex.Lock()
@@ -53,13 +53,13 @@ func newKeeper(t *testing.T) *keeper {
 	return d
 }
 
-func (d *keeper) answer(refuse func(string) int) {
+func (d *lineServer) answer(refuse func(string) int) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	d.refuse = refuse
 }
 
-func (d *keeper) count() int {
+func (d *lineServer) count() int {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	return len(d.lines)
@@ -68,7 +68,7 @@ func (d *keeper) count() int {
 // spoolRig is a spooler, and a worker's side of its port.
 type spoolRig struct {
 	t       *testing.T
-	d       *keeper
+	d       *lineServer
 	folder  string
 	port    *SpoolPort
 	pool    *influx.Pool
@@ -83,7 +83,7 @@ const rigBatch = 8 << 10
 // newSpoolRig makes a rig whose server takes everything; change (optional) sees the configuration.
 func newSpoolRig(t *testing.T, change func(*spoolRig)) *spoolRig {
 	t.Helper()
-	r := &spoolRig{t: t, d: newKeeper(t), folder: t.TempDir()}
+	r := &spoolRig{t: t, d: newLineServer(t), folder: t.TempDir()}
 	exchange, err := NewExchange(1)
 	if err != nil {
 		t.Fatal(err)

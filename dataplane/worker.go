@@ -106,6 +106,7 @@ type Worker struct {
 	routes       []route // one for each sink
 	ring         *uring.Ring
 	memory       []*numa.Memory
+	keepMemory   bool // somebody may still read it
 	datagrams    datagramBatch
 
 	departures departures
@@ -296,7 +297,7 @@ func (w *Worker) rest(now int64) {
 
 // anything tells whether something came for which no file descriptor becomes readable, or only the waker's.
 func (w *Worker) anything() bool {
-	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() {
+	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() || w.cameBack() {
 		return true
 	}
 	if w.rules == nil {

@@ -264,20 +264,21 @@ type Retry struct {
 
 // Spool is what waits on disk.
 type Spool struct {
-	// Its folder.
-	Dir string `yaml:"dir" later:"*"`
+	// Its folder, with one in it for each URL. The default one is used if it is there, another is made;
+	// empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
+	Dir string `yaml:"dir"`
 	// When batches go to disk.
 	Mode string `yaml:"mode" enum:"on_failure" later:"always"`
 	// Size of one file.
-	Segment Size `yaml:"segment" later:"*"`
-	// Size of all files.
-	Max Size `yaml:"max" later:"*"`
-	// How often what was written is forced to disk.
-	Sync time.Duration `yaml:"sync" later:"*"`
+	Segment Size `yaml:"segment" min:"1MiB" max:"4GiB"`
+	// Size of all files. Each URL has an equal share, at least two segments.
+	Max Size `yaml:"max" min:"2MiB"`
+	// How often what was written is forced to disk: what a loss of power can cost.
+	Sync time.Duration `yaml:"sync" min:"1ms" max:"1m"`
 	// Compression of the records.
-	Compression string `yaml:"compression" enum:"snappy" later:"none,zstd"`
-	// What gives way when it is full.
-	WhenFull string `yaml:"when_full" enum:"drop_oldest" later:"drop_newest"`
+	Compression string `yaml:"compression" enum:"none,snappy,zstd"`
+	// What gives way when it is full: the oldest segment, or what comes.
+	WhenFull string `yaml:"when_full" enum:"drop_oldest,drop_newest"`
 }
 
 // Rejects is what is kept of rejected packets and points.

@@ -83,6 +83,7 @@ type Gateway struct {
 	departures []dataplane.Departure
 	sinks      []*sink
 	targets    []*sinkTarget // of all sinks, in the order of the workers' lanes
+	spools     spools
 	probes     *probes
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
@@ -223,6 +224,9 @@ func (g *Gateway) startWorkers() (err error) {
 	if g.exchange, err = dataplane.NewExchange(pinned + 1); err != nil {
 		return err
 	}
+	if err := g.openSpools(pinned + 1); err != nil {
+		return err
+	}
 	// Secret, so that senders cannot make keys collide.
 	var random [16]byte
 	if _, err := rand.Read(random[:]); err != nil {
@@ -270,7 +274,11 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 		},
 	}
 	for _, s := range g.sinks {
-		c.Sinks = append(c.Sinks, s.worker(index, index == g.slowWorker(), seed[0]))
+		one := s.worker(index, index == g.slowWorker(), seed[0])
+		if first := s.targets[0].lane; g.spools.dir != "" {
+			one.Spools = g.spools.ports[index][first : first+len(s.targets)]
+		}
+		c.Sinks = append(c.Sinks, one)
 	}
 	if index == g.slowWorker() {
 		// It shares its CPU with all else of the gateway, so it never spins.
@@ -297,10 +305,13 @@ func (g *Gateway) startBackground(ctx context.Context) {
 			g.probes.watchSink(t.current)
 		}
 		t.moved = g.probes.watchSink
-		g.background.Go(func() { t.follow(ctx, g.workers) })
+		g.background.Go(func() { t.follow(ctx, g.workers, g.spools.of(t)) })
 	}
 	g.background.Go(func() { g.probes.open(g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
+	if g.spools.dir != "" {
+		g.background.Go(func() { g.logSpools(ctx) })
+	}
 	g.background.Go(func() { g.logLosses(ctx) })
 	g.background.Go(func() { g.turnAges(ctx) })
 	g.background.Go(func() { spaceCollections(ctx) })
@@ -375,6 +386,7 @@ func (g *Gateway) close() error {
 	for _, w := range g.workers {
 		errs = append(errs, w.Close())
 	}
+	errs = append(errs, g.closeSpools())
 	for _, a := range g.alerts {
 		errs = append(errs, a.Close())
 	}
