@@ -101,21 +101,30 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	w.counters.PointsReceived[payload.Listener] += received
 	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
 	if timed {
-		w.stages.Decode.Record(shares.decode)
-		w.stages.Rules.Record(shares.rules)
+		w.record(&shares)
 	}
 }
 
 // stopwatch adds up what the stages of one payload take, in nanoseconds.
-type stopwatch struct{ mark, decode, rules int64 }
+type stopwatch struct{ begun, mark, decode, rules int64 }
 
-func (s *stopwatch) start(c *Clock) { s.mark = c.Now() }
+func (s *stopwatch) start(c *Clock) {
+	s.begun = c.Now()
+	s.mark = s.begun
+}
 
 // lap is the time since the last lap.
 func (s *stopwatch) lap(c *Clock) int64 {
 	before := s.mark
 	s.mark = c.Now()
 	return s.mark - before
+}
+
+// record enters what a payload took into the histograms, and into the trace that waits for it.
+func (w *Worker) record(s *stopwatch) {
+	w.stages.Decode.Record(s.decode)
+	w.stages.Rules.Record(s.rules)
+	w.traces.measured(s)
 }
 
 // stamp gives a point without a timestamp its arrival time, strictly increasing per worker so that no two

@@ -12,6 +12,7 @@ import (
 // lane is the way of one worker's points to one URL of one sink: the batch being filled and the writer behind
 // it.
 type lane struct {
+	number  int // its place among all URLs of all sinks
 	pool    *influx.Pool
 	writer  *influx.Writer
 	encoder lineproto.Encoder
@@ -117,6 +118,9 @@ func (w *Worker) makeRoom(o *lane, bytes, points int) bool {
 			w.drop(o, DropOverload, points)
 			return false
 		}
+		if w.traces.every > 0 {
+			w.traces.opened(o.open, w.heartbeat.Load())
+		}
 	}
 	if o.open.Room() < bytes {
 		w.drop(o, DropOversize, points)
@@ -140,6 +144,9 @@ func (w *Worker) seal(o *lane, now int64) {
 	w.stages.BatchWait.Record(now - o.open.Opened())
 	w.counters.BatchesSealed++
 	o.open.Seal(now)
+	if t := o.open.Trace(); t != nil {
+		w.traces.sealed(t, o.open)
+	}
 	o.writer.Submit(o.open, now)
 	o.open, o.sealed = nil, now
 }
