@@ -12,6 +12,7 @@ import (
 // lane is the way of one worker's points to one URL of one sink: the batch being filled and the writer behind
 // it.
 type lane struct {
+	number  int // its place among all URLs of all sinks
 	pool    *influx.Pool
 	writer  *influx.Writer
 	encoder lineproto.Encoder
@@ -119,6 +120,9 @@ func (w *Worker) makeRoom(o *lane, bytes, points int) bool {
 			w.drop(o, DropOverload, points)
 			return false
 		}
+		if w.traces.every > 0 {
+			w.traces.opened(o.open, w.heartbeat.Load())
+		}
 	}
 	if o.open.Room() < bytes {
 		w.drop(o, DropOversize, points)
@@ -146,6 +150,9 @@ func (w *Worker) seal(o *lane, now int64) {
 		o.spool.backlog.Store(int64(o.writer.Backlog()))
 	}
 	o.open.Seal(now)
+	if t := o.open.Trace(); t != nil {
+		w.traces.sealed(t, o.open)
+	}
 	o.writer.Submit(o.open, now)
 	o.open, o.sealed = nil, now
 }

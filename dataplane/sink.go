@@ -136,6 +136,7 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		return err
 	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
+	o.number = int(tag)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
 	return nil
 }
@@ -238,6 +239,9 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 		for _, run := range b.Runs() {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}
+	}
+	if b.Trace() != nil {
+		w.traces.settled(o, outcome, now)
 	}
 	if outcome.Aside > 0 {
 		w.stepAside(o, b, outcome.Aside)

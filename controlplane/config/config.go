@@ -300,11 +300,11 @@ type Probes struct {
 // Traces are OpenTelemetry traces of batches.
 type Traces struct {
 	// Where they go.
-	Exporter string `yaml:"exporter" enum:"off" later:"otlp,file"`
-	// The collector's address, or a file.
-	Endpoint string `yaml:"endpoint" later:"*"`
+	Exporter string `yaml:"exporter" enum:"off,otlp,file"`
+	// The collector's URL, or a file. Empty: http://127.0.0.1:4317, or traces.json.
+	Endpoint string `yaml:"endpoint"`
 	// One batch in so many is traced.
-	OneIn int `yaml:"one_in" later:"*"`
+	OneIn int `yaml:"one_in" min:"1"`
 }
 
 // HTTP is the HTTP interface.

@@ -24,6 +24,7 @@ import (
 	"culvert/controlplane/config"
 	"culvert/controlplane/notify"
 	"culvert/controlplane/telemetry"
+	"culvert/controlplane/traces"
 	"culvert/dataplane"
 	"culvert/dataplane/rules"
 	"culvert/dataplane/spsc"
@@ -71,7 +72,9 @@ type Gateway struct {
 	latency   alertLatency
 	firing    telemetry.Firing
 	rejects   *telemetry.Rejects
-	tapped    sync.Mutex // held while somebody taps
+	tapped    sync.Mutex                     // held while somebody taps
+	exporter  *traces.Traces                 // nil where traces are off
+	traced    []*spsc.Ring[dataplane.Traced] // by worker, as workers
 
 	// changing is held by whoever changes or saves the rules: a reload, a checkpoint.
 	changing    sync.Mutex
@@ -141,6 +144,9 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	if err := g.openCheckpoints(); err != nil {
+		return nil, err
+	}
+	if err := g.openTraces(ctx); err != nil {
 		return nil, err
 	}
 	if err := g.startWorkers(); err != nil {
@@ -244,6 +250,9 @@ func (g *Gateway) startWorkers() (err error) {
 		g.samples = append(g.samples, samples)
 		c := g.workerConfig(index, seed)
 		c.Alerts, c.Samples = alerts, samples
+		if g.traced != nil {
+			c.Traces, c.TraceOneIn = g.traced[index], g.options.Config.Traces.OneIn
+		}
 		worker, err := dataplane.Start(c)
 		if err != nil {
 			return err
@@ -311,6 +320,9 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	g.background.Go(func() { g.logSinks(ctx) })
 	if g.spools.dir != "" {
 		g.background.Go(func() { g.logSpools(ctx) })
+	}
+	if g.exporter != nil {
+		g.background.Go(func() { g.carryTraces(ctx) })
 	}
 	g.background.Go(func() { g.logLosses(ctx) })
 	g.background.Go(func() { g.turnAges(ctx) })
@@ -393,7 +405,7 @@ func (g *Gateway) close() error {
 	for _, w := range g.ways {
 		w.close()
 	}
-	errs = append(errs, g.probes.close())
+	errs = append(errs, g.probes.close(), g.closeTraces())
 	g.carriers.Wait()
 	if g.notifiers != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), notifyTime)
