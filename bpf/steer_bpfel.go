@@ -49,11 +49,19 @@ type steerPrefixV6 struct {
 	Address    [16]uint8
 }
 
+type steerRecent struct {
+	_      structs.HostLayout
+	Tables uint64
+	To     steerEndpointKey
+	Found  steerEndpoint
+}
+
 type steerSettings struct {
 	_          structs.HostLayout
 	Control    uint64
 	StallAfter uint64
 	PacketMax  uint64
+	Tables     uint64
 }
 
 type steerVerdictCounts struct {
@@ -68,6 +76,7 @@ type steerVerdictCounts struct {
 const (
 	steerMapEndpoints     = "endpoints"
 	steerMapHeartbeats    = "heartbeats"
+	steerMapRecents       = "recents"
 	steerMapSettings      = "settings"
 	steerMapSourcesV4     = "sources_v4"
 	steerMapSourcesV6     = "sources_v6"
@@ -129,6 +138,7 @@ type steerProgramSpecs struct {
 type steerMapSpecs struct {
 	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
 	Heartbeats *ebpf.MapSpec `ebpf:"heartbeats"`
+	Recents    *ebpf.MapSpec `ebpf:"recents"`
 	Settings   *ebpf.MapSpec `ebpf:"settings"`
 	SourcesV4  *ebpf.MapSpec `ebpf:"sources_v4"`
 	SourcesV6  *ebpf.MapSpec `ebpf:"sources_v6"`
@@ -166,6 +176,7 @@ func (o *steerObjects) Close() error {
 type steerMaps struct {
 	Endpoints  *ebpf.Map `ebpf:"endpoints"`
 	Heartbeats *ebpf.Map `ebpf:"heartbeats"`
+	Recents    *ebpf.Map `ebpf:"recents"`
 	Settings   *ebpf.Map `ebpf:"settings"`
 	SourcesV4  *ebpf.Map `ebpf:"sources_v4"`
 	SourcesV6  *ebpf.Map `ebpf:"sources_v6"`
@@ -179,6 +190,7 @@ func (m *steerMaps) Close() error {
 	return _SteerClose(
 		m.Endpoints,
 		m.Heartbeats,
+		m.Recents,
 		m.Settings,
 		m.SourcesV4,
 		m.SourcesV6,
