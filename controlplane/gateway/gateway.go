@@ -287,6 +287,7 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 		one := s.worker(index, index == g.slowWorker(), seed[0])
 		if first := s.targets[0].lane; g.spools.dir != "" {
 			one.Spools = g.spools.ports[index][first : first+len(s.targets)]
+			one.Always = cfg.Spool.Mode == "always"
 		}
 		c.Sinks = append(c.Sinks, one)
 	}
