@@ -91,6 +91,8 @@ type Writer struct {
 	closed      bool
 	lastError   string
 	lastReject  string
+	refusals    []Refusal
+	wroteAt     int64 // when the server took points last
 
 	codes                     [600]uint64
 	unanswered                uint64
