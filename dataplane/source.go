@@ -225,6 +225,9 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 		if reject == FrameRejects && datagram.Truncated {
 			reject = FrameTruncated
 		}
+		if reject == FrameRejects && w.gates != nil {
+			reject = w.gates.admitDatagram(tenant, &datagram.Source, now)
+		}
 		if reject != FrameRejects {
 			w.rejectFrame(reject, &payload)
 			continue

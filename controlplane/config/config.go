@@ -123,14 +123,16 @@ type Tenant struct {
 
 // Limits are a tenant's bounds; 0 is none.
 type Limits struct {
-	// Packets a second, limited in the XDP program.
-	PacketsPerSecond int `yaml:"packets_per_second" later:"*"`
-	// Points a second.
-	PointsPerSecond int `yaml:"points_per_second" later:"*"`
-	// Distinct series.
-	Series int `yaml:"series" later:"*"`
-	// What may come at once.
-	Burst int `yaml:"burst" later:"*"`
+	// Packets a second; what is over it is dropped by the XDP program of each interface.
+	PacketsPerSecond int `yaml:"packets_per_second" min:"0" max:"1000000000"`
+	// Packets a second of each single sender, dropped there too.
+	SourcePacketsPerSecond int `yaml:"source_packets_per_second" min:"0" max:"1000000000"`
+	// Points a second, over all interfaces.
+	PointsPerSecond int `yaml:"points_per_second" min:"0" max:"1000000000"`
+	// Distinct series. Those that send nothing for an hour, at most two, are forgotten.
+	Series int `yaml:"series" min:"0" max:"10000000"`
+	// How many packets, and how many points, may come at once. 0: a second's worth of each.
+	Burst int `yaml:"burst" min:"0" max:"1000000000"`
 }
 
 // Workers are the pinned threads.
@@ -308,8 +310,9 @@ type Traces struct {
 type HTTP struct {
 	// Its address and port.
 	Listen string `yaml:"listen"`
-	// A file with the token for changes from other hosts.
-	TokenFile string `yaml:"token_file" later:"*"`
+	// A file with the token that changes, such as a reload, need. Without one they are taken only where
+	// listen is an address of this host alone.
+	TokenFile string `yaml:"token_file"`
 }
 
 // API is the write API's version: as configured, or by the keys that are there.

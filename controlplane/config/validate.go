@@ -168,6 +168,11 @@ func (k *checker) tenants() {
 		if !slices.Contains(sinks, t.Sink) {
 			k.failf(key+".sink", "%s", noSuch("sink", t.Sink, sinks))
 		}
+		l := &t.Limits
+		if l.Burst > 0 && l.PacketsPerSecond+l.SourcePacketsPerSecond+l.PointsPerSecond == 0 {
+			k.failf(key+".limits.burst", "bounds nothing: give packets_per_second, "+
+				"source_packets_per_second or points_per_second")
+		}
 		on := t.Listeners
 		if len(on) == 0 {
 			on = listeners

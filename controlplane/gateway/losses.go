@@ -89,6 +89,10 @@ func dropRemedies() [dataplane.Drops]string {
 			"or raise retry.attempts and retry.max",
 		dataplane.DropOverload: "the sink is slower than what comes in: see its latency, or send less",
 		dataplane.DropOversize: "the line is longer than batch.bytes: raise it",
+		dataplane.DropPointsLimit: "a tenant sends more than its limits.points_per_second: " +
+			"find the sender, or raise it",
+		dataplane.DropSeriesLimit: "a tenant has more series than its limits.series: " +
+			"find the tag that makes them, or raise it",
 	}
 }
 

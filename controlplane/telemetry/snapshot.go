@@ -27,6 +27,7 @@ type Snapshot struct {
 	Workers    []Worker
 	Sinks      []Sink
 	Rules      []Rule
+	RuleGroups []RuleGroup
 	Notifiers  []Notifier
 
 	// Stages are all workers' histograms together, in nanoseconds, keyed by the stage's name; AlertLatency is
@@ -101,7 +102,7 @@ type Sink struct {
 	ZeroCopySent, ZeroCopyCopied uint64
 }
 
-// Rule is one alert rule.
+// Rule is one rule: an alert or a record.
 type Rule struct {
 	Name        string
 	Group, Kind string
@@ -111,6 +112,7 @@ type Rule struct {
 	Transitions uint64
 	Derived     uint64
 	Evicted     uint64
+	TooLong     uint64 // points whose key has too long a text
 	// Its cost: the length of its program in instructions, keys that are remembered, bytes for each.
 	Steps, Keys, KeyBytes int
 }

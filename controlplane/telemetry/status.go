@@ -145,6 +145,7 @@ type RuleStatus struct {
 	Transitions uint64 `json:"transitions"`
 	Derived     uint64 `json:"derived"` // points that a record made
 	Evicted     uint64 `json:"evicted"`
+	TooLong     uint64 `json:"too_long"`
 	Steps       int    `json:"steps"`     // instructions of its program
 	Keys        int    `json:"keys"`      // that are remembered of its past
 	KeyBytes    int    `json:"key_bytes"` // memory for each of them

@@ -170,7 +170,7 @@ func TestStatusNames(t *testing.T) {
 		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
 		turns sleeps listeners port sinks url up connections breaker last_error requests 204 error
 		zerocopy_sent zerocopy_copied rules group kind expr firing pending transitions evicted steps keys
-		key_bytes notifiers type delivered failed queued latency
+		key_bytes too_long notifiers type delivered failed queued latency
 		count mean p50 p99 p999 max end_to_end alert decode clock_steps`)
 	for _, w := range want {
 		if !seen[w] {
