@@ -12,6 +12,7 @@ import (
 // lane is the way of one worker's points to one URL of one sink: the batch being filled and the writer behind
 // it.
 type lane struct {
+	index   int // among the worker's lanes
 	pool    *influx.Pool
 	writer  *influx.Writer
 	encoder lineproto.Encoder

@@ -62,6 +62,8 @@ type Config struct {
 	Exchange        *Exchange          // shared: the rings between workers
 	Alerts          *Alerts            // the way of this worker's state changes to the notifiers
 	Samples         *spsc.Ring[Sample] // samples of rejects for the log
+	// Refusals (optional) are points that servers refused; what finds the ring full is counted, but not told.
+	Refusals *spsc.Ring[Refusal]
 	// Departures (optional), at most 64, are the notifiers whose alerts may leave by TX rings.
 	Departures []Departure
 	Sinks      []SinkConfig

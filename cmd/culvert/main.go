@@ -63,7 +63,7 @@ func newRootCommand() (*cobra.Command, *bool) {
 	addLogFlags(root)
 	root.AddCommand(newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(),
 		newStatusCommand(), newTopCommand(), newTapCommand(), newReloadCommand(), newRulesCommand(),
-		newLoadCommand(), newSinkCommand(), newSpoolCommand(), newVersionCommand())
+		newLoadCommand(), newSinkCommand(), newSpoolCommand(), newRejectsCommand(), newVersionCommand())
 	started := new(bool)
 	noteStart(root.Commands(), started)
 	return root, started
