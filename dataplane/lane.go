@@ -12,7 +12,7 @@ import (
 // lane is the way of one worker's points to one URL of one sink: the batch being filled and the writer behind
 // it.
 type lane struct {
-	number  int // its place among all URLs of all sinks
+	index   int // its place among all URLs of all sinks
 	pool    *influx.Pool
 	writer  *influx.Writer
 	encoder lineproto.Encoder

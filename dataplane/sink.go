@@ -133,7 +133,7 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		return err
 	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
-	o.number = int(tag)
+	o.index = int(tag)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
 	return nil
 }
@@ -213,11 +213,26 @@ func (w *Worker) settleAll(o *lane, now int64) (work int) {
 	for {
 		outcome, ok := o.writer.Outcome()
 		if !ok {
+			w.tellRefusals(o)
 			return work
 		}
 		w.settle(o, &outcome, now)
 		work++
 	}
+}
+
+// tellRefusals passes on what the server refused.
+func (w *Worker) tellRefusals(o *lane) {
+	refusals := o.writer.Refusals()
+	if len(refusals) == 0 {
+		return
+	}
+	if w.config.Refusals != nil {
+		for i := range refusals {
+			w.config.Refusals.Push(&Refusal{Lane: o.index, Refusal: refusals[i]})
+		}
+	}
+	o.writer.RefusalsTaken()
 }
 
 // settle enters a batch's outcome into the ledger and gives the batch back.

@@ -63,7 +63,8 @@ func newRootCommand() (*cobra.Command, *bool) {
 	addLogFlags(root)
 	root.AddCommand(newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(),
 		newStatusCommand(), newTopCommand(), newTapCommand(), newDoctorCommand(), newReloadCommand(),
-		newRulesCommand(), newLoadCommand(), newSinkCommand(), newSpoolCommand(), newVersionCommand())
+		newRulesCommand(), newLoadCommand(), newSinkCommand(), newSpoolCommand(), newRejectsCommand(),
+		newVersionCommand())
 	started := new(bool)
 	noteStart(root.Commands(), started)
 	return root, started
