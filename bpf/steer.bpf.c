@@ -5,10 +5,11 @@
  * Hook:     XDP, native or generic, one program and one set of maps per interface.
  * Input:    any frame.
  * Verdicts: a UDP datagram for a listener is stamped with struct meta and redirected to the AF_XDP socket
- *           of its queue. One for a listener whose lengths lie, or whose sender is not allowed, is dropped.
+ *           of its queue. One for a listener whose lengths lie, or whose sender is not allowed or sends more
+ *           than it may, is dropped.
  *           Everything else passes to the kernel as it came. Each outcome is counted (enum verdict).
- * Maps:     settings (what is live), endpoints (who listens), recents (who did last),
- *           sources_* and tenants_* (who sends),
+ * Maps:     settings (what is live), endpoints (who listens), recents (who did last), sources_* and
+ *           tenants_* (who sends), tenant_limits, tenant_shares and source_buckets (how much, see limit.h),
  *           heartbeats (whether the worker lives), xsks (where to), verdicts (what happened).
  *
  * Needs nothing that Linux 6.1 lacks. To load it takes CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON, because
@@ -18,6 +19,7 @@
 #include <linux/bpf.h>
 
 #include "culvert.h"
+#include "limit.h"
 #include "parse.h"
 
 /* Both generations of 64 listeners on 64 addresses each, marks included, while one replaces the other. */
@@ -356,9 +358,16 @@ static __always_inline int check_worker(__u32 queue, __u64 now, __u64 stall_afte
 	return GO_ON;
 }
 
-static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct endpoint *to, __u64 now)
+static __always_inline int check_limits(struct packet *p, struct endpoint *to, __u16 tenant, __u64 now)
 {
-	__u16 tenant = find_tenant(p, to);
+	if (!(to->flags & ENDPOINT_LIMITS))
+		return GO_ON;
+	return take_packet(tenant, p->to.generation, p->source, now);
+}
+
+static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct endpoint *to, __u16 tenant,
+				 __u64 now)
+{
 	struct meta *meta;
 
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
@@ -390,6 +399,7 @@ static __always_inline int steer(struct xdp_md *ctx, struct settings *live)
 	struct packet p = {.to.generation = control >> CONTROL_GENERATION_SHIFT};
 	__u32 queue = ctx->rx_queue_index;
 	struct endpoint to;
+	__u16 tenant;
 	__u64 now;
 	int reason;
 
@@ -403,17 +413,22 @@ static __always_inline int steer(struct xdp_md *ctx, struct settings *live)
 		return reason;
 	if (!source_allowed(&p, &to))
 		return VERDICT_SOURCE;
+	now = bpf_ktime_get_ns();
+	tenant = find_tenant(&p, &to);
+	/* Before all that passes to the kernel: its socket is no way round a limit. */
+	reason = check_limits(&p, &to, tenant, now);
+	if (reason != GO_ON)
+		return reason;
 	/* The socket would drop what its frame cannot hold; the kernel's own socket takes it. */
 	if (live->packet_max && bpf_xdp_get_buff_len(ctx) > live->packet_max)
 		return VERDICT_TOO_LONG;
-	now = bpf_ktime_get_ns();
 	reason = check_worker(queue, now, live->stall_after);
 	if (reason != GO_ON)
 		return reason;
 	/* Asked before the stamp, so that a packet without a socket passes without metadata, as it came. */
 	if (bpf_redirect_map(&xsks, queue, XDP_PASS) != XDP_REDIRECT)
 		return VERDICT_UNSERVED;
-	return stamp(ctx, &p, &to, now);
+	return stamp(ctx, &p, &to, tenant, now);
 }
 
 SEC("xdp")
@@ -432,7 +447,8 @@ int culvert_steer(struct xdp_md *ctx)
 		counts->count[verdict]++;
 	if (verdict == VERDICT_REDIRECTED)
 		return XDP_REDIRECT;
-	if (verdict == VERDICT_MALFORMED || verdict == VERDICT_SOURCE)
+	/* The last ones of the enum are those to drop. */
+	if (verdict >= VERDICT_MALFORMED)
 		return XDP_DROP;
 	return XDP_PASS;
 }

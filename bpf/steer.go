@@ -187,10 +187,10 @@ func (s *Steer) changeControl(what string, change func(uint64) uint64) error {
 	return nil
 }
 
-// SetListeners replaces the listeners. The new ones take effect for all packets at one instant; until then,
-// and if an error is returned, the old ones stay as they are. So no packet of an unchanged listener is lost,
-// and none meets a mixture of old and new rules.
-func (s *Steer) SetListeners(listeners []Listener) error {
+// SetListeners replaces the listeners and the tenants' limits. The new ones take effect for all packets at
+// one instant, with full buckets; until then, and if an error is returned, the old ones stay as they are. So
+// no packet of an unchanged listener is lost, and none meets a mixture of old and new rules.
+func (s *Steer) SetListeners(listeners []Listener, limits ...TenantLimit) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -202,7 +202,7 @@ func (s *Steer) SetListeners(listeners []Listener) error {
 		word := control.Load() &^ (0xff << controlGenerationShift)
 		control.Store(word | uint64(generation)<<controlGenerationShift)
 	}
-	if err := s.tables.replace(listeners, publish); err != nil {
+	if err := s.tables.replace(listeners, limits, publish); err != nil {
 		return fmt.Errorf("set listeners: %w", err)
 	}
 	return nil

@@ -212,7 +212,9 @@ func (w *Worker) closeAll() {
 		w.ring.Close()
 	}
 	for _, memory := range w.memory {
-		memory.Close()
+		if !w.keepMemory {
+			memory.Close()
+		}
 	}
 	w.heartbeat.Store(math.MaxInt64)
 }
@@ -293,15 +295,25 @@ func (w *Worker) SinkStates() ([]SinkState, error) {
 // LaneCounters are a lane's counters as of one turn's end.
 func (w *Worker) LaneCounters(lane int) LaneCounters { return w.lanes[lane].block.Read() }
 
-// RuleStats asks the worker's rules: one entry a rule.
-func (w *Worker) RuleStats() ([]rules.RuleStats, error) {
-	return ask(w, func() []rules.RuleStats {
+// RuleCounts is what a worker's rules counted.
+type RuleCounts struct {
+	Set    *rules.Set // nil for none; the worker has others after a reload
+	Rules  []rules.RuleStats
+	Groups []rules.GroupStats
+}
+
+// RuleCounts asks the worker's rules.
+func (w *Worker) RuleCounts() (RuleCounts, error) {
+	return ask(w, func() (c RuleCounts) {
 		if w.rules == nil {
-			return nil
+			return c
 		}
-		stats := make([]rules.RuleStats, len(w.config.Rules.Rules()))
-		w.rules.Stats(stats)
-		return stats
+		c.Set = w.config.Rules
+		c.Rules = make([]rules.RuleStats, c.Set.Len())
+		c.Groups = make([]rules.GroupStats, len(c.Set.Groups()))
+		w.rules.Stats(c.Rules)
+		w.rules.GroupStats(c.Groups)
+		return c
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 // lane is the way of one worker's points to one URL of one sink: the batch being filled and the writer behind
 // it.
 type lane struct {
+	number  int // its place among all URLs of all sinks
 	pool    *influx.Pool
 	writer  *influx.Writer
 	encoder lineproto.Encoder
@@ -19,9 +20,11 @@ type lane struct {
 	points  int   // seals a batch
 	linger  int64 // nanoseconds
 	age     int64
-	sealed  int64   // when a batch was sealed last, CLOCK_MONOTONIC nanoseconds
-	copies  []*lane // those that get each of its points as well
-	route   *route  // its sink's
+	sealed  int64      // when a batch was sealed last, CLOCK_MONOTONIC nanoseconds
+	copies  []*lane    // those that get each of its points as well
+	route   *route     // its sink's
+	spool   *SpoolPort // nil: there is none
+	parked  int        // points of batches whose bytes the spooler reads
 
 	counters LaneCounters
 	block    laneBlock
@@ -117,6 +120,9 @@ func (w *Worker) makeRoom(o *lane, bytes, points int) bool {
 			w.drop(o, DropOverload, points)
 			return false
 		}
+		if w.traces.every > 0 {
+			w.traces.opened(o.open, w.heartbeat.Load())
+		}
 	}
 	if o.open.Room() < bytes {
 		w.drop(o, DropOversize, points)
@@ -139,7 +145,14 @@ func (w *Worker) seal(o *lane, now int64) {
 	}
 	w.stages.BatchWait.Record(now - o.open.Opened())
 	w.counters.BatchesSealed++
+	if o.spool != nil {
+		o.spool.sealed.Store(w.counters.BatchesSealed)
+		o.spool.backlog.Store(int64(o.writer.Backlog()))
+	}
 	o.open.Seal(now)
+	if t := o.open.Trace(); t != nil {
+		w.traces.sealed(t, o.open)
+	}
 	o.writer.Submit(o.open, now)
 	o.open, o.sealed = nil, now
 }

@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"context"
 	"net/netip"
 	"slices"
+	"time"
 
+	"culvert/bpf"
 	"culvert/controlplane/config"
 	"culvert/dataplane"
 )
@@ -28,4 +31,46 @@ func tenantsOf(c *config.Config, listener string) (prefixes []dataplane.TenantPr
 		}
 	}
 	return prefixes
+}
+
+// packetLimitsOf are the limits that the XDP program keeps to.
+func packetLimitsOf(c *config.Config) (limits []bpf.TenantLimit) {
+	for i := range c.Tenants {
+		l := &c.Tenants[i].Limits
+		if l.PacketsPerSecond > 0 || l.SourcePacketsPerSecond > 0 {
+			limits = append(limits, bpf.TenantLimit{Tenant: uint16(i), PacketsPerSecond: l.PacketsPerSecond,
+				SourcePacketsPerSecond: l.SourcePacketsPerSecond, Burst: l.Burst})
+		}
+	}
+	return limits
+}
+
+// limitsOf are the limits that so many workers keep to, or nil where there are none.
+func limitsOf(c *config.Config, workers int) *dataplane.Limits {
+	limits := make([]dataplane.TenantLimit, len(c.Tenants))
+	for i := range c.Tenants {
+		limits[i] = dataplane.TenantLimit(c.Tenants[i].Limits)
+	}
+	return dataplane.NewLimits(limits, workers)
+}
+
+// seriesAge is how long a series must be silent before limits.series may forget it: longer than what reports
+// once an hour is late.
+const seriesAge = 65 * time.Minute
+
+// turnAges lets tenants' silent series go until the context ends.
+func (g *Gateway) turnAges(ctx context.Context) {
+	if g.limits == nil {
+		return
+	}
+	ticker := time.NewTicker(seriesAge)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			g.limits.TurnAge()
+		}
+	}
 }

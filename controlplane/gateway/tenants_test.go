@@ -4,7 +4,9 @@ import (
 	"net/netip"
 	"testing"
 
+	"culvert/bpf"
 	"culvert/controlplane/config"
+	"culvert/dataplane"
 )
 
 // Goal: a sender's tenant is the one that the configuration gives it, whatever the order of tenants. Method:
@@ -43,5 +45,28 @@ func TestTenantsOf(t *testing.T) {
 	f([]config.Tenant{line, cell}, "office", "192.0.2.1", "line")
 	if got := tenantsOf(&config.Config{Tenants: []config.Tenant{{Name: "default"}}}, "plant"); got != nil {
 		t.Errorf("one tenant has prefixes %v: they cost every packet a search", got)
+	}
+}
+
+// Goal: each limit arrives where it is kept, under its tenant's number.
+func TestLimitsOf(t *testing.T) {
+	c := &config.Config{Tenants: []config.Tenant{{Name: "rest"}, {Name: "line",
+		Limits: config.Limits{PacketsPerSecond: 1, SourcePacketsPerSecond: 2, PointsPerSecond: 3, Series: 4,
+			Burst: 5}}, {Name: "cell", Limits: config.Limits{Series: 9}}}}
+	want := bpf.TenantLimit{Tenant: 1, PacketsPerSecond: 1, SourcePacketsPerSecond: 2, Burst: 5}
+	if got := packetLimitsOf(c); len(got) != 1 || got[0] != want {
+		t.Errorf("limits of packets are %+v", got)
+	}
+	limits := limitsOf(c, 1)
+	for tenant, counted := range []bool{false, true, true} {
+		if _, ok := limits.Series(tenant); ok != counted {
+			t.Errorf("tenant %d: series are counted: %t", tenant, ok)
+		}
+	}
+	if limitsOf(&config.Config{Tenants: c.Tenants[:1]}, 1) != nil {
+		t.Error("a tenant without limits has some")
+	}
+	if dataplane.TenantsMax != bpf.TenantsMax {
+		t.Error("the XDP program has room for another number of tenants than the workers")
 	}
 }

@@ -97,8 +97,8 @@ func TestPrivHangUp(t *testing.T) {
 	g.ready()
 	g.command.Process.Signal(syscall.SIGHUP)
 	eventually(t, "the log says what became of it", func() error {
-		if !strings.Contains(g.output.String(), "SIGHUP") {
-			return errors.New("not a word of SIGHUP")
+		if !strings.Contains(g.output.String(), `"msg":"reloaded"`) {
+			return errors.New("not a word of a reload")
 		}
 		return nil
 	})
