@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -55,7 +56,7 @@ func openJournal(dir, boot string) (_ *journal, err error) {
 	if err := unix.Flock(int(j.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("lock the journal: %w: another `culvert tune` is at work", err)
 	}
-	text, err := os.ReadFile(j.path)
+	text, err := readOwn(j.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		j.Version, j.Boot = journalVersion, boot
 		return j, nil
@@ -70,10 +71,40 @@ func openJournal(dir, boot string) (_ *journal, err error) {
 		return nil, fmt.Errorf("read the journal %s: it has version %d, and this program knows %d", j.path,
 			j.Version, journalVersion)
 	}
+	for _, e := range j.Entries {
+		if e.Kind == File && !settable(e.Name) {
+			return nil, fmt.Errorf("read the journal %s: it names /%s, which is no setting", j.path, e.Name)
+		}
+	}
 	if j.Boot != boot {
 		j.Boot, j.Entries = boot, nil
 	}
 	return j, nil
+}
+
+// settable tells whether a path from the root is below /proc or /sys.
+func settable(name string) bool {
+	inside := strings.HasPrefix(name, "proc/") || strings.HasPrefix(name, "sys/")
+	return inside && filepath.Clean(name) == name
+}
+
+// readOwn reads a file that this user wrote. The state directory belongs to the gateway's user, and what the
+// journal says is written to the host as root: a journal of another user's making would be a way in.
+func readOwn(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var about unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &about); err != nil {
+		return nil, err
+	}
+	if int(about.Uid) != os.Geteuid() || about.Mode&0o022 != 0 {
+		return nil, fmt.Errorf("%s is not this user's alone (owner %d, mode %o): remove it if you know "+
+			"whose it is", path, about.Uid, about.Mode&0o777)
+	}
+	return io.ReadAll(file)
 }
 
 func (j *journal) close() error { return j.lock.Close() }
