@@ -158,14 +158,15 @@ func (w *Worker) seal(o *lane, now int64) {
 
 // timer is when the open batch must be sealed, CLOCK_MONOTONIC nanoseconds, or the end of time. While batches
 // wait for a connection, sealing another gains nothing and costs a batch of the pool: it grows until it is
-// full, and a slow sink gets large batches (docs/decisions/0001).
+// full, and a slow sink gets large batches (docs/decisions/0001). So does the pool's last one, which has no
+// successor until another comes back from the server or the spool.
 func (o *lane) timer() int64 {
 	if o.open == nil || o.open.Points() == 0 {
 		return math.MaxInt64
 	}
 	// Batches that go to disk first wait as well.
 	idle := o.appending == 0 && o.writer.Idle()
-	if !idle && o.appending+o.writer.Backlog() > 0 {
+	if !idle && (o.appending+o.writer.Backlog() > 0 || o.pool.Free() == 0) {
 		return math.MaxInt64
 	}
 	return due(idle, o.open.Opened(), o.sealed, o.linger, o.age)
