@@ -91,7 +91,7 @@ func TestPrivHostileSenders(t *testing.T) {
 		`interfaces: [{name: gw0, mode: native, stall_after: 10s}]
 listeners: [{name: plant, port: %d}]
 rules: {files: [rules.yaml], max_keys: %d}
-notifiers: [{name: ops, type: webhook, url: "%s"}, {name: plenty, type: webhook, url: "%s"}]
+notifiers: [{name: ops, type: webhook, url: "%s"}, {name: plenty, type: webhook, url: "%s", limit: 0}]
 sinks: [{name: main, urls: [%s], database: telemetry}]
 `, port, keysMax, hook, swallower(t, lab), url))
 	g := start(t, lab, "run", "-c", path)
@@ -155,7 +155,8 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 			t.Errorf("the key of 60 KiB is not counted for %s", rule)
 		}
 	}
-	if after > before+200 {
+	// Most of it is the notifier's, which keeps track of 100 000 alerts.
+	if after > before+500 {
 		t.Errorf("%d keys take %d MiB", keys, after-before)
 	}
 	t.Logf("%d keys: %d MiB before, %d after; %d evicted, %d in the sink", keys, before, after, evicted,
