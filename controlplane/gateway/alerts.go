@@ -11,6 +11,7 @@ import (
 
 	"culvert/controlplane/config"
 	"culvert/controlplane/notify"
+	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 	"culvert/dataplane/hist"
 	"culvert/dataplane/rules"
@@ -59,9 +60,10 @@ func (g *Gateway) notifyConfigs(c *config.Config) ([]notify.Config, error) {
 			External: external,
 		}
 		if n.Type == "influxdb" && len(n.URL) == 0 {
-			// The sink's server, database and token.
-			one.URLs = []string{"http://" + g.sink.writer.Host + g.sink.writer.Path}
-			one.Authorization = g.sink.writer.Authorization
+			// The first sink's server, database and token.
+			first := &g.targets[0].writer
+			one.URLs = []string{"http://" + first.Host + first.Path}
+			one.Authorization = first.Authorization
 		}
 		configs = append(configs, one)
 	}
@@ -93,6 +95,7 @@ func (g *Gateway) carryAlerts(worker int) {
 			alert := toNotify(g.rules.render(t))
 			alert.Departed = g.departed(t)
 			alerts.Ring.Release()
+			g.firing.Change(toShow(&alert), alert.Firing)
 			g.notifiers.Send(alert)
 			g.carried[worker].Add(1)
 		}
@@ -107,35 +110,42 @@ func toNotify(a rules.Alert) notify.Alert {
 	}
 }
 
-// logSinks asks a sink that is in doubt, says once when the sink becomes reachable or stops being so, and at
+// toShow is what the dashboard shows of an alert.
+func toShow(a *notify.Alert) telemetry.Alert {
+	return telemetry.Alert{Rule: a.Rule, Labels: a.Labels, Annotations: a.Annotations, Since: a.Since,
+		Fingerprint: a.Fingerprint}
+}
+
+// logSinks asks servers that are in doubt, says once when one becomes reachable or stops being so, and at
 // most once a second why it refused points.
 func (g *Gateway) logSinks(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	up, first := false, true
+	up := make([]bool, len(g.targets))
 	refused := map[string]bool{}
-	for {
+	for first := true; ; first = false {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
 		states := g.sinkStates()
-		if g.doubt(states) != "" && g.sink.ask(ctx) == nil {
-			g.sinkAsked.Store(g.clock.Now())
+		for i, t := range g.targets {
+			if g.doubt(i, states) != "" && t.ask(ctx) == nil {
+				t.asked.Store(g.clock.Now())
+			}
+			state := g.sinkOf(i, states)
+			g.logRefusals(t, states, refused)
+			if state.Up == up[i] && !first {
+				continue
+			}
+			if up[i] = state.Up; state.Up {
+				g.log.Info("sink is up", "sink", state.Name, "url", state.URL)
+				continue
+			}
+			g.log.Warn("sink is down: points wait in memory for a while, then are dropped as undelivered",
+				"sink", state.Name, "url", state.URL, "error", orUnknown(state.LastError))
 		}
-		state := g.sinkOf(states)
-		g.logRefusals(states, refused)
-		if state.Up == up && !first {
-			continue
-		}
-		up, first = state.Up, false
-		if up {
-			g.log.Info("sink is up", "sink", state.Name, "url", state.URL)
-			continue
-		}
-		g.log.Warn("sink is down: points wait in memory for a while, then are dropped as undelivered",
-			"sink", state.Name, "url", state.URL, "error", orUnknown(state.LastError))
 	}
 }
 
@@ -146,10 +156,10 @@ const (
 	refusalsMax = 1000
 )
 
-// logRefusals says why the server refused points, each of its reasons once.
-func (g *Gateway) logRefusals(states []dataplane.SinkState, said map[string]bool) {
+// logRefusals says why a server refused points, each of its reasons once.
+func (g *Gateway) logRefusals(t *sinkTarget, states [][]dataplane.SinkState, said map[string]bool) {
 	for i := range states {
-		words := states[i].LastReject
+		words := states[i][t.lane].LastReject
 		if words == "" || said[words] {
 			continue
 		}
@@ -157,7 +167,7 @@ func (g *Gateway) logRefusals(states []dataplane.SinkState, said map[string]bool
 			clear(said)
 		}
 		said[words] = true
-		g.log.Warn("sink refused points", "sink", g.options.Config.Sinks[0].Name,
+		g.log.Warn("sink refused points", "sink", t.config.Name, "url", t.url,
 			"answer", words[:min(len(words), refusalText)])
 	}
 }
