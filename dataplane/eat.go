@@ -44,7 +44,7 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	if timed {
 		shares.start(w.clock)
 	}
-	route, limits := w.routeOf(payload.Tenant), w.gates.ofPoints(payload.Tenant)
+	route, limits := w.startPayload(payload)
 	received, sampleAt := uint64(0), w.hitters.next
 	var lines row
 	w.decoder.Start(payload.Bytes, l.Precision, p)
@@ -107,12 +107,23 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	}
 }
 
+// startPayload finds where a payload's points go and what they may be.
+func (w *Worker) startPayload(payload *Payload) (*route, *gate) {
+	if w.tenants != nil {
+		w.marks = w.markPayload()
+	}
+	return w.routeOf(payload.Tenant), w.gates.ofPoints(payload.Tenant)
+}
+
 // endPayload enters a payload's lines into the ledger.
 func (w *Worker) endPayload(payload *Payload, received uint64) {
 	w.counters.FramesDecoded++
 	w.counters.BytesReceived += uint64(len(payload.Bytes))
 	w.counters.PointsReceived[payload.Listener] += received
 	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
+	if w.tenants != nil {
+		w.enterTenant(payload, received)
+	}
 }
 
 // stopwatch adds up what the stages of one payload take, in nanoseconds.
@@ -174,5 +185,8 @@ func addTag(p *point.Point, tag point.Tag) {
 func (w *Worker) rejectLine(payload *Payload) {
 	reason := w.decoder.Reason()
 	w.counters.PointsRejected[reason]++
+	if w.tenants != nil {
+		w.tenant(payload.Tenant).counters.Rejected[reason]++
+	}
 	w.sampleLine(reason, payload)
 }

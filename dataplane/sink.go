@@ -69,25 +69,21 @@ func (w *Worker) openSinks() error {
 		// A ring registers memory once. Without it sending in place works, only dearer.
 		_ = w.ring.RegisterBuffers(batches)
 	}
-	// Routes and writers keep pointers to lanes: the slices never grow.
-	w.lanes, w.routes = make([]lane, lanes), make([]route, len(sinks))
-	first := 0
+	// Routes and writers keep pointers to lanes: the slice never grows.
+	all := make([]lane, lanes, lanes*(len(w.config.TenantSinks)+1))
 	for i := range sinks {
 		c := &sinks[i]
-		w.routes[i] = newRoute(c, w.lanes[first:first+len(c.Writers)])
 		for j := range c.Writers {
 			part := c.Batches * c.BatchBytes
-			if err := w.openLane(&w.lanes[first+j], c, j, uint8(first+j), batches[:part:part]); err != nil {
-				w.lanes = w.lanes[:first+j]
+			if err := w.openLane(&all[w.urls], c, j, uint8(w.urls), batches[:part:part]); err != nil {
 				return err
 			}
 			batches = batches[part:]
+			w.urls++
+			w.lanes = all[:w.urls]
 		}
-		first += len(c.Writers)
 	}
-	for i := range w.routes {
-		w.routes[i].join()
-	}
+	w.openTenants()
 	return nil
 }
 
@@ -142,7 +138,7 @@ func (w *Worker) alloc(size int, huge numa.HugePages) ([]byte, error) {
 
 // held is how many points are in batches.
 func (w *Worker) held() (points int) {
-	for i := range w.lanes {
+	for i := range w.urls {
 		points += w.lanes[i].pool.Held()
 	}
 	return points
@@ -152,8 +148,10 @@ func (w *Worker) held() (points int) {
 func (w *Worker) sinkTimer() int64 {
 	next := int64(math.MaxInt64)
 	for i := range w.lanes {
-		o := &w.lanes[i]
-		next = min(next, o.timer(), o.writer.NextTimer())
+		next = min(next, w.lanes[i].timer())
+	}
+	for i := range w.urls {
+		next = min(next, w.lanes[i].writer.NextTimer())
 	}
 	return next
 }
@@ -176,8 +174,10 @@ func (w *Worker) deliver() int {
 			w.seal(o, now)
 			work++
 		}
-		o.writer.Poll(now)
-		work += w.settleAll(o, now)
+	}
+	for i := range w.urls {
+		w.lanes[i].writer.Poll(now)
+		work += w.settleAll(w.lanes[i].writer, now)
 	}
 	for i := range w.routes {
 		w.routes[i].refresh()
@@ -192,7 +192,7 @@ func (w *Worker) deliver() int {
 func (w *Worker) complete(now int64) (work int) {
 	var cqe uring.CQE
 	for w.ring.Next(&cqe) {
-		if tag := influx.Tag(cqe); int(tag) < len(w.lanes) {
+		if tag := influx.Tag(cqe); int(tag) < w.urls {
 			w.lanes[tag].writer.Complete(cqe, now)
 		}
 		work++
@@ -201,13 +201,13 @@ func (w *Worker) complete(now int64) (work int) {
 }
 
 // settleAll enters the outcomes that there are into the ledger.
-func (w *Worker) settleAll(o *lane, now int64) (work int) {
+func (w *Worker) settleAll(writer *influx.Writer, now int64) (work int) {
 	for {
-		outcome, ok := o.writer.Outcome()
+		outcome, ok := writer.Outcome()
 		if !ok {
 			return work
 		}
-		w.settle(o, &outcome, now)
+		w.settle(&w.lanes[outcome.Batch.Owner], &outcome, now)
 		work++
 	}
 }
@@ -232,7 +232,7 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}
 	}
-	o.pool.Release(b)
+	o.release(b)
 }
 
 // stepAside finds another place for what is left of a batch.
@@ -253,9 +253,10 @@ func (w *Worker) stepAside(o *lane, b *influx.Batch) {
 // kernel to let go of all memory.
 func (w *Worker) closeSinks(now int64) {
 	for i := range w.lanes {
-		o := &w.lanes[i]
-		w.seal(o, now)
-		o.writer.Shut(now)
+		w.seal(&w.lanes[i], now)
+	}
+	for i := range w.urls {
+		w.lanes[i].writer.Shut(now)
 	}
 	for i := range w.routes {
 		w.routes[i].closed = true
@@ -264,21 +265,20 @@ func (w *Worker) closeSinks(now int64) {
 	for w.ring != nil && !w.quiet() && now < deadline && w.ring.EnterWait(deadline-now) == nil {
 		now = w.clock.Now()
 		w.complete(now)
-		for i := range w.lanes {
+		for i := range w.urls {
 			w.lanes[i].writer.Poll(now)
 		}
 	}
-	for i := range w.lanes {
-		o := &w.lanes[i]
-		o.writer.Close(now, now)
-		w.settleAll(o, now)
+	for i := range w.urls {
+		w.lanes[i].writer.Close(now, now)
+		w.settleAll(w.lanes[i].writer, now)
 	}
 	w.publish()
 }
 
 // quiet tells whether the kernel holds nothing of any writer.
 func (w *Worker) quiet() bool {
-	for i := range w.lanes {
+	for i := range w.urls {
 		if !w.lanes[i].writer.Quiet() {
 			return false
 		}
@@ -286,16 +286,22 @@ func (w *Worker) quiet() bool {
 	return true
 }
 
-// publish shows the counters to others: the lanes' first, so that what is in the worker's is in those too.
+// publish shows the counters to others: the lanes' and tenants' first, so that what is in the worker's is in
+// those too.
 func (w *Worker) publish() {
-	held := 0
 	for i := range w.lanes {
-		o := &w.lanes[i]
-		n := o.pool.Held()
-		held += n
-		o.counters.InFlight = uint64(n)
-		o.block.publish(&o.counters)
+		if o := &w.lanes[i]; o.touched {
+			o.counters.InFlight = uint64(o.held)
+			o.block.publish(&o.counters)
+			o.touched = false
+		}
 	}
-	w.counters.PointsInFlight = uint64(held)
+	for i := range w.tenants {
+		if t := &w.tenants[i]; t.touched {
+			t.block.publish(&t.counters)
+			t.touched = false
+		}
+	}
+	w.counters.PointsInFlight = uint64(w.held())
 	w.block.publish(&w.counters)
 }

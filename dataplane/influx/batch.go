@@ -47,6 +47,8 @@ type Batch struct {
 	state    state
 	refs     int // attempts whose operations or notifications are outstanding
 	delivery delivery
+	// Owner is the caller's: whose points these are. Take sets it to 0.
+	Owner int
 }
 
 // move is the only place where a batch changes its state.
