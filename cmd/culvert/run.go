@@ -63,7 +63,7 @@ func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook fun
 	defer func() { err = errors.Join(err, g.Stop()) }()
 	server, err := api.New(api.Config{
 		Listen: c.HTTP.Listen, Snapshot: g.Snapshot, Live: g.Live, Probes: g.Probes(),
-		Alerts: g.Alerts, Rejects: g.Rejects, Log: log,
+		Alerts: g.Alerts, Rejects: g.Rejects, Tenants: len(c.Tenants), Log: log,
 	})
 	if err != nil {
 		return err

@@ -33,6 +33,7 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 		s.Sinks = append(s.Sinks, g.sinkOf(i, states))
 	}
 	s.Stages, s.AlertLatency = g.histograms()
+	s.Heavy = g.heavySeries()
 	s.Rules = g.rulesOf()
 	s.Notifiers = g.notifiersOf()
 	g.mutex.Lock()
@@ -40,6 +41,7 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 		s.Interfaces = append(s.Interfaces, g.interfaceOf(p))
 	}
 	s.Listeners = g.listenersShown()
+	s.Tenants = g.tenantsShown(s)
 	s.Reasons = g.reasons(s)
 	g.mutex.Unlock()
 	s.Ready = len(s.Reasons) == 0

@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"culvert/bpf"
 	"culvert/controlplane/config"
+	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 )
 
@@ -68,5 +70,39 @@ func TestLimitsOf(t *testing.T) {
 	}
 	if dataplane.TenantsMax != bpf.TenantsMax {
 		t.Error("the XDP program has room for another number of tenants than the workers")
+	}
+}
+
+// Goal: a series that two workers have seen is one, shown by its names, and only what dominates is shown.
+func TestHeaviest(t *testing.T) {
+	g := &Gateway{options: Options{Config: &config.Config{
+		Tenants:   []config.Tenant{{Name: "rest"}, {Name: "line"}},
+		Listeners: []config.Listener{{Name: "plant"}},
+	}}}
+	all := []dataplane.HeavySeries{
+		{Key: "m,s=1", Samples: 20}, {Tenant: 1, Key: "m,s=1", Samples: 30}, {Key: "m,s=2", Samples: 9},
+		{Key: "m,s=1", Samples: 21}, {Key: "m,s=3", Samples: 7},
+	}
+	got := g.heaviest(all, 1000)
+	want := []telemetry.HeavySeries{
+		{Tenant: "rest", Listener: "plant", Key: "m,s=1", Share: 0.041},
+		{Tenant: "line", Listener: "plant", Key: "m,s=1", Share: 0.03},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	// The share is high, but of a few points only.
+	if got := g.heaviest(all[4:], 20); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := g.heaviest(all[2:3], 10); len(got) != 1 {
+		t.Errorf("%+v", got)
+	}
+	many := make([]dataplane.HeavySeries, 30)
+	for i := range many {
+		many[i] = dataplane.HeavySeries{Key: string(rune('a' + i)), Samples: 30}
+	}
+	if got := g.heaviest(many, 900); len(got) != heavyMax {
+		t.Errorf("%d series are shown", len(got))
 	}
 }
