@@ -212,7 +212,9 @@ func (w *Worker) closeAll() {
 		w.ring.Close()
 	}
 	for _, memory := range w.memory {
-		memory.Close()
+		if !w.keepMemory {
+			memory.Close()
+		}
 	}
 	w.heartbeat.Store(math.MaxInt64)
 }
@@ -293,7 +295,7 @@ func (w *Worker) SinkStates() ([]SinkState, error) {
 func (w *Worker) LaneCounters(url int) LaneCounters {
 	sum := w.lanes[url].block.Read()
 	for i := w.urls; i < len(w.lanes); i++ {
-		if w.lanes[i].url == url {
+		if w.lanes[i].number == url {
 			one := w.lanes[i].block.Read()
 			sum.Add(&one)
 		}
@@ -301,15 +303,25 @@ func (w *Worker) LaneCounters(url int) LaneCounters {
 	return sum
 }
 
-// RuleStats asks the worker's rules: one entry a rule.
-func (w *Worker) RuleStats() ([]rules.RuleStats, error) {
-	return ask(w, func() []rules.RuleStats {
+// RuleCounts is what a worker's rules counted.
+type RuleCounts struct {
+	Set    *rules.Set // nil for none; the worker has others after a reload
+	Rules  []rules.RuleStats
+	Groups []rules.GroupStats
+}
+
+// RuleCounts asks the worker's rules.
+func (w *Worker) RuleCounts() (RuleCounts, error) {
+	return ask(w, func() (c RuleCounts) {
 		if w.rules == nil {
-			return nil
+			return c
 		}
-		stats := make([]rules.RuleStats, len(w.config.Rules.Rules()))
-		w.rules.Stats(stats)
-		return stats
+		c.Set = w.config.Rules
+		c.Rules = make([]rules.RuleStats, c.Set.Len())
+		c.Groups = make([]rules.GroupStats, len(c.Set.Groups()))
+		w.rules.Stats(c.Rules)
+		w.rules.GroupStats(c.Groups)
+		return c
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 // writer.
 type lane struct {
 	index   int // its place among the worker's lanes
-	url     int // that of the URL's first lane, which stands for the writer
+	number  int // of its URL among those of all sinks: the place of the lane that stands for its writer
 	sharing int // how many tenants share the pool
 	batches int // taken out of the pool and not given back
 	held    int // points in them
@@ -27,9 +27,11 @@ type lane struct {
 	points  int   // seals a batch
 	linger  int64 // nanoseconds
 	age     int64
-	sealed  int64   // when a batch was sealed last, CLOCK_MONOTONIC nanoseconds
-	copies  []*lane // those that get each of its points as well
-	route   *route  // its sink's
+	sealed  int64      // when a batch was sealed last, CLOCK_MONOTONIC nanoseconds
+	copies  []*lane    // those that get each of its points as well
+	route   *route     // its sink's
+	spool   *SpoolPort // nil: there is none
+	parked  int        // points of batches whose bytes the spooler reads
 
 	counters LaneCounters
 	block    laneBlock
@@ -129,6 +131,9 @@ func (w *Worker) makeRoom(o *lane, bytes, points int) bool {
 			w.drop(o, DropOverload, points)
 			return false
 		}
+		if w.traces.every > 0 {
+			w.traces.opened(o.open, w.heartbeat.Load())
+		}
 	}
 	if o.open.Room() < bytes {
 		w.drop(o, DropOversize, points)
@@ -151,11 +156,9 @@ func (o *lane) take() *influx.Batch {
 	return b
 }
 
-// release gives a batch back whose points are settled.
+// release gives a batch back.
 func (o *lane) release(b *influx.Batch) {
 	o.batches--
-	o.held -= b.Points()
-	o.touched = true
 	o.pool.Release(b)
 }
 
@@ -173,7 +176,14 @@ func (w *Worker) seal(o *lane, now int64) {
 	}
 	w.stages.BatchWait.Record(now - o.open.Opened())
 	w.counters.BatchesSealed++
+	if o.spool != nil {
+		o.spool.sealed.Store(w.counters.BatchesSealed)
+		o.spool.backlog.Store(int64(o.writer.Backlog()))
+	}
 	o.open.Seal(now)
+	if t := o.open.Trace(); t != nil {
+		w.traces.sealed(t, o.open)
+	}
 	o.writer.Submit(o.open, now)
 	o.open, o.sealed = nil, now
 }

@@ -6,6 +6,9 @@ import (
 	"math"
 	"math/bits"
 	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
@@ -19,12 +22,16 @@ const (
 	LanesMax = 64
 	// ringEntriesMax is the kernel's bound less a factor of four for the completions.
 	ringEntriesMax = 8192
+	// recallStep is how long a worker that ends waits between two looks at the spoolers, in nanoseconds.
+	recallStep = int64(time.Millisecond)
 )
 
 // SinkConfig says where a worker's batches go and how they are made.
 type SinkConfig struct {
 	// Writers are the targets, one for each URL, and their policy; the worker adds the ring and the memory.
 	Writers []influx.Config
+	// Spools (optional) are the ways to the spoolers, one for each URL.
+	Spools []*SpoolPort
 	// Routing is how points are shared out among the URLs.
 	Routing Routing
 	// Table (shared, replaced by the control plane) says whose a series is, for RoutingHash with several
@@ -110,6 +117,9 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		return err
 	}
 	config := c.Writers[url]
+	if len(c.Spools) > 0 {
+		o.spool, config.Aside = c.Spools[url], true
+	}
 	config.Ring, config.Pool, config.Tag = w.ring, o.pool, tag
 	if c.Routing == RoutingFailover && len(c.Writers) > 1 && !config.Aside {
 		// The next server in order takes over what this one does not take.
@@ -122,6 +132,7 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		return err
 	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
+	o.number = int(tag)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
 	return nil
 }
@@ -159,7 +170,7 @@ func (w *Worker) sinkTimer() int64 {
 // deliver takes what the kernel completed, seals the open batches whose time has come, lets the writers go on
 // and settles the batches that have their answer. It returns how much it did.
 func (w *Worker) deliver() int {
-	work := 0
+	work := w.takeBack()
 	now := w.clock.Now()
 	if w.ring != nil {
 		if w.ring.NeedsEnter() {
@@ -223,30 +234,91 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	}
 	w.rejectAtSink(o, reason, outcome.Rejected)
 	w.drop(o, DropUndelivered, outcome.Undelivered)
-	if outcome.Aside > 0 {
-		w.stepAside(o, b)
-	}
 	if outcome.Written > 0 {
 		w.stages.Write.Record(now - b.SealedAt())
 		for _, run := range b.Runs() {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}
 	}
+	o.held -= b.Points()
+	o.touched = true
+	if b.Trace() != nil {
+		w.traces.settled(o, outcome, now)
+	}
+	if outcome.Aside > 0 {
+		w.stepAside(o, b, outcome.Aside)
+		return
+	}
 	o.release(b)
 }
 
-// stepAside finds another place for what is left of a batch.
-func (w *Worker) stepAside(o *lane, b *influx.Batch) {
-	for _, part := range b.Rest() {
-		if other := o.route.instead(o); other != nil {
-			// The next server in order takes over; in the ledger the points leave one lane for another.
-			o.counters.Moved += uint64(part.Points)
+// stepAside finds another place for what is left of a batch, and gives it back.
+func (w *Worker) stepAside(o *lane, b *influx.Batch, points int) {
+	if other := o.route.instead(o); other != nil {
+		// The next server in order takes over; in the ledger the points leave one lane for another.
+		o.counters.Moved += uint64(points)
+		for _, part := range b.Rest() {
 			w.storeText(other, b.Body()[part.From:part.To], part.Points, b.Opened())
+		}
+		o.release(b)
+		return
+	}
+	if o.spool == nil {
+		w.drop(o, DropUndelivered, points)
+		o.release(b)
+		return
+	}
+	// The spooler answers for the points from here on; their bytes come back.
+	w.counters.PointsSpooled += uint64(points)
+	o.counters.Spooled += uint64(points)
+	o.parked += b.Points()
+	o.spool.push(&spoolItem{
+		batch: b, oldest: w.clock.Wall(b.Opened()), number: w.counters.BatchesSealed,
+	})
+}
+
+// takeBack frees the batches that the spoolers have read, and returns how many they were.
+func (w *Worker) takeBack() (work int) {
+	for i := range w.urls {
+		spool := w.lanes[i].spool
+		if spool == nil {
 			continue
 		}
-		// Nobody keeps yet what was set aside.
-		w.drop(o, DropUndelivered, part.Points)
+		for b := spool.pop(); b != nil; b = spool.pop() {
+			o := &w.lanes[b.Owner]
+			o.parked -= b.Points()
+			o.release(b)
+			work++
+		}
 	}
+	return work
+}
+
+// cameBack tells whether a spooler has given a batch back.
+func (w *Worker) cameBack() bool {
+	for i := range w.urls {
+		if p := w.lanes[i].spool; p != nil && p.backs.Peek() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// recall waits for the batches that the spoolers read, until the deadline.
+func (w *Worker) recall(deadline int64) {
+	for w.takeBack(); w.parked() > 0 && w.clock.Now() < deadline; w.takeBack() {
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: recallStep}, nil)
+	}
+	// The spooler stands still, perhaps with the disk: its memory stays as long as the process.
+	w.keepMemory = w.parked() > 0
+}
+
+// parked is how many points are in batches whose bytes the spoolers read.
+func (w *Worker) parked() (points int) {
+	for i := range w.lanes {
+		points += w.lanes[i].parked
+	}
+	return points
 }
 
 // closeSinks gives up on what the sinks did not take in time, the open batches included, and waits for the
@@ -273,6 +345,7 @@ func (w *Worker) closeSinks(now int64) {
 		w.lanes[i].writer.Close(now, now)
 		w.settleAll(w.lanes[i].writer, now)
 	}
+	w.recall(now + closeTime)
 	w.publish()
 }
 
@@ -289,8 +362,11 @@ func (w *Worker) quiet() bool {
 // publish shows the counters to others: the lanes' and tenants' first, so that what is in the worker's is in
 // those too.
 func (w *Worker) publish() {
+	held := 0
 	for i := range w.lanes {
-		if o := &w.lanes[i]; o.touched {
+		o := &w.lanes[i]
+		held += o.held
+		if o.touched {
 			o.counters.InFlight = uint64(o.held)
 			o.block.publish(&o.counters)
 			o.touched = false
@@ -302,6 +378,6 @@ func (w *Worker) publish() {
 			t.touched = false
 		}
 	}
-	w.counters.PointsInFlight = uint64(w.held())
+	w.counters.PointsInFlight = uint64(held)
 	w.block.publish(&w.counters)
 }

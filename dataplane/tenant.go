@@ -87,8 +87,8 @@ func (w *Worker) openTenants() {
 		for j := range lanes {
 			o := &w.lanes[first+j]
 			if sharing[sink] > 0 {
-				w.lanes = append(w.lanes, lane{url: first + j, pool: o.pool, writer: o.writer,
-					encoder: o.encoder, points: o.points, linger: o.linger, age: o.age})
+				w.lanes = append(w.lanes, lane{number: first + j, pool: o.pool, writer: o.writer,
+					spool: o.spool, encoder: o.encoder, points: o.points, linger: o.linger, age: o.age})
 				o = &w.lanes[len(w.lanes)-1]
 			}
 			lanes[j] = o
@@ -105,9 +105,6 @@ func (w *Worker) openTenants() {
 	}
 	for i := range w.lanes {
 		w.lanes[i].index = i
-		if i < w.urls {
-			w.lanes[i].url = i
-		}
 	}
 	if tenants > 1 {
 		w.tenants = make([]tenantLedger, tenants)

@@ -62,6 +62,9 @@ type Config struct {
 	Exchange        *Exchange          // shared: the rings between workers
 	Alerts          *Alerts            // the way of this worker's state changes to the notifiers
 	Samples         *spsc.Ring[Sample] // samples of rejects for the log
+	// Traces (optional) is where finished traces go; one in TraceOneIn batches of a worker is traced.
+	Traces     *spsc.Ring[Traced]
+	TraceOneIn int
 	// Departures (optional), at most 64, are the notifiers whose alerts may leave by TX rings.
 	Departures []Departure
 	Sinks      []SinkConfig
@@ -97,18 +100,23 @@ type Worker struct {
 	restored     rules.Restored
 	restoreError error
 	saved        chan []byte // where a checkpoint that is being written goes; nil for none
+	reload       *ruleReload // that waits for other workers to hear of it; nil for none
+	forwarded    uint64      // state changes that went to the notifiers
 	counters     Counters
 	sampledAt    [sampleReasons]int64
+	tap          *Tap // nil while nobody watches
+	traces       tracing
 	// lanes are one for each URL of each sink, in order, and behind these urls ones those of further tenants
 	// of the same sinks. A tenant has one for each URL of its sink.
-	lanes     []lane
-	urls      int
-	routes    []route        // one for each tenant
-	tenants   []tenantLedger // nil where there is only one
-	marks     payloadMarks
-	ring      *uring.Ring
-	memory    []*numa.Memory
-	datagrams datagramBatch
+	lanes      []lane
+	urls       int
+	routes     []route        // one for each tenant
+	tenants    []tenantLedger // nil where there is only one
+	marks      payloadMarks
+	ring       *uring.Ring
+	memory     []*numa.Memory
+	keepMemory bool // somebody may still read it
+	datagrams  datagramBatch
 
 	departures departures
 
@@ -191,6 +199,8 @@ func (w *Worker) open() (err error) {
 		w.rules = rules.NewEvaluator(w.config.Rules, w.config.RuleState)
 		w.restoreRules()
 	}
+	w.traces = newTracing(w.config.Traces, w.config.TraceOneIn,
+		w.config.RuleState.Seed[0]^uint64(w.config.Index)<<32^uint64(w.clock.Now()))
 	w.openDepartures()
 	if err := w.openSinks(); err != nil {
 		return err
@@ -210,6 +220,9 @@ func (w *Worker) run() {
 		work := w.turn(now)
 		if w.pending.Load() {
 			work += w.obey()
+		}
+		if w.reload != nil {
+			w.reloadRules()
 		}
 		if w.draining {
 			w.drain(now, work)
@@ -295,7 +308,7 @@ func (w *Worker) rest(now int64) {
 
 // anything tells whether something came for which no file descriptor becomes readable, or only the waker's.
 func (w *Worker) anything() bool {
-	if w.pending.Load() || w.ring != nil && w.ring.Ready() {
+	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() || w.cameBack() {
 		return true
 	}
 	if w.rules == nil {

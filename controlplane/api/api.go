@@ -1,4 +1,5 @@
-// Package api is the gateway's HTTP interface: metrics, health, status and profiles, all to be read only.
+// Package api is the gateway's HTTP interface: metrics, health, status and profiles, to be read only, and the
+// reload, which is to be posted.
 // /health/stream keeps its connections open; /debug/flight records from its first question on.
 //
 // It holds nothing of its own. Each request asks for a snapshot and shows it; no two snapshots are taken at
@@ -48,6 +49,12 @@ type Config struct {
 	// newest first. They may be called at any time.
 	Alerts  func(n int) []telemetry.Alert
 	Rejects func(n int) []telemetry.Reject
+	// Reload (optional) reads the configuration anew; without it there is nothing that changes anything.
+	Reload func() (*telemetry.Reload, error)
+	// Token is what changes take; empty, they come from this host alone.
+	Token string
+	// Tap (optional) sends points as they pass until the context ends or send fails; nil says that it taps.
+	Tap func(ctx context.Context, match string, send func(*telemetry.TappedPoint) error) error
 	// Probes (optional) is read at each scrape.
 	Probes telemetry.ProbeSource
 	// Tenants is how many there are; where there are several, metrics of points have their names.
@@ -65,6 +72,7 @@ type Server struct {
 	listener net.Listener
 	server   *http.Server
 	routes   map[string]http.Handler
+	changes  map[string]http.Handler // to be posted
 
 	events   stream
 	recorder flight
@@ -88,6 +96,7 @@ func New(config Config) (*Server, error) {
 		"/api/v1/rules":        http.HandlerFunc(s.rules),
 		"/api/v1/alerts":       http.HandlerFunc(s.alerts),
 		"/api/v1/rejects":      http.HandlerFunc(s.rejects),
+		"/api/v1/tap":          http.HandlerFunc(s.tap),
 		"/api/v1/stream":       http.HandlerFunc(s.pictures),
 		"/debug/flight":        http.HandlerFunc(s.flight),
 		"/debug/pprof/":        http.HandlerFunc(pprof.Index),
@@ -95,6 +104,10 @@ func New(config Config) (*Server, error) {
 		"/debug/pprof/profile": http.HandlerFunc(pprof.Profile),
 		"/debug/pprof/symbol":  http.HandlerFunc(pprof.Symbol),
 		"/debug/pprof/trace":   http.HandlerFunc(pprof.Trace),
+	}
+	if config.Reload != nil {
+		reload := s.change(s.reload)
+		s.changes = map[string]http.Handler{"/api/v1/reload": reload, "/pipeline/reload": reload}
 	}
 	if err := s.addPage(); err != nil {
 		return nil, err
@@ -181,10 +194,19 @@ func (s *Server) snapshot() *telemetry.Snapshot {
 	return s.config.Snapshot()
 }
 
-// dispatch finds what a request asks for. Nothing here changes anything, so GET and HEAD are all there is.
+// dispatch finds what a request asks for. What changes something takes POST, all else GET and HEAD.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
+	if handler, found := s.changes[r.URL.Path]; found {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", "POST")
+			s.fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s takes POST, not %s", r.URL.Path, r.Method))
+			return
+		}
+		handler.ServeHTTP(w, r)
+		return
+	}
 	handler, found := s.routes[r.URL.Path]
 	if !found && strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
 		handler, found = s.routes["/debug/pprof/"]

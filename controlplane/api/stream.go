@@ -45,14 +45,6 @@ const (
 	wholeState                // /api/v1/stream: what the dashboard shows
 )
 
-// picture is the whole state of the gateway, as the dashboard shows it.
-type picture struct {
-	Health  *telemetry.HealthEvent `json:"health"`
-	Status  *telemetry.Status      `json:"status"`
-	Alerts  []telemetry.Alert      `json:"alerts"`  // the newest
-	Rejects []telemetry.Reject     `json:"rejects"` // the last
-}
-
 // enter admits a viewer, or not.
 func (s *stream) enter() bool {
 	s.mutex.Lock()
@@ -85,7 +77,7 @@ func (s *Server) event(what content) ([]byte, error) {
 	}
 	name, document := string(e.now.State), any(e.now)
 	if what == wholeState {
-		name, document = "picture", picture{
+		name, document = telemetry.PictureEvent, telemetry.Picture{
 			Health: e.now, Status: telemetry.NewStatus(e.seen),
 			Alerts: newest(s.config.Alerts, pictureList), Rejects: newest(s.config.Rejects, pictureList),
 		}

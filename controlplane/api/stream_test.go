@@ -103,7 +103,7 @@ func TestPicturesShowEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	body, found := strings.CutPrefix(string(text), "event: picture\ndata: ")
-	var p picture
+	var p telemetry.Picture
 	if err := json.Unmarshal([]byte(body), &p); err != nil || !found {
 		t.Fatalf("%v in %.100s", err, text)
 	}

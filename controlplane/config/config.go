@@ -264,20 +264,21 @@ type Retry struct {
 
 // Spool is what waits on disk.
 type Spool struct {
-	// Its folder.
-	Dir string `yaml:"dir" later:"*"`
+	// Its folder, with one in it for each URL. The default one is used if it is there, another is made;
+	// empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
+	Dir string `yaml:"dir"`
 	// When batches go to disk.
 	Mode string `yaml:"mode" enum:"on_failure" later:"always"`
 	// Size of one file.
-	Segment Size `yaml:"segment" later:"*"`
-	// Size of all files.
-	Max Size `yaml:"max" later:"*"`
-	// How often what was written is forced to disk.
-	Sync time.Duration `yaml:"sync" later:"*"`
+	Segment Size `yaml:"segment" min:"1MiB" max:"4GiB"`
+	// Size of all files. Each URL has an equal share, at least two segments.
+	Max Size `yaml:"max" min:"2MiB"`
+	// How often what was written is forced to disk: what a loss of power can cost.
+	Sync time.Duration `yaml:"sync" min:"1ms" max:"1m"`
 	// Compression of the records.
-	Compression string `yaml:"compression" enum:"snappy" later:"none,zstd"`
-	// What gives way when it is full.
-	WhenFull string `yaml:"when_full" enum:"drop_oldest" later:"drop_newest"`
+	Compression string `yaml:"compression" enum:"none,snappy,zstd"`
+	// What gives way when it is full: the oldest segment, or what comes.
+	WhenFull string `yaml:"when_full" enum:"drop_oldest,drop_newest"`
 }
 
 // Rejects is what is kept of rejected packets and points.
@@ -299,19 +300,20 @@ type Probes struct {
 // Traces are OpenTelemetry traces of batches.
 type Traces struct {
 	// Where they go.
-	Exporter string `yaml:"exporter" enum:"off" later:"otlp,file"`
-	// The collector's address, or a file.
-	Endpoint string `yaml:"endpoint" later:"*"`
+	Exporter string `yaml:"exporter" enum:"off,otlp,file"`
+	// The collector's URL, or a file. Empty: http://127.0.0.1:4317, or traces.json.
+	Endpoint string `yaml:"endpoint"`
 	// One batch in so many is traced.
-	OneIn int `yaml:"one_in" later:"*"`
+	OneIn int `yaml:"one_in" min:"1"`
 }
 
 // HTTP is the HTTP interface.
 type HTTP struct {
 	// Its address and port.
 	Listen string `yaml:"listen"`
-	// A file with the token for changes from other hosts.
-	TokenFile string `yaml:"token_file" later:"*"`
+	// A file with the token that changes, such as a reload, need. Without one they are taken only where
+	// listen is an address of this host alone.
+	TokenFile string `yaml:"token_file"`
 }
 
 // API is the write API's version: as configured, or by the keys that are there.

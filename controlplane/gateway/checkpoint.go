@@ -33,7 +33,7 @@ type checkpoints struct {
 // kept. One that the configuration names has to be there.
 func (g *Gateway) openCheckpoints() error {
 	dir := g.options.Config.StateDir
-	if dir == "" || g.options.Rules == nil || len(g.options.Rules.Rules()) == 0 {
+	if set := g.rules.current(); dir == "" || set == nil || set.Len() == 0 {
 		return nil
 	}
 	about, err := os.Stat(dir)
@@ -122,6 +122,13 @@ func (g *Gateway) keepCheckpoints(ctx context.Context) {
 
 // saveCheckpoints saves the state of all workers' rules now.
 func (g *Gateway) saveCheckpoints() error {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	return g.saveStates()
+}
+
+// saveStates is saveCheckpoints for who holds the lock.
+func (g *Gateway) saveStates() error {
 	if g.checkpoints.dir == "" {
 		return nil
 	}

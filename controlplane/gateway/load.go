@@ -72,12 +72,15 @@ func unwritable(c *config.Config, key, tag string) *config.Error {
 		"value, nor stand in pairs before a comma, an equals sign or a space", tag)
 }
 
-// checkTokens finds the sinks whose token can't be had.
+// checkTokens finds the tokens that can't be had.
 func checkTokens(c *config.Config) (found []*config.Error) {
 	for i := range c.Sinks {
 		if _, err := readToken(c.Sinks[i].TokenFile); err != nil {
 			found = append(found, c.Mistake(fmt.Sprintf("sinks[%d].token_file", i), "%v", err))
 		}
+	}
+	if _, err := readToken(c.HTTP.TokenFile); err != nil {
+		found = append(found, c.Mistake("http.token_file", "%v", err))
 	}
 	return found
 }
@@ -92,6 +95,9 @@ func checkProbes(c *config.Config) (found []*config.Error) {
 	}
 	return found
 }
+
+// ReadToken reads the token of the HTTP interface; empty where no file is named.
+func ReadToken(c *config.Config) (string, error) { return readToken(c.HTTP.TokenFile) }
 
 // readToken reads the file that holds a token, and nothing where no file is named.
 func readToken(file string) (string, error) {

@@ -65,7 +65,7 @@ func (n *Notifiers) State() ([]byte, error) {
 		}
 		return numbers[a]
 	}
-	for _, one := range n.list {
+	for _, one := range n.table.Load().list {
 		kept := storedNotifier{Name: one.config.Name, URL: one.url}
 		one.mutex.Lock()
 		for _, e := range one.queue.entries {
@@ -116,7 +116,7 @@ func (n *Notifiers) Restore(state []byte) error {
 	}
 	now := time.Now()
 	for _, kept := range s.Notifiers {
-		for _, one := range n.byName[kept.Name] {
+		for _, one := range n.table.Load().byName[kept.Name] {
 			if one.url == kept.URL {
 				one.restore(kept.Entries, alerts, now)
 			}
@@ -207,7 +207,7 @@ const restarted = "restarted"
 func (n *Notifiers) Reconcile(firing func(fingerprint string) bool) int {
 	ended := 0
 	now := time.Now()
-	for _, one := range n.list {
+	for _, one := range n.table.Load().list {
 		one.mutex.Lock()
 		ended += one.queue.reconcile(firing, now)
 		one.unlock()

@@ -52,6 +52,7 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	w.interfaces(&counters)
 	w.rules(&counters)
 	w.sinks()
+	w.spools()
 	w.workers()
 	for stage, h := range s.Stages {
 		w.histogram(w.families.stages, h, stage)
@@ -96,7 +97,7 @@ func (w *writer) ledger(c *dataplane.Counters) {
 	}
 	w.counter(f.pointsFuture, c.PointsFuture)
 	w.counter(f.fieldsDropped, c.FieldsDropped)
-	w.gauge(f.residue, float64(newLedger(c).Residue))
+	w.gauge(f.residue, float64(newLedger(w.snapshot, c).Residue))
 }
 
 // pointLedger writes what became of points before they had a sink, or there.
@@ -108,8 +109,9 @@ func (w *writer) pointLedger(c *dataplane.Counters) {
 	for i, n := range c.PointsRejected {
 		w.counter(f.pointsRejected, n, "decode", lineproto.Reason(i).String())
 	}
+	spool := w.snapshot.spools(c.PointsSpooled)
 	for i, n := range c.PointsSinkRejected {
-		w.counter(f.pointsRejected, n, "sink", dataplane.SinkReject(i).String())
+		w.counter(f.pointsRejected, n+spool.Rejected[i], "sink", dataplane.SinkReject(i).String())
 	}
 	w.counter(f.pointsDerived, c.PointsDerived)
 	w.counter(f.pointsFiltered, c.PointsFiltered)
@@ -145,7 +147,12 @@ func (w *writer) rules(c *dataplane.Counters) {
 	for _, r := range byName(w.snapshot.Rules) {
 		w.counter(f.evicted, r.Evicted, r.Name)
 		w.gauge(f.firing, float64(r.Firing), r.Name)
+		w.gauge(f.inside.pending, float64(r.Pending), r.Name)
+		w.counter(f.inside.transitions, r.Transitions, r.Name)
+		w.counter(f.inside.derived, r.Derived, r.Name)
+		w.counter(f.inside.tooLong, r.TooLong, r.Name)
 	}
+	w.ruleGroups()
 	for _, n := range w.snapshot.Notifiers {
 		for rule, count := range n.ByRule {
 			w.counter(f.alerts, count, rule, n.Name)
@@ -179,6 +186,10 @@ func byName(all []Rule) []Rule {
 		sums[i].Firing += r.Firing
 		sums[i].Transitions += r.Transitions
 		sums[i].Evicted += r.Evicted
+		sums[i].Pending += r.Pending
+		sums[i].Derived += r.Derived
+		sums[i].TooLong += r.TooLong
+		sums[i].Keys += r.Keys
 	}
 	return sums
 }
@@ -193,7 +204,8 @@ func (w *writer) sinkLedgers(c *dataplane.Counters) {
 		if sums[s.Name] == nil {
 			names, sums[s.Name] = append(names, s.Name), new(dataplane.LaneCounters)
 		}
-		sums[s.Name].Add(&s.Points)
+		settled := s.settled()
+		sums[s.Name].Add(&settled)
 	}
 	var lanes dataplane.LaneCounters
 	for _, name := range names {

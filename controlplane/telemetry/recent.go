@@ -7,6 +7,17 @@ import (
 	"time"
 )
 
+// Picture is the whole state of the gateway at one moment, as the dashboard and `culvert top` show it.
+type Picture struct {
+	Health  *HealthEvent `json:"health"`
+	Status  *Status      `json:"status"`
+	Alerts  []Alert      `json:"alerts"`  // the newest
+	Rejects []Reject     `json:"rejects"` // the last
+}
+
+// PictureEvent is the name of the server-sent events that carry pictures.
+const PictureEvent = "picture"
+
 // Alert is one alert that fires now.
 type Alert struct {
 	Rule        string            `json:"rule"`

@@ -24,7 +24,8 @@ type HeavySeries struct {
 	Share            float64 // of all points of late, at least
 }
 
-// TenantStatus is one tenant. Its ledger's names are those of the gateway's.
+// TenantStatus is one tenant. Its ledger's names are those of the gateway's; spool_pending is all that ever
+// went to the spool, which does not know tenants.
 type TenantStatus struct {
 	Name           string `json:"name"`
 	Sink           string `json:"sink"`
@@ -54,7 +55,8 @@ func tenantStatuses(tenants []Tenant) []TenantStatus {
 	return list
 }
 
-// tenantLedger says of one tenant what newLedger says of all.
+// tenantLedger says of one tenant what newLedger says of all. The spool does not know tenants: what ever went
+// there is pending here, also when it was written since.
 func tenantLedger(t *dataplane.TenantLedger) Ledger {
 	var c dataplane.Counters
 	c.PointsReceived, c.PointsRejected, c.PointsFiltered = t.Received, t.Rejected, t.Filtered
@@ -63,7 +65,8 @@ func tenantLedger(t *dataplane.TenantLedger) Ledger {
 	c.PointsDropped[dataplane.DropPointsLimit] += t.PointsLimited
 	c.PointsDropped[dataplane.DropSeriesLimit] += t.SeriesLimited
 	c.PointsWritten, c.PointsInFlight = t.Lanes.Written, t.Lanes.InFlight
-	return newLedger(&c)
+	c.PointsSpooled = t.Lanes.Spooled
+	return newLedger(&Snapshot{}, &c)
 }
 
 func heavyStatuses(series []HeavySeries) []HeavySeriesStatus {
@@ -151,5 +154,44 @@ func (w *writer) tenantLedgers() {
 		}
 		w.counter(f.pointsDropped, l.PointsLimited, "", dataplane.DropPointsLimit.String(), t.Name)
 		w.counter(f.pointsDropped, l.SeriesLimited, "", dataplane.DropSeriesLimit.String(), t.Name)
+	}
+	w.spooledLedgers()
+}
+
+// spooledLedgers writes what became of points that went through the spool, under no tenant's name: it does
+// not know them.
+func (w *writer) spooledLedgers() {
+	f := w.families
+	sums := map[string]*dataplane.SpoolerState{}
+	var rejected [dataplane.SinkRejects]uint64
+	spooled := false
+	for i := range w.snapshot.Sinks {
+		s := &w.snapshot.Sinks[i]
+		if s.Spool == nil {
+			continue
+		}
+		spooled = true
+		if sums[s.Name] == nil {
+			sums[s.Name] = new(dataplane.SpoolerState)
+		}
+		sum := sums[s.Name]
+		sum.Replayed += s.Spool.Replayed
+		for j, n := range s.Spool.Dropped {
+			sum.Dropped[j] += n
+		}
+		for j, n := range s.Spool.Rejected {
+			rejected[j] += n
+		}
+	}
+	for name, sum := range sums {
+		w.counter(f.pointsWritten, sum.Replayed, name, "")
+		for j, n := range sum.Dropped {
+			w.counter(f.pointsDropped, n, name, dataplane.Drop(j).String(), "")
+		}
+	}
+	for j, n := range rejected {
+		if spooled {
+			w.counter(f.pointsRejected, n, "sink", dataplane.SinkReject(j).String(), "")
+		}
 	}
 }

@@ -39,7 +39,11 @@ func gatherByTenant(t *testing.T, s *Snapshot) map[string]*dto.MetricFamily {
 
 // Goal: with several tenants the ledger's metrics have their names, and nothing else changes.
 func TestMetricsByTenant(t *testing.T) {
-	families := gatherByTenant(t, full())
+	snapshot := full()
+	spool := &dataplane.SpoolerState{Replayed: 8}
+	spool.Dropped[dataplane.DropOversize], spool.Rejected[dataplane.SinkRefused] = 2, 3
+	snapshot.Sinks[0].Spool = spool
+	families := gatherByTenant(t, snapshot)
 	f := func(want float64, name string, labels ...string) {
 		t.Helper()
 		expectMetric(t, families, want, name, labels...)
@@ -57,10 +61,12 @@ func TestMetricsByTenant(t *testing.T) {
 	f(10, "points_dropped_total", "overload", "main", "line")
 	f(300, "points_written_total", "main", "line")
 	f(45, "points_in_flight", "main", "line")
+	f(8, "points_written_total", "main", "")
+	f(2, "points_dropped_total", "oversize", "main", "")
+	f(3, "points_rejected_total", "refused", "sink", "")
 	f(12, "tenant_packets_limited_total", "line")
 	f(7, "tenant_series", "line")
-	f(0, "ledger_residue_points")
-	plain := gather(t, full())
+	plain := gather(t, snapshot)
 	for name := range plain {
 		if families[name] == nil {
 			t.Errorf("%s is gone", name)

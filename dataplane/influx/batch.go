@@ -47,6 +47,7 @@ type Batch struct {
 	state    state
 	refs     int // attempts whose operations or notifications are outstanding
 	delivery delivery
+	trace    *Trace // nil for most
 	// Owner is the caller's: whose points these are. Take sets it to 0.
 	Owner int
 }

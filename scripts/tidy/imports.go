@@ -31,6 +31,9 @@ const (
 	xxh3       = "github.com/zeebo/xxh3"
 	gopacket   = "github.com/gopacket/gopacket"
 	plot       = "gonum.org/v1/plot"
+	otel       = "go.opentelemetry.io/otel"
+	bubbletea  = "charm.land/bubbletea/v2"
+	charm      = "github.com/charmbracelet/x/ansi"
 	snappy     = "github.com/klauspost/compress"
 )
 
@@ -88,12 +91,25 @@ var layers = []layer{
 		folder: "controlplane/attach", internal: []string{"bpf", "numa"},
 		external: []string{ebpf, netlink, netns, xsys},
 	},
+	{folder: "controlplane/nic", internal: []string{"numa"}, external: []string{netlink, xsys}},
+	{
+		folder:   "controlplane/doctor",
+		internal: []string{"numa", "controlplane"},
+		external: []string{netlink, xsys},
+	},
 	{
 		folder:   "controlplane/gateway",
 		internal: []string{"bpf", "numa", "dataplane", "controlplane"},
 		external: []string{ebpf, netlink, xsys},
 	},
 	{folder: "web"},
+	{
+		folder: "controlplane/traces", internal: []string{"dataplane"}, external: []string{otel},
+	},
+	{
+		folder: "controlplane/top", internal: []string{"controlplane/telemetry"},
+		external: []string{bubbletea, charm},
+	},
 	{folder: "controlplane/notify", internal: []string{"dataplane/wire"}, external: []string{xsys}},
 	{
 		folder: "controlplane/telemetry", internal: []string{"bpf", "dataplane"},
@@ -117,7 +133,7 @@ var layers = []layer{
 		// The compiled rules pass through main on their way from rulefile to the gateway; `culvert spool`
 		// works on files, without a gateway.
 		internal: []string{"controlplane", "numa", "dataplane/rules", "dataplane/spool"},
-		external: []string{cobra, pflag, systemd, xsys},
+		external: []string{cobra, pflag, systemd, xsys, bubbletea},
 	},
 
 	{

@@ -96,10 +96,11 @@ async function look() {
     await page.waitForFunction((name) => document.getElementById("news").textContent.includes(name), alert);
   }
   // Some seconds for the plots.
-  await page.waitForTimeout(4000);
+  await page.waitForTimeout(1000 * (process.env.LOOK_SECONDS ?? 4));
   await accessible(page, "light");
   await page.evaluate(() => scrollTo(0, 0));
   await shoot(page, "light");
+  await page.screenshot({path: path.join(folder, "first.png")});
   const dark = await open("dark", {colorScheme: "dark"});
   await moves(dark);
   await dark.waitForTimeout(1000);

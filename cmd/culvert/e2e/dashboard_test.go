@@ -30,7 +30,7 @@ func TestDashboardInTheLab(t *testing.T) {
         annotations: {summary: "{{ tags.machine }} is at {{ temperature }}"}
       - alert: HotOnAverage
         on: plant
-        expr: avg(temperature, 10s) > 99.0
+        expr: avg(temperature[10s]) > 99.0
         by: [sensor]
 `)
 	path := write(t, dir, "culvert.yaml", fmt.Sprintf(`gateway: {id: plant-7}
