@@ -106,3 +106,26 @@ func TestHeaviest(t *testing.T) {
 		t.Errorf("%d series are shown", len(got))
 	}
 }
+
+// Goal: however many tenants share a sink, each can have a batch that is filled and some under way, and what
+// that takes is bounded.
+func TestBatchesForTenants(t *testing.T) {
+	f := func(tenants, urls int, slow bool, bytes config.Size, want, wantBytes int) {
+		t.Helper()
+		s := &sink{config: &config.Sink{Routing: "hash", Batch: config.Batch{Bytes: bytes}}, tenants: tenants,
+			targets: make([]*sinkTarget, urls)}
+		if n, size := s.batches(slow); n != want || size != wantBytes {
+			t.Errorf("%d tenants, %d URLs: %d batches of %d bytes, want %d of %d", tenants, urls, n, size,
+				want, wantBytes)
+		}
+	}
+	const mib = 1 << 20
+	f(1, 1, false, mib, 32, mib)
+	f(1, 1, true, mib, 8, mib)
+	f(8, 1, false, mib, 32, mib)
+	f(16, 1, false, mib, 64, mib/2)
+	f(4, 1, true, mib, 16, mib/2)
+	f(256, 1, false, mib, 1024, 128<<10)
+	f(256, 4, true, 64<<10, 1024, 64<<10)
+	f(0, 1, false, mib, 32, mib)
+}
