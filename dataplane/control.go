@@ -325,5 +325,18 @@ func (w *Worker) RuleCounts() (RuleCounts, error) {
 	})
 }
 
+// Forwarded is how many state changes of alerts went to the notifiers, and whether these are all there are.
+func (w *Worker) Forwarded() (n uint64, all bool, err error) {
+	type answer struct {
+		n   uint64
+		all bool
+	}
+	a, err := ask(w, func() answer {
+		all := w.rules == nil || w.rules.Settled() && len(w.rules.Transitions()) == 0
+		return answer{w.forwarded, all}
+	})
+	return a.n, a.all, err
+}
+
 // ClockSteps is how often the worker saw wall time step.
 func (w *Worker) ClockSteps() (uint64, error) { return ask(w, w.clock.Steps) }

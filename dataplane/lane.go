@@ -27,11 +27,14 @@ type lane struct {
 	points  int   // seals a batch
 	linger  int64 // nanoseconds
 	age     int64
-	sealed  int64      // when a batch was sealed last, CLOCK_MONOTONIC nanoseconds
-	copies  []*lane    // those that get each of its points as well
-	route   *route     // its sink's
-	spool   *SpoolPort // nil: there is none
-	parked  int        // points of batches whose bytes the spooler reads
+	sealed  int64   // when a batch was sealed last, CLOCK_MONOTONIC nanoseconds
+	copies  []*lane // those that get each of its points as well
+	route   *route  // its sink's
+	// spool is the way to the spooler; nil: there is none. always: batches go there before they are sent.
+	spool     *SpoolPort
+	always    bool
+	parked    int // points of settled batches whose bytes the spooler reads
+	appending int // batches that are on their way to disk before they are sent
 
 	counters LaneCounters
 	block    laneBlock
@@ -176,15 +179,11 @@ func (w *Worker) seal(o *lane, now int64) {
 	}
 	w.stages.BatchWait.Record(now - o.open.Opened())
 	w.counters.BatchesSealed++
-	if o.spool != nil {
-		o.spool.sealed.Store(w.counters.BatchesSealed)
-		o.spool.backlog.Store(int64(o.writer.Backlog()))
-	}
 	o.open.Seal(now)
 	if t := o.open.Trace(); t != nil {
 		w.traces.sealed(t, o.open)
 	}
-	o.writer.Submit(o.open, now)
+	w.submit(o, o.open, now)
 	o.open, o.sealed = nil, now
 }
 
@@ -195,8 +194,9 @@ func (o *lane) timer() int64 {
 	if o.open == nil || o.open.Points() == 0 {
 		return math.MaxInt64
 	}
-	idle := o.writer.Idle()
-	if !idle && o.writer.Backlog() > 0 {
+	// Batches that go to disk first wait as well.
+	idle := o.appending == 0 && o.writer.Idle()
+	if !idle && o.appending+o.writer.Backlog() > 0 {
 		return math.MaxInt64
 	}
 	return due(idle, o.open.Opened(), o.sealed, o.linger, o.age)

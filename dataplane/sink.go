@@ -6,9 +6,6 @@ import (
 	"math"
 	"math/bits"
 	"sync/atomic"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
@@ -22,8 +19,6 @@ const (
 	LanesMax = 64
 	// ringEntriesMax is the kernel's bound less a factor of four for the completions.
 	ringEntriesMax = 8192
-	// recallStep is how long a worker that ends waits between two looks at the spoolers, in nanoseconds.
-	recallStep = int64(time.Millisecond)
 )
 
 // SinkConfig says where a worker's batches go and how they are made.
@@ -32,6 +27,8 @@ type SinkConfig struct {
 	Writers []influx.Config
 	// Spools (optional) are the ways to the spoolers, one for each URL.
 	Spools []*SpoolPort
+	// Always lets each batch go to disk before it is sent.
+	Always bool
 	// Routing is how points are shared out among the URLs.
 	Routing Routing
 	// Table (shared, replaced by the control plane) says whose a series is, for RoutingHash with several
@@ -118,7 +115,7 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 	}
 	config := c.Writers[url]
 	if len(c.Spools) > 0 {
-		o.spool, config.Aside = c.Spools[url], true
+		o.spool, o.always, config.Aside = c.Spools[url], c.Always, true
 	}
 	config.Ring, config.Pool, config.Tag = w.ring, o.pool, tag
 	if c.Routing == RoutingFailover && len(c.Writers) > 1 && !config.Aside {
@@ -170,8 +167,8 @@ func (w *Worker) sinkTimer() int64 {
 // deliver takes what the kernel completed, seals the open batches whose time has come, lets the writers go on
 // and settles the batches that have their answer. It returns how much it did.
 func (w *Worker) deliver() int {
-	work := w.takeBack()
 	now := w.clock.Now()
+	work := w.takeBack(now)
 	if w.ring != nil {
 		if w.ring.NeedsEnter() {
 			// A failure leaves everything queued; the next turn enters again.
@@ -245,80 +242,14 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	if b.Trace() != nil {
 		w.traces.settled(o, outcome, now)
 	}
-	if outcome.Aside > 0 {
+	switch {
+	case outcome.Aside > 0:
 		w.stepAside(o, b, outcome.Aside)
 		return
+	case b.Mark != 0:
+		o.spool.push(spoolItem{kind: spoolForget, sequence: b.Mark})
 	}
 	o.release(b)
-}
-
-// stepAside finds another place for what is left of a batch, and gives it back.
-func (w *Worker) stepAside(o *lane, b *influx.Batch, points int) {
-	if other := o.route.instead(o); other != nil {
-		// The next server in order takes over; in the ledger the points leave one lane for another.
-		o.counters.Moved += uint64(points)
-		for _, part := range b.Rest() {
-			w.storeText(other, b.Body()[part.From:part.To], part.Points, b.Opened())
-		}
-		o.release(b)
-		return
-	}
-	if o.spool == nil {
-		w.drop(o, DropUndelivered, points)
-		o.release(b)
-		return
-	}
-	// The spooler answers for the points from here on; their bytes come back.
-	w.counters.PointsSpooled += uint64(points)
-	o.counters.Spooled += uint64(points)
-	o.parked += b.Points()
-	o.spool.push(&spoolItem{
-		batch: b, oldest: w.clock.Wall(b.Opened()), number: w.counters.BatchesSealed,
-	})
-}
-
-// takeBack frees the batches that the spoolers have read, and returns how many they were.
-func (w *Worker) takeBack() (work int) {
-	for i := range w.urls {
-		spool := w.lanes[i].spool
-		if spool == nil {
-			continue
-		}
-		for b := spool.pop(); b != nil; b = spool.pop() {
-			o := &w.lanes[b.Owner]
-			o.parked -= b.Points()
-			o.release(b)
-			work++
-		}
-	}
-	return work
-}
-
-// cameBack tells whether a spooler has given a batch back.
-func (w *Worker) cameBack() bool {
-	for i := range w.urls {
-		if p := w.lanes[i].spool; p != nil && p.backs.Peek() != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// recall waits for the batches that the spoolers read, until the deadline.
-func (w *Worker) recall(deadline int64) {
-	for w.takeBack(); w.parked() > 0 && w.clock.Now() < deadline; w.takeBack() {
-		_ = unix.Nanosleep(&unix.Timespec{Nsec: recallStep}, nil)
-	}
-	// The spooler stands still, perhaps with the disk: its memory stays as long as the process.
-	w.keepMemory = w.parked() > 0
-}
-
-// parked is how many points are in batches whose bytes the spoolers read.
-func (w *Worker) parked() (points int) {
-	for i := range w.lanes {
-		points += w.lanes[i].parked
-	}
-	return points
 }
 
 // closeSinks gives up on what the sinks did not take in time, the open batches included, and waits for the
@@ -327,6 +258,7 @@ func (w *Worker) closeSinks(now int64) {
 	for i := range w.lanes {
 		w.seal(&w.lanes[i], now)
 	}
+	w.recall(now + closeTime)
 	for i := range w.urls {
 		w.lanes[i].writer.Shut(now)
 	}

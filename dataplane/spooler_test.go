@@ -153,8 +153,8 @@ func (r *spoolRig) send(batches int, tag string) {
 	for range batches {
 		var b *influx.Batch
 		r.until("a batch comes back", func() bool {
-			for back := r.port.pop(); back != nil; back = r.port.pop() {
-				r.pool.Release(back)
+			for back, ok := r.port.pop(); ok; back, ok = r.port.pop() {
+				r.pool.Release(back.batch)
 			}
 			b = r.pool.Take()
 			return b != nil
@@ -171,7 +171,9 @@ func (r *spoolRig) send(batches int, tag string) {
 		if !ok || outcome.Aside != 10 {
 			r.t.Fatalf("the batch did not step aside: %+v", outcome)
 		}
-		r.port.push(&spoolItem{batch: outcome.Batch, oldest: time.Now().UnixNano(), number: uint64(r.sent)})
+		r.port.push(spoolItem{
+			batch: outcome.Batch, oldest: time.Now().UnixNano(), number: uint64(r.sent), points: 10,
+		})
 	}
 }
 
@@ -370,6 +372,68 @@ func TestLongRecordIsReplayed(t *testing.T) {
 	defer r.d.mutex.Unlock()
 	if r.d.lines["last v=1 1\n"] != 1 {
 		t.Fatal("the end of the long record is missing")
+	}
+}
+
+// sealed makes a batch of ten lines that is sealed and not sent.
+func (r *spoolRig) sealed() *influx.Batch {
+	r.t.Helper()
+	b := r.pool.Take()
+	body := b.Body()
+	for range 10 {
+		r.sent++
+		body = fmt.Appendf(body, "m v=%d %d\n", r.sent, r.sent)
+	}
+	b.Extend(body, 10, 1)
+	b.Seal(1)
+	return b
+}
+
+// In mode always a batch is on disk before it is sent. What is settled is forgotten there, what is not is
+// delivered, the whole batch or what is left of it; what nobody has settled is restored by the next start.
+func TestAlwaysKeepsUntilSettled(t *testing.T) {
+	r := newSpoolRig(t, nil)
+	var batches []*influx.Batch
+	for range 4 {
+		b := r.sealed()
+		r.port.push(spoolItem{kind: spoolAppend, batch: b})
+		r.until("the batch is on disk", func() bool {
+			back, ok := r.port.pop()
+			if ok {
+				back.batch.Mark = back.sequence
+				batches = append(batches, back.batch)
+			}
+			return ok
+		})
+		if b.Mark == 0 {
+			t.Fatal("the disk took none")
+		}
+	}
+	if s := r.spooler.State(); s.Taken != 0 || s.Pending() != 0 || r.d.count() != 0 {
+		t.Fatalf("before anything is settled: %+v", s)
+	}
+	r.port.push(spoolItem{kind: spoolForget, sequence: batches[0].Mark})
+	r.port.push(spoolItem{kind: spoolReplay, sequence: batches[1].Mark, points: 10})
+	r.until("one batch is delivered", func() bool { return r.spooler.State().Replayed == 10 })
+	// Of the third one its writer sets everything aside: the same as some of it, for the spooler.
+	r.writer.Submit(batches[2], 1)
+	outcome, _ := r.writer.Outcome()
+	r.port.push(spoolItem{kind: spoolKeep, batch: outcome.Batch, sequence: batches[2].Mark, points: 10})
+	r.until("another batch is delivered", func() bool { return r.spooler.State().Replayed == 20 })
+	r.until("one record is left", func() bool {
+		s := r.spooler.State()
+		return s.Disk.OutRecords == 1 && s.Disk.WaitingRecords == 0
+	})
+	if s := r.spooler.State(); s.Taken != 20 || s.Pending() != 0 || r.d.count() != 20 {
+		t.Fatalf("%d lines, %+v", r.d.count(), s)
+	}
+	if err := r.spooler.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	r.until("what was not settled is delivered", func() bool { return r.spooler.State().Replayed == 10 })
+	if s := r.spooler.State(); s.Restored != 10 || r.d.count() != 30 {
+		t.Fatalf("%d lines, %+v", r.d.count(), s)
 	}
 }
 

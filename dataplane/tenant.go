@@ -87,8 +87,7 @@ func (w *Worker) openTenants() {
 		for j := range lanes {
 			o := &w.lanes[first+j]
 			if sharing[sink] > 0 {
-				w.lanes = append(w.lanes, lane{number: first + j, pool: o.pool, writer: o.writer,
-					spool: o.spool, encoder: o.encoder, points: o.points, linger: o.linger, age: o.age})
+				w.lanes = append(w.lanes, o.beside())
 				o = &w.lanes[len(w.lanes)-1]
 			}
 			lanes[j] = o
@@ -108,6 +107,14 @@ func (w *Worker) openTenants() {
 	}
 	if tenants > 1 {
 		w.tenants = make([]tenantLedger, tenants)
+	}
+}
+
+// beside is a lane for another tenant before the same writer.
+func (o *lane) beside() lane {
+	return lane{
+		number: o.number, pool: o.pool, writer: o.writer, encoder: o.encoder, points: o.points,
+		linger: o.linger, age: o.age, spool: o.spool, always: o.always,
 	}
 }
 

@@ -62,8 +62,8 @@ func newRootCommand() (*cobra.Command, *bool) {
 	})
 	addLogFlags(root)
 	root.AddCommand(newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(),
-		newStatusCommand(), newTopCommand(), newTapCommand(), newReloadCommand(), newRulesCommand(),
-		newLoadCommand(), newSinkCommand(), newSpoolCommand(), newVersionCommand())
+		newStatusCommand(), newTopCommand(), newTapCommand(), newDoctorCommand(), newReloadCommand(),
+		newRulesCommand(), newLoadCommand(), newSinkCommand(), newSpoolCommand(), newVersionCommand())
 	started := new(bool)
 	noteStart(root.Commands(), started)
 	return root, started

@@ -267,8 +267,9 @@ type Spool struct {
 	// Its folder, with one in it for each URL. The default one is used if it is there, another is made;
 	// empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
 	Dir string `yaml:"dir"`
-	// When batches go to disk.
-	Mode string `yaml:"mode" enum:"on_failure" later:"always"`
+	// When batches go to disk: those that a sink does not take now, or each before it is sent, so that a
+	// gateway that is killed loses only what it had not sealed yet.
+	Mode string `yaml:"mode" enum:"on_failure,always"`
 	// Size of one file.
 	Segment Size `yaml:"segment" min:"1MiB" max:"4GiB"`
 	// Size of all files. Each URL has an equal share, at least two segments.

@@ -149,6 +149,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if err := g.openTraces(ctx); err != nil {
 		return nil, err
 	}
+	g.restoreTold()
 	if err := g.startWorkers(); err != nil {
 		return nil, err
 	}
@@ -286,6 +287,7 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 		one := s.worker(index, index == g.slowWorker(), seed[0])
 		if first := s.targets[0].lane; g.spools.dir != "" {
 			one.Spools = g.spools.ports[index][first : first+len(s.targets)]
+			one.Always = cfg.Spool.Mode == "always"
 		}
 		c.Sinks = append(c.Sinks, one)
 	}
@@ -328,6 +330,7 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	g.background.Go(func() { g.turnAges(ctx) })
 	g.background.Go(func() { spaceCollections(ctx) })
 	g.background.Go(func() { g.keepCheckpoints(ctx) })
+	g.background.Go(func() { g.endOrphans(ctx) })
 	if len(g.ways) > 0 {
 		g.background.Go(func() { g.followWays(ctx) })
 	}
@@ -369,7 +372,7 @@ func (g *Gateway) Stop() error {
 	for _, p := range g.interfaces {
 		errs = append(errs, p.redirect(false))
 	}
-	return errors.Join(append(errs, g.drain(), g.saveStates(), g.close())...)
+	return errors.Join(append(errs, g.drain(), g.saveStates(), g.close(), g.saveTold())...)
 }
 
 // drain empties all workers at once: a worker hands rule states to others until it is done.

@@ -211,9 +211,9 @@ func TestStatusNames(t *testing.T) {
 		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
 		turns sleeps listeners port tenants tenant sink packets_limited points_limit series series_limit
 		heavy_series listener key share sinks url up connections breaker last_error requests 204 error
-		spool spooled replayed bytes segments oldest_seconds memory_points disk_failures disk_error
+		spool spooled replayed pending bytes segments oldest_seconds memory_points disk_failures disk_error
 		replay_error skipped kept_bytes
-		zerocopy_sent zerocopy_copied rules group kind expr firing pending transitions evicted steps keys
+		zerocopy_sent zerocopy_copied rules group kind expr firing transitions evicted steps keys
 		key_bytes too_long notifiers type delivered failed queued latency
 		count mean p50 p99 p999 max end_to_end alert decode clock_steps`)
 	for _, w := range want {

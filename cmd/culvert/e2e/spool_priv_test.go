@@ -2,9 +2,14 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -163,4 +168,123 @@ func TestPrivSpoolOutlivesTheGateway(t *testing.T) {
 	if n := d.count(); n != 5000 || l.Restored != 5000 || l.Written != 5000 || l.Residue != 0 {
 		t.Fatalf("%d points in the database: %+v", n, s.Ledger)
 	}
+}
+
+// killsEnv overrides how often TestPrivAlwaysOutlivesKills kills the gateway.
+const killsEnv = "CULVERT_KILLS"
+
+// Goal: in mode always, kill -9 at any moment costs only what had not come to disk yet, and never a start.
+// Method: many lives of random length under load, before a server that refuses at random. What the spool
+// holds after each kill must all be in the server in the end; what is missing there of what was sent was on
+// its way through memory, which is measured and bounded by what was sent in the last moments of each life.
+func TestPrivAlwaysOutlivesKills(t *testing.T) {
+	need(t)
+	kills := 10
+	if text := os.Getenv(killsEnv); text != "" {
+		if _, err := fmt.Sscan(text, &kills); err != nil {
+			t.Fatalf("%s: %v", killsEnv, err)
+		}
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	lab := testenv.NewLab(t, 2)
+	sink := newRecorder(t, lab)
+	var calm atomic.Bool
+	var requests atomic.Uint64
+	sink.refuse = func(w http.ResponseWriter) bool {
+		// Three of eight stretches of 16 requests are refused.
+		if calm.Load() || requests.Add(1)/16%8 > 2 {
+			return false
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	folder := filepath.Join(t.TempDir(), "spool")
+	config := configureSpool(t, lab, sink.url, folder, ", mode: always")
+	s := &lastMoments{conn: udpSender(t, lab, lab.GatewayIPv4)}
+	appended := map[string]bool{}
+	late, recent := 0, 0 // sent after a kill, and not long before
+	for range kills {
+		g := start(t, lab, "run", "-c", config)
+		eventually(t, "the gateway takes packets", func() error {
+			if !xdpOf(t, lab) {
+				return fmt.Errorf("no program is attached")
+			}
+			_, err := g.status()
+			return err
+		})
+		life := time.Duration(50+random.IntN(250)) * time.Millisecond
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.sendFor(life + 5*time.Millisecond)
+		}()
+		time.Sleep(life)
+		killed := time.Now()
+		g.kill()
+		<-done
+		late += s.since(killed)
+		recent += s.since(killed.Add(-killWindow)) - s.since(killed)
+		out, err := exec.Command(culvert, "spool", "cat", "--dir", folder).Output()
+		if err != nil {
+			t.Fatalf("look into the spool after a kill: %v", err)
+		}
+		for line := range strings.Lines(string(out)) {
+			appended[strings.TrimSpace(line)] = true
+		}
+	}
+	calm.Store(true)
+	g := start(t, lab, "run", "-c", config)
+	state := g.emptied(0)
+	if state.Ledger.Residue != 0 {
+		t.Fatalf("%+v", state.Ledger)
+	}
+	got := map[string]bool{}
+	for _, line := range sink.all() {
+		got[line] = true
+	}
+	for line := range appended {
+		if !got[line] {
+			t.Fatalf("%q was in the spool and never came", line)
+		}
+	}
+	lost := s.sent - len(got)
+	t.Logf("%d kills: %d points sent, %d of them after a kill; %d seen in the spool, %d came, %d lost that "+
+		"were sent before a kill: %.1f each, of %.1f sent in the last %s", kills, s.sent, late,
+		len(appended), len(got), lost-late, float64(lost-late)/float64(kills),
+		float64(recent)/float64(kills), killWindow)
+	if lost < 0 || lost-late > recent {
+		t.Fatalf("%d points are lost, but only %d were young when the gateway was killed", lost-late, recent)
+	}
+}
+
+// killWindow is how long a point may be on its way to disk: some batches' age and a spooler's turn.
+const killWindow = 50 * time.Millisecond
+
+// lastMoments is a sender that remembers when it sent what.
+type lastMoments struct {
+	conn  net.Conn
+	sent  int
+	times []time.Time
+}
+
+// sendFor sends points with ascending timestamps, some five thousand a second.
+func (s *lastMoments) sendFor(length time.Duration) {
+	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+		// Refused while nobody listens: that is what a sender sees.
+		if _, err := fmt.Fprintf(s.conn, "kill v=%d %d", s.sent+1, s.sent+1); err == nil {
+			s.sent++
+			s.times = append(s.times, time.Now())
+		}
+	}
+}
+
+// since is how many points were sent after a moment.
+func (s *lastMoments) since(moment time.Time) int {
+	n := 0
+	for i := len(s.times) - 1; i >= 0 && s.times[i].After(moment); i-- {
+		n++
+	}
+	return n
 }
