@@ -125,6 +125,11 @@ func (w *Worker) Retarget(lane int, address netip.AddrPort) error {
 	})
 }
 
+// Reauthorize gives a lane's writer another token. It is an error when the head has no room for it.
+func (w *Worker) Reauthorize(lane int, value string) error {
+	return w.Do(func() error { return w.lanes[lane].writer.Reauthorize(value) })
+}
+
 // Drain lets the worker empty its sources, seal what is open and wait for the answers, until everything is
 // settled or the limit is over; what is left then is dropped as undelivered. The control plane has turned the
 // redirect off, and the kernel's sockets take nothing more. Drain returns when it is done; the worker then
@@ -295,7 +300,7 @@ func (w *Worker) SinkStates() ([]SinkState, error) {
 func (w *Worker) LaneCounters(url int) LaneCounters {
 	sum := w.lanes[url].block.Read()
 	for i := w.urls; i < len(w.lanes); i++ {
-		if w.lanes[i].number == url {
+		if w.lanes[i].index == url {
 			one := w.lanes[i].block.Read()
 			sum.Add(&one)
 		}

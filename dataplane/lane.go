@@ -13,8 +13,8 @@ import (
 // the writer behind it. Tenants with the same sink have batches of their own, out of one pool, and share the
 // writer.
 type lane struct {
-	index   int // its place among the worker's lanes
-	number  int // of its URL among those of all sinks: the place of the lane that stands for its writer
+	place   int // its own among the worker's lanes
+	index   int // of its URL among those of all sinks: the place of the lane that stands for its writer
 	sharing int // how many tenants share the pool
 	batches int // taken out of the pool and not given back
 	held    int // points in them
@@ -153,7 +153,7 @@ func (o *lane) take() *influx.Batch {
 	}
 	b := o.pool.Take()
 	if b != nil {
-		b.Owner = o.index
+		b.Owner = o.place
 		o.batches++
 	}
 	return b

@@ -129,7 +129,7 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		return err
 	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
-	o.number = int(tag)
+	o.index = int(tag)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
 	return nil
 }
@@ -185,7 +185,7 @@ func (w *Worker) deliver() int {
 	}
 	for i := range w.urls {
 		w.lanes[i].writer.Poll(now)
-		work += w.settleAll(w.lanes[i].writer, now)
+		work += w.settleAll(&w.lanes[i], now)
 	}
 	for i := range w.routes {
 		w.routes[i].refresh()
@@ -208,16 +208,31 @@ func (w *Worker) complete(now int64) (work int) {
 	return work
 }
 
-// settleAll enters the outcomes that there are into the ledger.
-func (w *Worker) settleAll(writer *influx.Writer, now int64) (work int) {
+// settleAll enters the outcomes of a URL that there are into the ledger, each with its tenant's lane.
+func (w *Worker) settleAll(first *lane, now int64) (work int) {
 	for {
-		outcome, ok := writer.Outcome()
+		outcome, ok := first.writer.Outcome()
 		if !ok {
+			w.tellRefusals(first)
 			return work
 		}
 		w.settle(&w.lanes[outcome.Batch.Owner], &outcome, now)
 		work++
 	}
+}
+
+// tellRefusals passes on what the server refused.
+func (w *Worker) tellRefusals(o *lane) {
+	refusals := o.writer.Refusals()
+	if len(refusals) == 0 {
+		return
+	}
+	if w.config.Refusals != nil {
+		for i := range refusals {
+			w.config.Refusals.Push(&Refusal{Lane: o.index, Refusal: refusals[i]})
+		}
+	}
+	o.writer.RefusalsTaken()
 }
 
 // settle enters a batch's outcome into the ledger and gives the batch back.
@@ -275,7 +290,7 @@ func (w *Worker) closeSinks(now int64) {
 	}
 	for i := range w.urls {
 		w.lanes[i].writer.Close(now, now)
-		w.settleAll(w.lanes[i].writer, now)
+		w.settleAll(&w.lanes[i], now)
 	}
 	w.recall(now + closeTime)
 	w.publish()

@@ -103,7 +103,7 @@ func (w *Worker) openTenants() {
 		r.join()
 	}
 	for i := range w.lanes {
-		w.lanes[i].index = i
+		w.lanes[i].place = i
 	}
 	if tenants > 1 {
 		w.tenants = make([]tenantLedger, tenants)
@@ -113,7 +113,7 @@ func (w *Worker) openTenants() {
 // beside is a lane for another tenant before the same writer.
 func (o *lane) beside() lane {
 	return lane{
-		number: o.number, pool: o.pool, writer: o.writer, encoder: o.encoder, points: o.points,
+		index: o.index, pool: o.pool, writer: o.writer, encoder: o.encoder, points: o.points,
 		linger: o.linger, age: o.age, spool: o.spool, always: o.always,
 	}
 }

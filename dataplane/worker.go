@@ -65,6 +65,8 @@ type Config struct {
 	// Traces (optional) is where finished traces go; one in TraceOneIn batches of a worker is traced.
 	Traces     *spsc.Ring[Traced]
 	TraceOneIn int
+	// Refusals (optional) are points that servers refused; what finds the ring full is counted, but not told.
+	Refusals *spsc.Ring[Refusal]
 	// Departures (optional), at most 64, are the notifiers whose alerts may leave by TX rings.
 	Departures []Departure
 	Sinks      []SinkConfig

@@ -286,8 +286,9 @@ type Spool struct {
 type Rejects struct {
 	// How many are kept in memory.
 	Keep int `yaml:"keep" min:"1" max:"100000"`
-	// A folder to keep them in. Empty: none.
-	Dir string `yaml:"dir" later:"*"`
+	// A folder to keep those in that a database refused, whole, as lines of JSON; at most 128 MiB. Empty:
+	// none.
+	Dir string `yaml:"dir"`
 }
 
 // Probes are the measurements inside of the kernel.

@@ -140,9 +140,9 @@ func (e *examination) channels(card *Card) {
 			return
 		}
 	}
-	if drivers()[card.Driver].halfChannels && now > most/2 && most > 1 {
-		e.add(Fail, check, card.Name, set(most/2), "%s gives native XDP transmit queues of its own: "+
-			"of %d channels at most %d may be in use, not %d", card.Driver, most, most/2, now)
+	if usable := ChannelsMax(card.Driver, most); now > usable {
+		e.add(Fail, check, card.Name, set(usable), "%s gives native XDP transmit queues of its own: "+
+			"of %d channels at most %d may be in use, not %d", card.Driver, most, usable, now)
 		return
 	}
 	workers := e.WorkersOf(card.Name)
@@ -175,37 +175,40 @@ func (e *examination) mtu(card *Card) {
 	}
 }
 
-// offload is one that harms: which by the kernel's name, by ethtool's, and why.
-type offload struct{ name, option, why string }
+// Offload is one that harms: by the kernel's name, by ethtool's, and why.
+type Offload struct{ Name, Option, Why string }
 
-// offloads are the features that change packets before XDP or hand merged ones to it.
-func (e *examination) offloads(card *Card) {
-	const check = "offloads"
-	harmful := []offload{
+// Harmful are the offloads that change packets before XDP or hand merged ones to it.
+func Harmful() []Offload {
+	return []Offload{
 		{"rx-lro", "lro", "packets are merged before XDP sees them"},
 		{"rx-gro-hw", "rx-gro-hw", "the card merges packets before XDP sees them"},
 		{"rx-gro-list", "rx-gro-list", "datagrams are chained before generic XDP, which takes them apart"},
 		{"rx-udp-gro-forwarding", "rx-udp-gro-forwarding", "datagrams are merged on the way to generic XDP"},
 		{"rx-vlan-hw-parse", "rxvlan", "VLAN tags are taken off before XDP: packets of all VLANs look alike"},
 	}
+}
+
+func (e *examination) offloads(card *Card) {
+	const check = "offloads"
 	found := false
-	for _, o := range harmful {
-		if !card.Features[o.name].Active {
+	for _, o := range Harmful() {
+		if !card.Features[o.Name].Active {
 			continue
 		}
 		found = true
-		remedy := fmt.Sprintf("`ethtool -K %s %s off`", card.Name, o.option)
-		if card.Features[o.name].Fixed {
+		remedy := fmt.Sprintf("`ethtool -K %s %s off`", card.Name, o.Option)
+		if card.Features[o.Name].Fixed {
 			remedy = "it cannot be switched off; take the packets on another card"
 			if card.Driver == "virtio_net" {
 				remedy = "start the virtual machine with guest_tso4=off,guest_tso6=off at the card"
 			}
 		}
 		status := Warn
-		if o.name == "rx-lro" && drivers()[card.Driver].noLRO {
+		if o.Name == "rx-lro" && drivers()[card.Driver].noLRO {
 			status = Fail
 		}
-		e.add(status, check, card.Name, remedy, "%s is on: %s", o.name, o.why)
+		e.add(status, check, card.Name, remedy, "%s is on: %s", o.Name, o.Why)
 	}
 	if !found {
 		e.add(Pass, check, card.Name, "", "none that harms")

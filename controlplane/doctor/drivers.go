@@ -15,6 +15,14 @@ type driver struct {
 	note  string
 }
 
+// ChannelsMax is how many of a driver's channels may be in use with native XDP, of those that it can have.
+func ChannelsMax(name string, most int) int {
+	if drivers()[name].halfChannels {
+		return max(most/2, 1)
+	}
+	return most
+}
+
 // drivers are the makes that gateways are built with. docs/kernels.md has the same table for people, and a
 // test compares the two.
 func drivers() map[string]driver {

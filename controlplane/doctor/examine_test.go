@@ -29,7 +29,7 @@ func bad(r Report) string {
 }
 
 func TestExamineGoodHost(t *testing.T) {
-	report := Examine(goodHost(goodFiles(), t))
+	report := Examine(goodHost(goodFiles().write(t)))
 	if text := bad(report); text != "" {
 		t.Fatalf("findings on a host with nothing to be said of:\n%s", text)
 	}
@@ -55,16 +55,11 @@ const gone = "gone"
 // Goal: each finding is made, has its remedy, and is the only one. The good host, where it is not made, is
 // what the remedy leads back to.
 func TestExamineFinds(t *testing.T) {
+	root := goodFiles().write(t)
 	for _, f := range findings() {
 		t.Run(f.name, func(t *testing.T) {
-			tree := goodFiles()
-			for name, text := range f.files {
-				tree[name] = text
-				if text == gone {
-					delete(tree, name)
-				}
-			}
-			host := goodHost(tree, t)
+			f.files.provoke(t, root)
+			host := goodHost(root)
 			if f.host != nil {
 				f.host(&host)
 			}
@@ -164,13 +159,11 @@ func findings() []finding {
 
 // Goal: as above, for what is found at an interface.
 func TestExamineFindsAtCard(t *testing.T) {
+	root := goodFiles().write(t)
 	for _, f := range cardFindings() {
 		t.Run(f.name, func(t *testing.T) {
-			tree := goodFiles()
-			for name, text := range f.files {
-				tree[name] = text
-			}
-			host := goodHost(tree, t)
+			f.files.provoke(t, root)
+			host := goodHost(root)
 			if f.card != nil {
 				f.card(&host.Cards[0])
 			}
@@ -270,7 +263,7 @@ func TestExamineMemlock(t *testing.T) {
 		tree := goodFiles()
 		tree["proc/self/status"] = "CapEff:\t000001ffffffbfff"
 		tree["proc/self/limits"] = "Max locked memory    " + limit + "    " + limit + "    bytes"
-		for _, found := range Examine(goodHost(tree, t)).Findings {
+		for _, found := range Examine(goodHost(tree.write(t))).Findings {
 			if found.Check == "memlock" && (found.Status != status || !strings.Contains(found.Text, text)) {
 				t.Errorf("limit %s: %+v, want %s %q", limit, found, status, text)
 			}
@@ -319,7 +312,7 @@ func TestDriversAreDocumented(t *testing.T) {
 func TestReportJSONAndText(t *testing.T) {
 	tree := goodFiles()
 	delete(tree, "sys/kernel/btf/vmlinux")
-	report := Examine(goodHost(tree, t))
+	report := Examine(goodHost(tree.write(t)))
 	text, err := json.Marshal(report)
 	if err != nil {
 		t.Fatal(err)

@@ -39,6 +39,7 @@ type Card struct {
 	// Foreign says whose program is on it, nil where none is or ours.
 	Foreign  error
 	Channels nic.Channels // all 0 where the driver has none to tell of
+	Rings    nic.Rings    // likewise
 	Features map[string]nic.Feature
 	// Mode and Served are what the configuration asks for: auto and all queues without one.
 	Mode   string
@@ -113,6 +114,9 @@ func lookAt(name string) (Card, error) {
 	}
 	card.Foreign = attach.Occupant(name)
 	if card.Channels, err = nic.AskChannels(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
+		return card, err
+	}
+	if card.Rings, err = nic.AskRings(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
 		return card, err
 	}
 	if card.Features, err = nic.AskFeatures(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {

@@ -21,8 +21,21 @@ type files map[string]string
 func (f files) write(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
+	f.into(t, root)
+	return root
+}
+
+// into writes them below a root that may have them already; "gone" removes.
+func (f files) into(t *testing.T, root string) {
+	t.Helper()
 	for name, text := range f {
 		file := filepath.Join(root, name)
+		if text == gone {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +49,21 @@ func (f files) write(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	return root
+}
+
+// provoke makes the changes to the good host's tree for one test, and undoes them after it.
+func (f files) provoke(t *testing.T, root string) {
+	t.Helper()
+	good, undo := goodFiles(), files{}
+	for name := range f {
+		was, existed := good[name]
+		undo[name] = gone
+		if existed {
+			undo[name] = was
+		}
+	}
+	f.into(t, root)
+	t.Cleanup(func() { undo.into(t, root) })
 }
 
 const (
@@ -86,9 +113,9 @@ func goodFiles() files {
 	return f
 }
 
-func goodHost(f files, t *testing.T) Host {
+func goodHost(root string) Host {
 	return Host{
-		Root: f.write(t), Binary: "/usr/bin/culvert", Mask: []int{0, 1, 2, 3, 4, 5, 6, 7},
+		Root: root, Binary: "/usr/bin/culvert", Mask: []int{0, 1, 2, 3, 4, 5, 6, 7},
 		Workers: config.Default().Workers,
 		Cards: []Card{{
 			Name: "eth1", Present: true, Up: true, Index: 3, MTU: 1500, Queues: 2, Driver: "ice",

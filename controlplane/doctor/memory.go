@@ -33,13 +33,9 @@ func (e *examination) hugePages() {
 		if node == nil {
 			continue
 		}
-		frames := e.host.Workers.Frames * e.host.Workers.FrameSize
-		wanted := (frames + hugeBytes - 1) / hugeBytes * queues
+		wanted := e.host.HugePagesFor(queues)
 		on := fmt.Sprintf("node %d", id)
-		file := fmt.Sprintf("/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages", id)
-		if _, ok := e.read(file); !ok {
-			file = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages" // A kernel without NUMA.
-		}
+		file := "/" + e.host.HugePagesFile(id)
 		remedy := fmt.Sprintf("`echo %d > %s`", node.HugePages+max(wanted-node.HugePagesFree, 0), file)
 		elsewhere := e.freeElsewhere(id)
 		short := fmt.Sprintf("%d free of 2 MiB, and the frames take %d", node.HugePagesFree, wanted)
@@ -60,6 +56,21 @@ func (e *examination) hugePages() {
 	}
 }
 
+// HugePagesFile is the file, from the root, that sets how many huge pages a node has.
+func (h *Host) HugePagesFile(node int) string {
+	file := fmt.Sprintf("sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages", node)
+	if _, err := os.Stat(filepath.Join(h.Root, file)); err != nil {
+		return "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages" // A kernel without NUMA.
+	}
+	return file
+}
+
+// HugePagesFor is how many huge pages the frames of so many queues take.
+func (h *Host) HugePagesFor(queues int) int {
+	frames := h.Workers.Frames * h.Workers.FrameSize
+	return (frames + hugeBytes - 1) / hugeBytes * queues
+}
+
 func (e *examination) freeElsewhere(id int) []int {
 	var nodes []int
 	for _, n := range e.Topology.Nodes {
@@ -70,9 +81,9 @@ func (e *examination) freeElsewhere(id int) []int {
 	return nodes
 }
 
-// exitLatencyMax is how long a CPU may take to wake, in microseconds: a state above it costs as much as all
+// ExitLatencyMax is how long a CPU may take to wake, in microseconds: a state above it costs as much as all
 // the rest of an alert's way.
-const exitLatencyMax = 20
+const ExitLatencyMax = 20
 
 // sleepStates looks at the workers' CPUs: states that take long to leave delay the first packet after a
 // pause.
@@ -92,7 +103,7 @@ func (e *examination) sleepStates() {
 			of := dir + "/" + state.Name()
 			latency, ok := e.number(of + "/latency")
 			off, _ := e.number(of + "/disable")
-			if !ok || latency <= exitLatencyMax || off != 0 {
+			if !ok || latency <= ExitLatencyMax || off != 0 {
 				continue
 			}
 			name, _ := e.read(of + "/name")
@@ -109,7 +120,7 @@ func (e *examination) sleepStates() {
 	}
 	if len(names) == 0 {
 		e.add(Pass, check, "", "", "the workers' CPUs wake within %d µs, by what the kernel knows",
-			exitLatencyMax)
+			ExitLatencyMax)
 		return
 	}
 	for i, name := range names {

@@ -167,8 +167,6 @@ func (g *Gateway) logRefusals(t *sinkTarget, states [][]dataplane.SinkState, sai
 			clear(said)
 		}
 		said[words] = true
-		g.rejects.Add(telemetry.Reject{Taken: time.Now(), Stage: "sink", Reason: "refused",
-			Text: words[:min(len(words), refusalText)]})
 		g.log.Warn("sink refused points", "sink", t.config.Name, "url", t.url,
 			"answer", words[:min(len(words), refusalText)])
 	}

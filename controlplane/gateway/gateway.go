@@ -64,6 +64,7 @@ type Gateway struct {
 	exchange  *dataplane.Exchange
 	alerts    []*dataplane.Alerts
 	samples   []*spsc.Ring[dataplane.Sample]
+	refusals  []*spsc.Ring[dataplane.Refusal]
 	workers   []*dataplane.Worker // the pinned ones, then the slow path's
 	listeners []dataplane.Listener
 	limits    *dataplane.Limits // nil where no tenant has any
@@ -250,7 +251,9 @@ func (g *Gateway) startWorkers() (err error) {
 		samples := spsc.New[dataplane.Sample](dataplane.SampleSlots)
 		g.samples = append(g.samples, samples)
 		c := g.workerConfig(index, seed)
-		c.Alerts, c.Samples = alerts, samples
+		refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
+		g.refusals = append(g.refusals, refusals)
+		c.Alerts, c.Samples, c.Refusals = alerts, samples, refusals
 		if g.traced != nil {
 			c.Traces, c.TraceOneIn = g.traced[index], g.options.Config.Traces.OneIn
 		}
@@ -309,6 +312,12 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	names := make([]string, len(g.options.Config.Listeners))
 	for i := range names {
 		names[i] = g.options.Config.Listeners[i].Name
+	}
+	g.background.Go(func() { g.takeRefusals(ctx) })
+	for _, s := range g.sinks {
+		if s.config.TokenFile != "" {
+			g.background.Go(func() { g.followToken(ctx, s) })
+		}
 	}
 	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names, g.rejects) })
 	for _, t := range g.targets {

@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
-	"unicode"
 
 	"culvert/bpf"
 	"culvert/controlplane/config"
@@ -98,25 +96,6 @@ func checkProbes(c *config.Config) (found []*config.Error) {
 
 // ReadToken reads the token of the HTTP interface; empty where no file is named.
 func ReadToken(c *config.Config) (string, error) { return readToken(c.HTTP.TokenFile) }
-
-// readToken reads the file that holds a token, and nothing where no file is named.
-func readToken(file string) (string, error) {
-	if file == "" {
-		return "", nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("read the token: %w", err)
-	}
-	token := strings.TrimSpace(string(text))
-	switch {
-	case token == "":
-		return "", fmt.Errorf("read the token: %s is empty", file)
-	case strings.ContainsFunc(token, unicode.IsControl):
-		return "", fmt.Errorf("read the token: %s holds more than one line", file)
-	}
-	return token, nil
-}
 
 func mistakes[E Mistake](list []E) []Mistake {
 	all := make([]Mistake, len(list))

@@ -25,6 +25,7 @@ type sink struct {
 	config  *config.Sink
 	targets []*sinkTarget // one for each URL
 	tenants int           // how many have it as their sink
+	token   string        // as last read, by the goroutine that follows the file
 	// table says whose a series is, where that decides; workers read it.
 	table atomic.Pointer[shard.Table]
 }
@@ -37,7 +38,7 @@ func openSinks(ctx context.Context, g *Gateway) error {
 		if err != nil {
 			return fmt.Errorf("sink %q: %w", c.Name, err)
 		}
-		s := &sink{config: c}
+		s := &sink{config: c, token: token}
 		for _, t := range g.options.Config.Tenants {
 			if t.Sink == c.Name {
 				s.tenants++

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ const (
 type sinkTarget struct {
 	config  *config.Sink
 	url     string
+	parsed  *url.URL
 	lane    int // its place among all URLs of all sinks
 	log     *slog.Logger
 	writer  influx.Config
@@ -39,6 +41,9 @@ type sinkTarget struct {
 	current netip.AddrPort
 	// moved (optional) is told of each new address before the workers are.
 	moved func(netip.AddrPort)
+	// mutex guards changed, the Authorization that took the place of the writer's; empty while none did.
+	mutex   sync.Mutex
+	changed string
 	// asked is when the server, asked in doubt, was in order; CLOCK_MONOTONIC nanoseconds.
 	asked atomic.Int64
 }
@@ -46,11 +51,11 @@ type sinkTarget struct {
 // newSinkTarget looks the name up once. A name that is not found now is not an error.
 func newSinkTarget(ctx context.Context, sink *config.Sink, address, token string, lane int,
 	log *slog.Logger) (*sinkTarget, error) {
-	t := &sinkTarget{config: sink, url: address, lane: lane, log: log}
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("sink %q: read its URL: %w", sink.Name, err)
 	}
+	t := &sinkTarget{config: sink, url: address, parsed: u, lane: lane, log: log}
 	t.writer, err = influx.Target(influx.TargetConfig{
 		URL: u, Database: sink.Database, Org: sink.Org, Bucket: sink.Bucket, Version: sink.Version,
 		Token: token,
@@ -63,6 +68,22 @@ func newSinkTarget(ctx context.Context, sink *config.Sink, address, token string
 		log.Warn("sink not found yet", "sink", sink.Name, "url", address, "error", err)
 	}
 	return t, nil
+}
+
+// authorization is the header's value in use.
+func (t *sinkTarget) authorization() string {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if t.changed != "" {
+		return t.changed
+	}
+	return t.writer.Authorization
+}
+
+func (t *sinkTarget) setAuthorization(value string) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.changed = value
 }
 
 func portOf(u *url.URL) uint16 {
@@ -146,8 +167,8 @@ func (t *sinkTarget) ask(ctx context.Context) error {
 		return fmt.Errorf("ask sink %q: %w", t.config.Name, err)
 	}
 	request.Header.Set("User-Agent", "culvert")
-	if t.writer.Authorization != "" {
-		request.Header.Set("Authorization", t.writer.Authorization)
+	if value := t.authorization(); value != "" {
+		request.Header.Set("Authorization", value)
 	}
 	// No proxy, no redirect and no connection that is kept: as the writer does it, but once.
 	client := http.Client{

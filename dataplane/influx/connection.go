@@ -194,7 +194,7 @@ func (w *Writer) postpone(now int64) bool {
 // send gives an attempt to an idle connection.
 func (w *Writer) send(c *connection, a *attempt, now int64) {
 	c.state, c.attempt, c.deadline = connectionBusy, a, now+int64(w.config.Timeout)
-	c.response = response{}
+	c.response = response{details: c.response.details[:0]}
 	a.connection = c.index
 	if a.batch.trace != nil {
 		a.batch.trace.begin(a.part, now)

@@ -68,7 +68,7 @@ type Stats struct {
 type Writer struct {
 	config      Config
 	ring        *uring.Ring
-	fixed       int // length of a head's fixed part
+	fixed       string // what every head begins with
 	age         int64
 	zeroCopyMin int
 	connections []connection
@@ -91,6 +91,8 @@ type Writer struct {
 	closed      bool
 	lastError   string
 	lastReject  string
+	refusals    []Refusal
+	wroteAt     int64 // when the server took points last
 
 	codes                     [600]uint64
 	unanswered                uint64
@@ -133,8 +135,8 @@ func (w *Writer) layOut() {
 		rest = rest[n:]
 		return part
 	}
-	fixed, slot := fixedHead(c), headSize(c)
-	w.fixed = len(fixed)
+	slot := headSize(c)
+	w.fixed = fixedHead(c)
 	w.connections = make([]connection, c.Connections)
 	w.attempts = make([]attempt, c.Connections*attemptsPerConnection)
 	w.unused = make([]*attempt, 0, len(w.attempts))
@@ -146,7 +148,6 @@ func (w *Writer) layOut() {
 	for i := range w.attempts {
 		a := &w.attempts[i]
 		*a = attempt{index: i, message: take(messageSize), slot: take(slot)}
-		copy(a.slot, fixed)
 		w.unused = append(w.unused, a)
 	}
 }
@@ -322,6 +323,23 @@ func (w *Writer) Stats() Stats {
 		s.Requests["error"] = w.unanswered
 	}
 	return s
+}
+
+// Reauthorize sends another Authorization from now on, and tries it at once if the breaker is open.
+func (w *Writer) Reauthorize(value string) error {
+	c := w.config
+	c.Authorization = value
+	if err := checkHead(&c); err != nil {
+		return err
+	}
+	// Ten digits and two line ends follow the fixed part.
+	if size, room := len(fixedHead(&c))+10+4, len(w.attempts[0].slot); size > room {
+		return fmt.Errorf("change the authorization: a head of %d bytes does not fit into %d: restart", size,
+			room)
+	}
+	w.config.Authorization, w.fixed = value, fixedHead(&c)
+	w.breaker.probeAt = 0
+	return nil
 }
 
 // Retarget connects to another address from now on. Requests under way get their answer from the old one.

@@ -98,6 +98,11 @@ var layers = []layer{
 		external: []string{netlink, xsys},
 	},
 	{
+		folder:   "controlplane/tune",
+		internal: []string{"numa", "controlplane"},
+		external: []string{netlink, xsys},
+	},
+	{
 		folder:   "controlplane/gateway",
 		internal: []string{"bpf", "numa", "dataplane", "controlplane"},
 		external: []string{ebpf, netlink, xsys},
