@@ -73,25 +73,21 @@ func (w *Worker) openSinks() error {
 		// A ring registers memory once. Without it sending in place works, only dearer.
 		_ = w.ring.RegisterBuffers(batches)
 	}
-	// Routes and writers keep pointers to lanes: the slices never grow.
-	w.lanes, w.routes = make([]lane, lanes), make([]route, len(sinks))
-	first := 0
+	// Routes and writers keep pointers to lanes: the slice never grows.
+	all := make([]lane, lanes, lanes*(len(w.config.TenantSinks)+1))
 	for i := range sinks {
 		c := &sinks[i]
-		w.routes[i] = newRoute(c, w.lanes[first:first+len(c.Writers)])
 		for j := range c.Writers {
 			part := c.Batches * c.BatchBytes
-			if err := w.openLane(&w.lanes[first+j], c, j, uint8(first+j), batches[:part:part]); err != nil {
-				w.lanes = w.lanes[:first+j]
+			if err := w.openLane(&all[w.urls], c, j, uint8(w.urls), batches[:part:part]); err != nil {
 				return err
 			}
 			batches = batches[part:]
+			w.urls++
+			w.lanes = all[:w.urls]
 		}
-		first += len(c.Writers)
 	}
-	for i := range w.routes {
-		w.routes[i].join()
-	}
+	w.openTenants()
 	return nil
 }
 
@@ -150,7 +146,7 @@ func (w *Worker) alloc(size int, huge numa.HugePages) ([]byte, error) {
 
 // held is how many points are in batches.
 func (w *Worker) held() (points int) {
-	for i := range w.lanes {
+	for i := range w.urls {
 		points += w.lanes[i].pool.Held()
 	}
 	return points
@@ -160,8 +156,10 @@ func (w *Worker) held() (points int) {
 func (w *Worker) sinkTimer() int64 {
 	next := int64(math.MaxInt64)
 	for i := range w.lanes {
-		o := &w.lanes[i]
-		next = min(next, o.timer(), o.writer.NextTimer())
+		next = min(next, w.lanes[i].timer())
+	}
+	for i := range w.urls {
+		next = min(next, w.lanes[i].writer.NextTimer())
 	}
 	return next
 }
@@ -184,8 +182,10 @@ func (w *Worker) deliver() int {
 			w.seal(o, now)
 			work++
 		}
-		o.writer.Poll(now)
-		work += w.settleAll(o, now)
+	}
+	for i := range w.urls {
+		w.lanes[i].writer.Poll(now)
+		work += w.settleAll(&w.lanes[i], now)
 	}
 	for i := range w.routes {
 		w.routes[i].refresh()
@@ -200,7 +200,7 @@ func (w *Worker) deliver() int {
 func (w *Worker) complete(now int64) (work int) {
 	var cqe uring.CQE
 	for w.ring.Next(&cqe) {
-		if tag := influx.Tag(cqe); int(tag) < len(w.lanes) {
+		if tag := influx.Tag(cqe); int(tag) < w.urls {
 			w.lanes[tag].writer.Complete(cqe, now)
 		}
 		work++
@@ -208,15 +208,15 @@ func (w *Worker) complete(now int64) (work int) {
 	return work
 }
 
-// settleAll enters the outcomes that there are into the ledger.
-func (w *Worker) settleAll(o *lane, now int64) (work int) {
+// settleAll enters the outcomes of a URL that there are into the ledger, each with its tenant's lane.
+func (w *Worker) settleAll(first *lane, now int64) (work int) {
 	for {
-		outcome, ok := o.writer.Outcome()
+		outcome, ok := first.writer.Outcome()
 		if !ok {
-			w.tellRefusals(o)
+			w.tellRefusals(first)
 			return work
 		}
-		w.settle(o, &outcome, now)
+		w.settle(&w.lanes[outcome.Batch.Owner], &outcome, now)
 		work++
 	}
 }
@@ -252,6 +252,8 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}
 	}
+	o.held -= b.Points()
+	o.touched = true
 	if b.Trace() != nil {
 		w.traces.settled(o, outcome, now)
 	}
@@ -262,7 +264,7 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	case b.Mark != 0:
 		o.spool.push(spoolItem{kind: spoolForget, sequence: b.Mark})
 	}
-	o.pool.Release(b)
+	o.release(b)
 }
 
 // closeSinks gives up on what the sinks did not take in time, the open batches included, and waits for the
@@ -272,7 +274,7 @@ func (w *Worker) closeSinks(now int64) {
 		w.seal(&w.lanes[i], now)
 	}
 	w.recall(now + closeTime)
-	for i := range w.lanes {
+	for i := range w.urls {
 		w.lanes[i].writer.Shut(now)
 	}
 	for i := range w.routes {
@@ -282,14 +284,13 @@ func (w *Worker) closeSinks(now int64) {
 	for w.ring != nil && !w.quiet() && now < deadline && w.ring.EnterWait(deadline-now) == nil {
 		now = w.clock.Now()
 		w.complete(now)
-		for i := range w.lanes {
+		for i := range w.urls {
 			w.lanes[i].writer.Poll(now)
 		}
 	}
-	for i := range w.lanes {
-		o := &w.lanes[i]
-		o.writer.Close(now, now)
-		w.settleAll(o, now)
+	for i := range w.urls {
+		w.lanes[i].writer.Close(now, now)
+		w.settleAll(&w.lanes[i], now)
 	}
 	w.recall(now + closeTime)
 	w.publish()
@@ -297,7 +298,7 @@ func (w *Worker) closeSinks(now int64) {
 
 // quiet tells whether the kernel holds nothing of any writer.
 func (w *Worker) quiet() bool {
-	for i := range w.lanes {
+	for i := range w.urls {
 		if !w.lanes[i].writer.Quiet() {
 			return false
 		}
@@ -305,15 +306,24 @@ func (w *Worker) quiet() bool {
 	return true
 }
 
-// publish shows the counters to others: the lanes' first, so that what is in the worker's is in those too.
+// publish shows the counters to others: the lanes' and tenants' first, so that what is in the worker's is in
+// those too.
 func (w *Worker) publish() {
 	held := 0
 	for i := range w.lanes {
 		o := &w.lanes[i]
-		n := o.pool.Held() - o.parked
-		held += n
-		o.counters.InFlight = uint64(n)
-		o.block.publish(&o.counters)
+		held += o.held
+		if o.touched {
+			o.counters.InFlight = uint64(o.held)
+			o.block.publish(&o.counters)
+			o.touched = false
+		}
+	}
+	for i := range w.tenants {
+		if t := &w.tenants[i]; t.touched {
+			t.block.publish(&t.counters)
+			t.touched = false
+		}
 	}
 	w.counters.PointsInFlight = uint64(held)
 	w.block.publish(&w.counters)
