@@ -18,6 +18,9 @@ const (
 	replayWindow  = 2
 	// replayRecords bounds the records of one request and of one turn's move from memory to disk.
 	replayRecords = 256
+	// replayLive is how long a request gets by putting records together while there is live traffic: long
+	// ones hold the server up for as long as they take, in bytes.
+	replayLive = 64 << 10
 	// liveFor is how long a worker counts as busy after it sealed a batch, in nanoseconds.
 	liveFor = int64(time.Second)
 	// yieldLive and yieldBacklog are how long replay rests after a request, in times of what the request
@@ -114,7 +117,12 @@ func (r *replayer) release(s *Spooler) {
 }
 
 // giveBack lets a record of the log wait again. Its segment may have given way meanwhile.
-func (s *Spooler) giveBack(sequence uint64) { s.drop(DropSpoolFull, s.log.Return(sequence)) }
+func (s *Spooler) giveBack(sequence uint64) {
+	if dropped := s.log.Return(sequence); dropped > 0 {
+		s.drop(DropSpoolFull, dropped)
+		delete(s.replayer.failed, sequence)
+	}
+}
 
 // due is when replay goes on by itself. An open breaker has no timer of its own while the writer has nothing.
 func (r *replayer) due(now int64) int64 {
@@ -152,12 +160,15 @@ func (s *Spooler) replay(now int64) (work int) {
 	r := &s.replayer
 	s.unpark(now)
 	live, backlog := s.watch(now)
-	window := replayWindow
+	window, size := replayWindow, r.size
 	if live || backlog || s.config.Ordered {
 		window = 1
 	}
+	if live || backlog {
+		size = replayLive
+	}
 	for now >= r.nextAt && len(r.flights) < window && r.writer.Idle() {
-		b, flight := s.fill(now)
+		b, flight := s.fill(size, now)
 		if b == nil {
 			break
 		}
@@ -169,8 +180,8 @@ func (s *Spooler) replay(now int64) (work int) {
 	return work
 }
 
-// fill makes a request of what waits, or returns nil.
-func (s *Spooler) fill(now int64) (*influx.Batch, []flown) {
+// fill makes a request of so many bytes of what waits, or of one record that is longer, or returns nil.
+func (s *Spooler) fill(size int, now int64) (*influx.Batch, []flown) {
 	r := &s.replayer
 	b := r.pool.Take()
 	if b == nil {
@@ -183,7 +194,7 @@ func (s *Spooler) fill(now int64) (*influx.Batch, []flown) {
 			break
 		}
 		alone := r.failed[f.sequence] > 0 || f.kept.bad > 0
-		if len(body) > b.Room() || alone && len(flight) > 0 {
+		if len(body) > b.Room() || len(flight) > 0 && (alone || b.Bytes()+len(body) > size) {
 			if f.sequence == 0 {
 				s.memory.putBack(f.kept)
 			}
