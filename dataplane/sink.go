@@ -232,6 +232,9 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	w.drop(o, DropUndelivered, outcome.Undelivered)
 	if outcome.Written > 0 {
 		w.stages.Write.Record(now - b.SealedAt())
+		if o.spool != nil {
+			o.spool.wrote(now-b.SealedAt(), o.counters.Written)
+		}
 		for _, run := range b.Runs() {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}

@@ -21,13 +21,6 @@ const (
 	// replayLive is how long a request gets by putting records together while there is live traffic: long
 	// ones hold the server up for as long as they take, in bytes.
 	replayLive = 64 << 10
-	// liveFor is how long a worker counts as busy after it sealed a batch, in nanoseconds.
-	liveFor = int64(time.Second)
-	// yieldLive and yieldBacklog are how long replay rests after a request, in times of what the request
-	// took: while there is live traffic, and while that waits for the server.
-	yieldLive, yieldBacklog = 1, 4
-	// yieldMax bounds such a rest, in nanoseconds.
-	yieldMax = int64(time.Second)
 	// probeRest is how often an open breaker is looked at, in nanoseconds.
 	probeRest = int64(50 * time.Millisecond)
 	// parkedMax bounds the records that were set aside since the server refuses them alone.
@@ -61,9 +54,7 @@ type replayer struct {
 	parked  []parked
 	next    *spool.Record // read and not yet in a request; its body is in scratch
 	scratch []byte
-	nextAt  int64    // replay rests until then
-	sealed  []uint64 // the ports' counts when they were last looked at
-	liveAt  int64    // when a worker sealed something last
+	pace    pace
 }
 
 // open makes the writer for requests of so many bytes.
@@ -130,8 +121,8 @@ func (r *replayer) due(now int64) int64 {
 	if r.writer.Breaker() != influx.BreakerClosed && len(r.flights) == 0 {
 		at = now + probeRest
 	}
-	if r.nextAt > now {
-		at = r.nextAt
+	if r.pace.nextAt > now {
+		at = min(at, r.pace.nextAt)
 	}
 	for _, p := range r.parked {
 		at = min(at, p.until)
@@ -139,35 +130,21 @@ func (r *replayer) due(now int64) int64 {
 	return at
 }
 
-// watch looks how busy the workers are with the server: nothing, live traffic, or traffic that waits.
-func (s *Spooler) watch(now int64) (live, backlog bool) {
-	r := &s.replayer
-	if r.sealed == nil {
-		r.sealed = make([]uint64, len(s.config.Ports))
-	}
-	for i, p := range s.config.Ports {
-		if n := p.sealed.Load(); n != r.sealed[i] {
-			r.sealed[i], r.liveAt = n, now
-		}
-		backlog = backlog || p.backlog.Load() > 0
-	}
-	return r.liveAt != 0 && now-r.liveAt < liveFor, backlog
-}
-
 // replay sends the oldest of what waits, as much as live traffic leaves it, and returns how many requests it
 // began.
 func (s *Spooler) replay(now int64) (work int) {
 	r := &s.replayer
 	s.unpark(now)
-	live, backlog := s.watch(now)
+	r.pace.watch(s.config.Ports, len(r.flights) == 0)
+	r.pace.measure(s.config.Ports, now)
 	window, size := replayWindow, r.size
-	if live || backlog || s.config.Ordered {
+	switch {
+	case r.pace.live(s.config.Ports, now):
+		window, size = 1, replayLive
+	case s.config.Ordered:
 		window = 1
 	}
-	if live || backlog {
-		size = replayLive
-	}
-	for now >= r.nextAt && len(r.flights) < window && r.writer.Idle() {
+	for now >= r.pace.nextAt && len(r.flights) < window && r.writer.Idle() {
 		b, flight := s.fill(size, now)
 		if b == nil {
 			break
@@ -244,7 +221,7 @@ func (s *Spooler) grow(size int) {
 	if len(r.flights) > 0 {
 		return
 	}
-	larger := replayer{scratch: r.scratch, next: r.next, parked: r.parked, nextAt: r.nextAt}
+	larger := replayer{scratch: r.scratch, next: r.next, parked: r.parked, pace: r.pace}
 	if err := larger.open(r.config, size); err != nil {
 		// No memory now: it is tried again with the next turn.
 		_ = larger.closeMemory()
@@ -281,22 +258,9 @@ func (s *Spooler) settle(now int64) (work int) {
 		} else {
 			s.undelivered(flight, now)
 		}
-		s.yield(now-outcome.Batch.SealedAt(), now)
+		r.pace.after(s.config.Ports, outcome.Batch.Points(), now)
 		r.pool.Release(outcome.Batch)
 		work++
-	}
-}
-
-// yield lets the server serve live traffic before the next request.
-func (s *Spooler) yield(took, now int64) {
-	live, backlog := s.watch(now)
-	switch {
-	case backlog:
-		s.replayer.nextAt = now + min(yieldBacklog*took, yieldMax)
-	case live:
-		s.replayer.nextAt = now + min(yieldLive*took, yieldMax)
-	default:
-		s.replayer.nextAt = now
 	}
 }
 
