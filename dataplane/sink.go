@@ -119,6 +119,11 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		// The next server in order takes over what this one does not take.
 		config.Aside, config.NoRelief = true, true
 	}
+	if config.Remote != nil {
+		one := *config.Remote
+		one.Wake = w.waker.Wake
+		config.Remote = &one
+	}
 	if config.Memory, err = w.alloc(influx.MemorySize(config), numa.HugeOff); err != nil {
 		return fmt.Errorf("allocate request heads: %w", err)
 	}
@@ -277,7 +282,10 @@ func (w *Worker) closeSinks(now int64) {
 		w.routes[i].closed = true
 	}
 	deadline := now + closeTime
-	for w.ring != nil && !w.quiet() && now < deadline && w.ring.EnterWait(deadline-now) == nil {
+	for w.ring != nil && !w.quiet() && now < deadline {
+		if w.ring.EnterWait(min(deadline-now, closeStep)) != nil {
+			break
+		}
 		now = w.clock.Now()
 		w.complete(now)
 		for i := range w.lanes {
@@ -286,7 +294,8 @@ func (w *Worker) closeSinks(now int64) {
 	}
 	for i := range w.lanes {
 		o := &w.lanes[i]
-		o.writer.Close(now, now)
+		// Only those wait here that are not on the ring.
+		o.writer.Close(now, deadline)
 		w.settleAll(o, now)
 	}
 	w.publish()
