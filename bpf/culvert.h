@@ -79,6 +79,7 @@ struct settings {
 	__u64 control;
 	__u64 stall_after; /* ns a worker may show no life; 0 = for ever */
 	__u64 packet_max;  /* bytes of a packet that a frame holds; 0 = no limit */
+	__u64 tables;	   /* how often the tables were replaced, counted before control names the new ones */
 };
 
 #define CONTROL_MAC 0x0000ffffffffffffULL
@@ -106,6 +107,17 @@ struct endpoint_key {
 struct endpoint {
 	__u16 listener;
 	__u16 flags;
+};
+
+/*
+ * Where one CPU's last packet for a listener went: most packets go where the one before went, and to
+ * compare 20 bytes costs a tenth of looking them up. `tables` is what the settings said then. A generation
+ * comes back after 256 changes, the two together never do.
+ */
+struct recent {
+	__u64 tables;
+	struct endpoint_key to;
+	struct endpoint found;
 };
 
 #define ENDPOINT_ADDRESS 1 /* the mark of an address, not an endpoint */

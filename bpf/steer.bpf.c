@@ -8,8 +8,8 @@
  *           of its queue. One for a listener whose lengths lie, or whose sender is not allowed or sends more
  *           than it may, is dropped.
  *           Everything else passes to the kernel as it came. Each outcome is counted (enum verdict).
- * Maps:     settings (what is live), endpoints (who listens), sources_* and tenants_* (who sends),
- *           tenant_limits, tenant_shares and source_buckets (how much, see limit.h),
+ * Maps:     settings (what is live), endpoints (who listens), recents (who did last), sources_* and
+ *           tenants_* (who sends), tenant_limits, tenant_shares and source_buckets (how much, see limit.h),
  *           heartbeats (whether the worker lives), xsks (where to), verdicts (what happened).
  *
  * Needs nothing that Linux 6.1 lacks. To load it takes CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON, because
@@ -81,9 +81,16 @@ struct {
 	__type(value, struct verdict_counts);
 } verdicts SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct recent);
+} recents SEC(".maps");
+
 /* What parsing finds. Pointers into the packet do not outlive it: everything here is a copy. */
 struct packet {
-	struct endpoint_key to;
+	struct endpoint_key to __attribute__((aligned(8)));
 	__u8 source[16]; /* IPv4 in the first 4 bytes */
 	__u32 length; /* of the whole packet */
 	__u32 l3_offset;
@@ -233,17 +240,55 @@ static __always_inline int read_packet(struct xdp_md *ctx, __u64 control, struct
 	return is_vlan(type) ? VERDICT_VLAN_DEPTH : VERDICT_NOT_IP;
 }
 
+/* A key in words, to be compared in three steps. */
+struct key_words {
+	__u64 address[2];
+	__u32 rest;
+};
+
+static __always_inline struct key_words words_of(const struct endpoint_key *key)
+{
+	struct key_words words;
+
+	__builtin_memcpy(&words, __builtin_assume_aligned(key, 8), sizeof(*key));
+	return words;
+}
+
+static __always_inline int same_endpoint(const struct endpoint_key *a, const struct endpoint_key *b)
+{
+	struct key_words x = words_of(a), y = words_of(b);
+
+	return x.address[0] == y.address[0] && x.address[1] == y.address[1] && x.rest == y.rest;
+}
+
+/* Finds what listens where a packet goes to. A zeroed recent is nobody's: no packet has family 0. */
+static __always_inline int look_up(struct packet *p, __u64 tables, struct endpoint *to)
+{
+	__u32 zero = 0;
+	struct recent *recent = bpf_map_lookup_elem(&recents, &zero);
+	struct endpoint *found;
+
+	if (recent && recent->tables == tables && same_endpoint(&recent->to, &p->to)) {
+		*to = recent->found;
+		return 1;
+	}
+	found = bpf_map_lookup_elem(&endpoints, &p->to);
+	if (!found)
+		return 0;
+	*to = *found;
+	if (recent)
+		*recent = (struct recent){.tables = tables, .to = p->to, .found = *to};
+	return 1;
+}
+
 /* Finds the listener a packet is for, and what is wrong with the packet if it is for one. */
-static __always_inline int find_endpoint(struct packet *p, struct endpoint *to)
+static __always_inline int find_endpoint(struct packet *p, __u64 tables, struct endpoint *to)
 {
 	/* The port stayed 0 in a packet that hides it, so that it meets the mark of its address. */
-	struct endpoint *found = bpf_map_lookup_elem(&endpoints, &p->to);
-
-	if (!found)
+	if (!look_up(p, tables, to))
 		return VERDICT_NOT_OURS;
 	if (p->hidden)
 		return VERDICT_MALFORMED;
-	*to = *found;
 	/* A datagram that is really sent to port 0 meets the mark, too, and is nobody's. */
 	if (to->flags & ENDPOINT_ADDRESS)
 		return VERDICT_NOT_OURS;
@@ -349,6 +394,8 @@ static __always_inline int steer(struct xdp_md *ctx, struct settings *live)
 {
 	/* Read once: the generation must not change under a packet. */
 	__u64 control = *(volatile __u64 *)&live->control;
+	/* Read after it: tables that are counted already may be those to come, never the other way round. */
+	__u64 tables = *(volatile __u64 *)&live->tables;
 	struct packet p = {.to.generation = control >> CONTROL_GENERATION_SHIFT};
 	__u32 queue = ctx->rx_queue_index;
 	struct endpoint to;
@@ -361,7 +408,7 @@ static __always_inline int steer(struct xdp_md *ctx, struct settings *live)
 	reason = read_packet(ctx, control, &p);
 	if (reason != GO_ON)
 		return reason;
-	reason = find_endpoint(&p, &to);
+	reason = find_endpoint(&p, tables, &to);
 	if (reason != GO_ON)
 		return reason;
 	if (!source_allowed(&p, &to))

@@ -40,6 +40,7 @@ const (
 	controlWord    = 0
 	stallAfterWord = 1
 	packetMaxWord  = 2
+	tablesWord     = 3
 )
 
 // heartbeatWords is the size of struct heartbeat in words of 8 bytes: one cache line.
@@ -197,6 +198,7 @@ func (s *Steer) SetListeners(listeners []Listener, limits ...TenantLimit) error 
 	}
 	control := &s.settings.words[controlWord]
 	publish := func(generation uint8) {
+		s.settings.words[tablesWord].Add(1)
 		word := control.Load() &^ (0xff << controlGenerationShift)
 		control.Store(word | uint64(generation)<<controlGenerationShift)
 	}

@@ -49,11 +49,19 @@ type steerPrefixV6 struct {
 	Address    [16]uint8
 }
 
+type steerRecent struct {
+	_      structs.HostLayout
+	Tables uint64
+	To     steerEndpointKey
+	Found  steerEndpoint
+}
+
 type steerSettings struct {
 	_          structs.HostLayout
 	Control    uint64
 	StallAfter uint64
 	PacketMax  uint64
+	Tables     uint64
 }
 
 type steerSourceSet struct {
@@ -94,6 +102,7 @@ type steerVerdictCounts struct {
 const (
 	steerMapEndpoints     = "endpoints"
 	steerMapHeartbeats    = "heartbeats"
+	steerMapRecents       = "recents"
 	steerMapSettings      = "settings"
 	steerMapSourceBuckets = "source_buckets"
 	steerMapSourcesV4     = "sources_v4"
@@ -158,6 +167,7 @@ type steerProgramSpecs struct {
 type steerMapSpecs struct {
 	Endpoints     *ebpf.MapSpec `ebpf:"endpoints"`
 	Heartbeats    *ebpf.MapSpec `ebpf:"heartbeats"`
+	Recents       *ebpf.MapSpec `ebpf:"recents"`
 	Settings      *ebpf.MapSpec `ebpf:"settings"`
 	SourceBuckets *ebpf.MapSpec `ebpf:"source_buckets"`
 	SourcesV4     *ebpf.MapSpec `ebpf:"sources_v4"`
@@ -198,6 +208,7 @@ func (o *steerObjects) Close() error {
 type steerMaps struct {
 	Endpoints     *ebpf.Map `ebpf:"endpoints"`
 	Heartbeats    *ebpf.Map `ebpf:"heartbeats"`
+	Recents       *ebpf.Map `ebpf:"recents"`
 	Settings      *ebpf.Map `ebpf:"settings"`
 	SourceBuckets *ebpf.Map `ebpf:"source_buckets"`
 	SourcesV4     *ebpf.Map `ebpf:"sources_v4"`
@@ -214,6 +225,7 @@ func (m *steerMaps) Close() error {
 	return _SteerClose(
 		m.Endpoints,
 		m.Heartbeats,
+		m.Recents,
 		m.Settings,
 		m.SourceBuckets,
 		m.SourcesV4,

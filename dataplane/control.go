@@ -217,7 +217,9 @@ func (w *Worker) closeAll() {
 		w.ring.Close()
 	}
 	for _, memory := range w.memory {
-		memory.Close()
+		if !w.keepMemory {
+			memory.Close()
+		}
 	}
 	w.heartbeat.Store(math.MaxInt64)
 }
@@ -318,6 +320,19 @@ func (w *Worker) RuleCounts() (RuleCounts, error) {
 		w.rules.GroupStats(c.Groups)
 		return c
 	})
+}
+
+// Forwarded is how many state changes of alerts went to the notifiers, and whether these are all there are.
+func (w *Worker) Forwarded() (n uint64, all bool, err error) {
+	type answer struct {
+		n   uint64
+		all bool
+	}
+	a, err := ask(w, func() answer {
+		all := w.rules == nil || w.rules.Settled() && len(w.rules.Transitions()) == 0
+		return answer{w.forwarded, all}
+	})
+	return a.n, a.all, err
 }
 
 // ClockSteps is how often the worker saw wall time step.

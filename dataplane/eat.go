@@ -101,8 +101,7 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	w.hitters.next = max(sampleAt, received+1) - received
 	w.endPayload(payload, received)
 	if timed {
-		w.stages.Decode.Record(shares.decode)
-		w.stages.Rules.Record(shares.rules)
+		w.record(&shares)
 	}
 }
 
@@ -128,15 +127,25 @@ func (w *Worker) endPayload(payload *Payload, received uint64) {
 }
 
 // stopwatch adds up what the stages of one payload take, in nanoseconds.
-type stopwatch struct{ mark, decode, rules int64 }
+type stopwatch struct{ begun, mark, decode, rules int64 }
 
-func (s *stopwatch) start(c *Clock) { s.mark = c.Now() }
+func (s *stopwatch) start(c *Clock) {
+	s.begun = c.Now()
+	s.mark = s.begun
+}
 
 // lap is the time since the last lap.
 func (s *stopwatch) lap(c *Clock) int64 {
 	before := s.mark
 	s.mark = c.Now()
 	return s.mark - before
+}
+
+// record enters what a payload took into the histograms, and into the trace that waits for it.
+func (w *Worker) record(s *stopwatch) {
+	w.stages.Decode.Record(s.decode)
+	w.stages.Rules.Record(s.rules)
+	w.traces.measured(s)
 }
 
 // stamp gives a point without a timestamp its arrival time, strictly increasing per worker so that no two

@@ -12,7 +12,7 @@ import (
 // lane is the way of one worker's points to one URL of one sink: the batch being filled and the writer behind
 // it.
 type lane struct {
-	index   int // among the worker's lanes
+	index   int // its place among all URLs of all sinks
 	pool    *influx.Pool
 	writer  *influx.Writer
 	encoder lineproto.Encoder
@@ -23,6 +23,11 @@ type lane struct {
 	sealed  int64   // when a batch was sealed last, CLOCK_MONOTONIC nanoseconds
 	copies  []*lane // those that get each of its points as well
 	route   *route  // its sink's
+	// spool is the way to the spooler; nil: there is none. always: batches go there before they are sent.
+	spool     *SpoolPort
+	always    bool
+	parked    int // points of settled batches whose bytes the spooler reads
+	appending int // batches that are on their way to disk before they are sent
 
 	counters LaneCounters
 	block    laneBlock
@@ -120,6 +125,9 @@ func (w *Worker) makeRoom(o *lane, bytes, points int) bool {
 			w.drop(o, DropOverload, points)
 			return false
 		}
+		if w.traces.every > 0 {
+			w.traces.opened(o.open, w.heartbeat.Load())
+		}
 	}
 	if o.open.Room() < bytes {
 		w.drop(o, DropOversize, points)
@@ -143,7 +151,10 @@ func (w *Worker) seal(o *lane, now int64) {
 	w.stages.BatchWait.Record(now - o.open.Opened())
 	w.counters.BatchesSealed++
 	o.open.Seal(now)
-	o.writer.Submit(o.open, now)
+	if t := o.open.Trace(); t != nil {
+		w.traces.sealed(t, o.open)
+	}
+	w.submit(o, o.open, now)
 	o.open, o.sealed = nil, now
 }
 
@@ -154,8 +165,9 @@ func (o *lane) timer() int64 {
 	if o.open == nil || o.open.Points() == 0 {
 		return math.MaxInt64
 	}
-	idle := o.writer.Idle()
-	if !idle && o.writer.Backlog() > 0 {
+	// Batches that go to disk first wait as well.
+	idle := o.appending == 0 && o.writer.Idle()
+	if !idle && o.appending+o.writer.Backlog() > 0 {
 		return math.MaxInt64
 	}
 	return due(idle, o.open.Opened(), o.sealed, o.linger, o.age)

@@ -88,6 +88,7 @@ type Counters struct {
 	PointsFiltered     uint64
 	PointsDropped      [Drops]uint64
 	PointsWritten      uint64
+	PointsSpooled      uint64 // handed over to a spooler, which answers for them from then on
 	PointsInFlight     uint64 // in open, sealed or sent batches: a gauge
 	PointsFuture       uint64 // beyond max_ahead
 	FieldsDropped      uint64 // NaN and infinities, and fields given twice
@@ -112,10 +113,11 @@ func (c *Counters) PointsRefused() uint64 {
 // PointsLost is what was dropped although it was fine.
 func (c *Counters) PointsLost() uint64 { return total(c.PointsDropped[:]) }
 
-// PointsOut is where points can be: written, refused, filtered, dropped or still held. It equals PointsIn at
-// every turn's end, or there is a bug.
+// PointsOut is where points can be: written, refused, filtered, dropped, spooled or still held. It equals
+// PointsIn at every turn's end, or there is a bug.
 func (c *Counters) PointsOut() uint64 {
-	return c.PointsWritten + c.PointsRefused() + c.PointsFiltered + c.PointsLost() + c.PointsInFlight
+	return c.PointsWritten + c.PointsRefused() + c.PointsFiltered + c.PointsLost() + c.PointsSpooled +
+		c.PointsInFlight
 }
 
 // LaneCounters is what one worker counted of one URL since it started. All are totals and only grow, except
@@ -126,12 +128,13 @@ type LaneCounters struct {
 	Rejected [SinkRejects]uint64
 	Dropped  [Drops]uint64
 	Moved    uint64 // to another URL of the sink, which took over
+	Spooled  uint64 // handed over to its spooler
 	InFlight uint64 // in open, sealed or sent batches: a gauge
 }
 
 // Out is where the points can be; it equals Stored, or there is a bug.
 func (c *LaneCounters) Out() uint64 {
-	return c.Written + total(c.Rejected[:]) + total(c.Dropped[:]) + c.Moved + c.InFlight
+	return c.Written + total(c.Rejected[:]) + total(c.Dropped[:]) + c.Moved + c.Spooled + c.InFlight
 }
 
 // Add adds another worker's counters of the same URL to these.

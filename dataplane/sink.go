@@ -25,6 +25,10 @@ const (
 type SinkConfig struct {
 	// Writers are the targets, one for each URL, and their policy; the worker adds the ring and the memory.
 	Writers []influx.Config
+	// Spools (optional) are the ways to the spoolers, one for each URL.
+	Spools []*SpoolPort
+	// Always lets each batch go to disk before it is sent.
+	Always bool
 	// Routing is how points are shared out among the URLs.
 	Routing Routing
 	// Table (shared, replaced by the control plane) says whose a series is, for RoutingHash with several
@@ -114,6 +118,9 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		return err
 	}
 	config := c.Writers[url]
+	if len(c.Spools) > 0 {
+		o.spool, o.always, config.Aside = c.Spools[url], c.Always, true
+	}
 	config.Ring, config.Pool, config.Tag = w.ring, o.pool, tag
 	if c.Routing == RoutingFailover && len(c.Writers) > 1 && !config.Aside {
 		// The next server in order takes over what this one does not take.
@@ -167,8 +174,8 @@ func (w *Worker) sinkTimer() int64 {
 // deliver takes what the kernel completed, seals the open batches whose time has come, lets the writers go on
 // and settles the batches that have their answer. It returns how much it did.
 func (w *Worker) deliver() int {
-	work := 0
 	now := w.clock.Now()
+	work := w.takeBack(now)
 	if w.ring != nil {
 		if w.ring.NeedsEnter() {
 			// A failure leaves everything queued; the next turn enters again.
@@ -244,39 +251,34 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	}
 	w.rejectAtSink(o, reason, outcome.Rejected)
 	w.drop(o, DropUndelivered, outcome.Undelivered)
-	if outcome.Aside > 0 {
-		w.stepAside(o, b)
-	}
 	if outcome.Written > 0 {
 		w.stages.Write.Record(now - b.SealedAt())
 		for _, run := range b.Runs() {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}
 	}
-	o.pool.Release(b)
-}
-
-// stepAside finds another place for what is left of a batch.
-func (w *Worker) stepAside(o *lane, b *influx.Batch) {
-	for _, part := range b.Rest() {
-		if other := o.route.instead(o); other != nil {
-			// The next server in order takes over; in the ledger the points leave one lane for another.
-			o.counters.Moved += uint64(part.Points)
-			w.storeText(other, b.Body()[part.From:part.To], part.Points, b.Opened())
-			continue
-		}
-		// Nobody keeps yet what was set aside.
-		w.drop(o, DropUndelivered, part.Points)
+	if b.Trace() != nil {
+		w.traces.settled(o, outcome, now)
 	}
+	switch {
+	case outcome.Aside > 0:
+		w.stepAside(o, b, outcome.Aside)
+		return
+	case b.Mark != 0:
+		o.spool.push(spoolItem{kind: spoolForget, sequence: b.Mark})
+	}
+	o.pool.Release(b)
 }
 
 // closeSinks gives up on what the sinks did not take in time, the open batches included, and waits for the
 // kernel to let go of all memory.
 func (w *Worker) closeSinks(now int64) {
 	for i := range w.lanes {
-		o := &w.lanes[i]
-		w.seal(o, now)
-		o.writer.Shut(now)
+		w.seal(&w.lanes[i], now)
+	}
+	w.recall(now + closeTime)
+	for i := range w.lanes {
+		w.lanes[i].writer.Shut(now)
 	}
 	for i := range w.routes {
 		w.routes[i].closed = true
@@ -298,6 +300,7 @@ func (w *Worker) closeSinks(now int64) {
 		o.writer.Close(now, deadline)
 		w.settleAll(o, now)
 	}
+	w.recall(now + closeTime)
 	w.publish()
 }
 
@@ -316,7 +319,7 @@ func (w *Worker) publish() {
 	held := 0
 	for i := range w.lanes {
 		o := &w.lanes[i]
-		n := o.pool.Held()
+		n := o.pool.Held() - o.parked
 		held += n
 		o.counters.InFlight = uint64(n)
 		o.block.publish(&o.counters)

@@ -18,8 +18,8 @@ import (
 	"culvert/dataplane/spool"
 )
 
-// keeper is a server that keeps the lines it takes, and can be told to refuse.
-type keeper struct {
+// lineServer is a server that keeps the lines it takes, and can be told to refuse.
+type lineServer struct {
 	server *httptest.Server
 	mutex  sync.Mutex
 	lines  map[string]int
@@ -27,8 +27,8 @@ type keeper struct {
 	refuse func(body string) int // (optional) the answer instead of 204
 }
 
-func newKeeper(t *testing.T) *keeper {
-	d := &keeper{lines: map[string]int{}}
+func newLineServer(t *testing.T) *lineServer {
+	d := &lineServer{lines: map[string]int{}}
 	d.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		d.mutex.Lock()
@@ -53,13 +53,13 @@ func newKeeper(t *testing.T) *keeper {
 	return d
 }
 
-func (d *keeper) answer(refuse func(string) int) {
+func (d *lineServer) answer(refuse func(string) int) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	d.refuse = refuse
 }
 
-func (d *keeper) count() int {
+func (d *lineServer) count() int {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	return len(d.lines)
@@ -68,7 +68,7 @@ func (d *keeper) count() int {
 // spoolRig is a spooler, and a worker's side of its port.
 type spoolRig struct {
 	t       *testing.T
-	d       *keeper
+	d       *lineServer
 	folder  string
 	port    *SpoolPort
 	pool    *influx.Pool
@@ -83,7 +83,7 @@ const rigBatch = 8 << 10
 // newSpoolRig makes a rig whose server takes everything; change (optional) sees the configuration.
 func newSpoolRig(t *testing.T, change func(*spoolRig)) *spoolRig {
 	t.Helper()
-	r := &spoolRig{t: t, d: newKeeper(t), folder: t.TempDir()}
+	r := &spoolRig{t: t, d: newLineServer(t), folder: t.TempDir()}
 	exchange, err := NewExchange(1)
 	if err != nil {
 		t.Fatal(err)
@@ -153,8 +153,8 @@ func (r *spoolRig) send(batches int, tag string) {
 	for range batches {
 		var b *influx.Batch
 		r.until("a batch comes back", func() bool {
-			for back := r.port.pop(); back != nil; back = r.port.pop() {
-				r.pool.Release(back)
+			for back, ok := r.port.pop(); ok; back, ok = r.port.pop() {
+				r.pool.Release(back.batch)
 			}
 			b = r.pool.Take()
 			return b != nil
@@ -171,7 +171,9 @@ func (r *spoolRig) send(batches int, tag string) {
 		if !ok || outcome.Aside != 10 {
 			r.t.Fatalf("the batch did not step aside: %+v", outcome)
 		}
-		r.port.push(&spoolItem{batch: outcome.Batch, oldest: time.Now().UnixNano(), number: uint64(r.sent)})
+		r.port.push(spoolItem{
+			batch: outcome.Batch, oldest: time.Now().UnixNano(), number: uint64(r.sent), points: 10,
+		})
 	}
 }
 
@@ -370,6 +372,68 @@ func TestLongRecordIsReplayed(t *testing.T) {
 	defer r.d.mutex.Unlock()
 	if r.d.lines["last v=1 1\n"] != 1 {
 		t.Fatal("the end of the long record is missing")
+	}
+}
+
+// sealed makes a batch of ten lines that is sealed and not sent.
+func (r *spoolRig) sealed() *influx.Batch {
+	r.t.Helper()
+	b := r.pool.Take()
+	body := b.Body()
+	for range 10 {
+		r.sent++
+		body = fmt.Appendf(body, "m v=%d %d\n", r.sent, r.sent)
+	}
+	b.Extend(body, 10, 1)
+	b.Seal(1)
+	return b
+}
+
+// In mode always a batch is on disk before it is sent. What is settled is forgotten there, what is not is
+// delivered, the whole batch or what is left of it; what nobody has settled is restored by the next start.
+func TestAlwaysKeepsUntilSettled(t *testing.T) {
+	r := newSpoolRig(t, nil)
+	var batches []*influx.Batch
+	for range 4 {
+		b := r.sealed()
+		r.port.push(spoolItem{kind: spoolAppend, batch: b})
+		r.until("the batch is on disk", func() bool {
+			back, ok := r.port.pop()
+			if ok {
+				back.batch.Mark = back.sequence
+				batches = append(batches, back.batch)
+			}
+			return ok
+		})
+		if b.Mark == 0 {
+			t.Fatal("the disk took none")
+		}
+	}
+	if s := r.spooler.State(); s.Taken != 0 || s.Pending() != 0 || r.d.count() != 0 {
+		t.Fatalf("before anything is settled: %+v", s)
+	}
+	r.port.push(spoolItem{kind: spoolForget, sequence: batches[0].Mark})
+	r.port.push(spoolItem{kind: spoolReplay, sequence: batches[1].Mark, points: 10})
+	r.until("one batch is delivered", func() bool { return r.spooler.State().Replayed == 10 })
+	// Of the third one its writer sets everything aside: the same as some of it, for the spooler.
+	r.writer.Submit(batches[2], 1)
+	outcome, _ := r.writer.Outcome()
+	r.port.push(spoolItem{kind: spoolKeep, batch: outcome.Batch, sequence: batches[2].Mark, points: 10})
+	r.until("another batch is delivered", func() bool { return r.spooler.State().Replayed == 20 })
+	r.until("one record is left", func() bool {
+		s := r.spooler.State()
+		return s.Disk.OutRecords == 1 && s.Disk.WaitingRecords == 0
+	})
+	if s := r.spooler.State(); s.Taken != 20 || s.Pending() != 0 || r.d.count() != 20 {
+		t.Fatalf("%d lines, %+v", r.d.count(), s)
+	}
+	if err := r.spooler.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	r.until("what was not settled is delivered", func() bool { return r.spooler.State().Replayed == 10 })
+	if s := r.spooler.State(); s.Restored != 10 || r.d.count() != 30 {
+		t.Fatalf("%d lines, %+v", r.d.count(), s)
 	}
 }
 

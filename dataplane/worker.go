@@ -62,6 +62,9 @@ type Config struct {
 	Exchange        *Exchange          // shared: the rings between workers
 	Alerts          *Alerts            // the way of this worker's state changes to the notifiers
 	Samples         *spsc.Ring[Sample] // samples of rejects for the log
+	// Traces (optional) is where finished traces go; one in TraceOneIn batches of a worker is traced.
+	Traces     *spsc.Ring[Traced]
+	TraceOneIn int
 	// Refusals (optional) are points that servers refused; what finds the ring full is counted, but not told.
 	Refusals *spsc.Ring[Refusal]
 	// Departures (optional), at most 64, are the notifiers whose alerts may leave by TX rings.
@@ -103,11 +106,13 @@ type Worker struct {
 	forwarded    uint64      // state changes that went to the notifiers
 	counters     Counters
 	sampledAt    [sampleReasons]int64
-	tap          *Tap    // nil while nobody watches
+	tap          *Tap // nil while nobody watches
+	traces       tracing
 	lanes        []lane  // one for each URL of each sink, in order
 	routes       []route // one for each sink
 	ring         *uring.Ring
 	memory       []*numa.Memory
+	keepMemory   bool // somebody may still read it
 	datagrams    datagramBatch
 
 	departures departures
@@ -191,6 +196,8 @@ func (w *Worker) open() (err error) {
 		w.rules = rules.NewEvaluator(w.config.Rules, w.config.RuleState)
 		w.restoreRules()
 	}
+	w.traces = newTracing(w.config.Traces, w.config.TraceOneIn,
+		w.config.RuleState.Seed[0]^uint64(w.config.Index)<<32^uint64(w.clock.Now()))
 	w.openDepartures()
 	if err := w.openSinks(); err != nil {
 		return err
@@ -298,7 +305,7 @@ func (w *Worker) rest(now int64) {
 
 // anything tells whether something came for which no file descriptor becomes readable, or only the waker's.
 func (w *Worker) anything() bool {
-	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() {
+	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() || w.cameBack() {
 		return true
 	}
 	for i := range w.lanes {

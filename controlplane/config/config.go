@@ -265,20 +265,22 @@ type Retry struct {
 
 // Spool is what waits on disk.
 type Spool struct {
-	// Its folder.
-	Dir string `yaml:"dir" later:"*"`
-	// When batches go to disk.
-	Mode string `yaml:"mode" enum:"on_failure" later:"always"`
+	// Its folder, with one in it for each URL. The default one is used if it is there, another is made;
+	// empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
+	Dir string `yaml:"dir"`
+	// When batches go to disk: those that a sink does not take now, or each before it is sent, so that a
+	// gateway that is killed loses only what it had not sealed yet.
+	Mode string `yaml:"mode" enum:"on_failure,always"`
 	// Size of one file.
-	Segment Size `yaml:"segment" later:"*"`
-	// Size of all files.
-	Max Size `yaml:"max" later:"*"`
-	// How often what was written is forced to disk.
-	Sync time.Duration `yaml:"sync" later:"*"`
+	Segment Size `yaml:"segment" min:"1MiB" max:"4GiB"`
+	// Size of all files. Each URL has an equal share, at least two segments.
+	Max Size `yaml:"max" min:"2MiB"`
+	// How often what was written is forced to disk: what a loss of power can cost.
+	Sync time.Duration `yaml:"sync" min:"1ms" max:"1m"`
 	// Compression of the records.
-	Compression string `yaml:"compression" enum:"snappy" later:"none,zstd"`
-	// What gives way when it is full.
-	WhenFull string `yaml:"when_full" enum:"drop_oldest" later:"drop_newest"`
+	Compression string `yaml:"compression" enum:"none,snappy,zstd"`
+	// What gives way when it is full: the oldest segment, or what comes.
+	WhenFull string `yaml:"when_full" enum:"drop_oldest,drop_newest"`
 }
 
 // Rejects is what is kept of rejected packets and points.
@@ -301,11 +303,11 @@ type Probes struct {
 // Traces are OpenTelemetry traces of batches.
 type Traces struct {
 	// Where they go.
-	Exporter string `yaml:"exporter" enum:"off" later:"otlp,file"`
-	// The collector's address, or a file.
-	Endpoint string `yaml:"endpoint" later:"*"`
+	Exporter string `yaml:"exporter" enum:"off,otlp,file"`
+	// The collector's URL, or a file. Empty: http://127.0.0.1:4317, or traces.json.
+	Endpoint string `yaml:"endpoint"`
 	// One batch in so many is traced.
-	OneIn int `yaml:"one_in" later:"*"`
+	OneIn int `yaml:"one_in" min:"1"`
 }
 
 // HTTP is the HTTP interface.

@@ -80,6 +80,7 @@ func (c *Config) resolve(folder string) {
 		}
 	}
 	absolute(&c.Rejects.Dir)
+	absolute(&c.Spool.Dir)
 }
 
 // Mistake is an error about a value that only others can judge, shown where its key stands in the file.

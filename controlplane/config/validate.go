@@ -45,6 +45,7 @@ func (c *Config) Validate() []*Error {
 	k.rules()
 	k.notifiers()
 	k.sinks()
+	k.spool()
 	if _, port, err := net.SplitHostPort(c.HTTP.Listen); err != nil || !isPort(port, 0) {
 		k.failf("http.listen", "%q is not an address and a port such as 127.0.0.1:9490", c.HTTP.Listen)
 	}
@@ -264,6 +265,24 @@ func (k *checker) sinks() {
 			k.failf(key+".retry.first", "%s is more than max (%s)", shortDuration(s.Retry.First),
 				shortDuration(s.Retry.Max))
 		}
+	}
+}
+
+// spool checks that each URL's share holds two segments, and each segment a batch.
+func (k *checker) spool() {
+	s, urls, batch := &k.config.Spool, 0, Size(0)
+	for i := range k.config.Sinks {
+		urls += len(k.config.Sinks[i].URLs)
+		batch = max(batch, k.config.Sinks[i].Batch.Bytes)
+	}
+	if s.Dir == "" {
+		return
+	}
+	if batch >= s.Segment {
+		k.failf("spool.segment", "%s has no room for a batch of %s (batch.bytes)", s.Segment, batch)
+	}
+	if least := 2 * s.Segment * Size(urls); s.Max < least {
+		k.failf("spool.max", "%s is less than two segments for each of %d urls: %s", s.Max, urls, least)
 	}
 }
 

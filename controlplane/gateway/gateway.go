@@ -24,6 +24,7 @@ import (
 	"culvert/controlplane/config"
 	"culvert/controlplane/notify"
 	"culvert/controlplane/telemetry"
+	"culvert/controlplane/traces"
 	"culvert/dataplane"
 	"culvert/dataplane/rules"
 	"culvert/dataplane/spsc"
@@ -72,7 +73,9 @@ type Gateway struct {
 	latency   alertLatency
 	firing    telemetry.Firing
 	rejects   *telemetry.Rejects
-	tapped    sync.Mutex // held while somebody taps
+	tapped    sync.Mutex                     // held while somebody taps
+	exporter  *traces.Traces                 // nil where traces are off
+	traced    []*spsc.Ring[dataplane.Traced] // by worker, as workers
 
 	// changing is held by whoever changes or saves the rules: a reload, a checkpoint.
 	changing    sync.Mutex
@@ -84,6 +87,7 @@ type Gateway struct {
 	departures []dataplane.Departure
 	sinks      []*sink
 	targets    []*sinkTarget // of all sinks, in the order of the workers' lanes
+	spools     spools
 	probes     *probes
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
@@ -143,6 +147,10 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if err := g.openCheckpoints(); err != nil {
 		return nil, err
 	}
+	if err := g.openTraces(ctx); err != nil {
+		return nil, err
+	}
+	g.restoreTold()
 	if err := g.startWorkers(); err != nil {
 		return nil, err
 	}
@@ -224,6 +232,9 @@ func (g *Gateway) startWorkers() (err error) {
 	if g.exchange, err = dataplane.NewExchange(pinned + 1); err != nil {
 		return err
 	}
+	if err := g.openSpools(pinned + 1); err != nil {
+		return err
+	}
 	// Secret, so that senders cannot make keys collide.
 	var random [16]byte
 	if _, err := rand.Read(random[:]); err != nil {
@@ -243,6 +254,9 @@ func (g *Gateway) startWorkers() (err error) {
 		refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
 		g.refusals = append(g.refusals, refusals)
 		c.Alerts, c.Samples, c.Refusals = alerts, samples, refusals
+		if g.traced != nil {
+			c.Traces, c.TraceOneIn = g.traced[index], g.options.Config.Traces.OneIn
+		}
 		worker, err := dataplane.Start(c)
 		if err != nil {
 			return err
@@ -273,7 +287,12 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 		},
 	}
 	for _, s := range g.sinks {
-		c.Sinks = append(c.Sinks, s.worker(index, index == g.slowWorker(), seed[0]))
+		one := s.worker(index, index == g.slowWorker(), seed[0])
+		if first := s.targets[0].lane; g.spools.dir != "" {
+			one.Spools = g.spools.ports[index][first : first+len(s.targets)]
+			one.Always = cfg.Spool.Mode == "always"
+		}
+		c.Sinks = append(c.Sinks, one)
 	}
 	if index == g.slowWorker() {
 		// It shares its CPU with all else of the gateway, so it never spins.
@@ -306,14 +325,21 @@ func (g *Gateway) startBackground(ctx context.Context) {
 			g.probes.watchSink(t.current)
 		}
 		t.moved = g.probes.watchSink
-		g.background.Go(func() { t.follow(ctx, g.workers) })
+		g.background.Go(func() { t.follow(ctx, g.workers, g.spools.of(t)) })
 	}
 	g.background.Go(func() { g.probes.open(g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
+	if g.spools.dir != "" {
+		g.background.Go(func() { g.logSpools(ctx) })
+	}
+	if g.exporter != nil {
+		g.background.Go(func() { g.carryTraces(ctx) })
+	}
 	g.background.Go(func() { g.logLosses(ctx) })
 	g.background.Go(func() { g.turnAges(ctx) })
 	g.background.Go(func() { spaceCollections(ctx) })
 	g.background.Go(func() { g.keepCheckpoints(ctx) })
+	g.background.Go(func() { g.endOrphans(ctx) })
 	if len(g.ways) > 0 {
 		g.background.Go(func() { g.followWays(ctx) })
 	}
@@ -355,7 +381,7 @@ func (g *Gateway) Stop() error {
 	for _, p := range g.interfaces {
 		errs = append(errs, p.redirect(false))
 	}
-	return errors.Join(append(errs, g.drain(), g.saveStates(), g.close())...)
+	return errors.Join(append(errs, g.drain(), g.saveStates(), g.close(), g.saveTold())...)
 }
 
 // drain empties all workers at once: a worker hands rule states to others until it is done.
@@ -384,13 +410,14 @@ func (g *Gateway) close() error {
 	for _, w := range g.workers {
 		errs = append(errs, w.Close())
 	}
+	errs = append(errs, g.closeSpools())
 	for _, a := range g.alerts {
 		errs = append(errs, a.Close())
 	}
 	for _, w := range g.ways {
 		w.close()
 	}
-	errs = append(errs, g.probes.close())
+	errs = append(errs, g.probes.close(), g.closeTraces())
 	g.carriers.Wait()
 	if g.notifiers != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), notifyTime)

@@ -29,6 +29,12 @@ func startOnLoopback(t *testing.T) (*Gateway, int) {
 // startTowards is the same towards any sink; more are keys of it.
 func startTowards(t *testing.T, handler http.Handler, more string) (*Gateway, int) {
 	t.Helper()
+	return startWith(t, handler, more, "")
+}
+
+// startWith is the same with further sections of the configuration.
+func startWith(t *testing.T, handler http.Handler, more, sections string) (*Gateway, int) {
+	t.Helper()
 	sink := httptest.NewServer(handler)
 	t.Cleanup(sink.Close)
 	free, err := net.ListenUDP("udp", &net.UDPAddr{})
@@ -39,7 +45,7 @@ func startTowards(t *testing.T, handler http.Handler, more string) (*Gateway, in
 	free.Close()
 	file := filepath.Join(t.TempDir(), "culvert.yaml")
 	text := fmt.Sprintf("interfaces: [{name: lo, mode: socket}]\nlisteners: [{name: plant, port: %d}]\n"+
-		"sinks: [{name: main, urls: [%q], database: telemetry, %s}]\n", port, sink.URL, more)
+		"sinks: [{name: main, urls: [%q], database: telemetry, %s}]\n%s", port, sink.URL, more, sections)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 
 	"culvert/controlplane/config"
 	"culvert/dataplane"
-	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
 	"culvert/dataplane/shard"
 )
@@ -79,23 +78,12 @@ func tenantSinks(c *config.Config) []uint8 {
 func (s *sink) worker(index int, slow bool, seed uint64) dataplane.SinkConfig {
 	c := s.config
 	w := dataplane.SinkConfig{
-		Routing: routingOf(c.Routing), Table: &s.table, Uint: uintPolicy(c.Uint), Batches: batchesPinned,
+		Routing: routingOf(c.Routing), Table: &s.table, Uint: uintPolicy(c.Uint), Batches: s.batches(slow),
 		BatchBytes: int(c.Batch.Bytes), BatchPoints: c.Batch.Points, Linger: int64(c.Batch.Linger),
 		Age: int64(c.Batch.Age),
 	}
-	switch {
-	case slow:
-		w.Batches = batchesSlow
-	case w.Routing == dataplane.RoutingHash:
-		w.Batches = max(batchesPinned/len(s.targets), batchesSlow)
-	}
 	for _, t := range s.targets {
-		one := t.writer
-		one.Address, one.Connections, one.Timeout = t.current, c.Connections, c.Timeout
-		one.Retry = influx.Retry{
-			Attempts: c.Retry.Attempts, First: c.Retry.First, Max: c.Retry.Max,
-			Jitter: float64(c.Retry.Jitter),
-		}
+		one := s.writer(t)
 		one.Seed = seed + uint64(index) + uint64(t.lane)<<32
 		w.Writers = append(w.Writers, one)
 	}

@@ -21,6 +21,9 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	}
 	now := g.clock.Now()
 	states := g.sinkStates()
+	// The spoolers' states before the workers' counters: what a spooler has settled, a worker has counted as
+	// handed over.
+	spools := g.spools.states()
 	for i, w := range g.workers {
 		steps, _ := w.ClockSteps()
 		s.ClockSteps = max(s.ClockSteps, steps)
@@ -30,7 +33,11 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 		})
 	}
 	for i := range g.targets {
-		s.Sinks = append(s.Sinks, g.sinkOf(i, states))
+		sink := g.sinkOf(i, states)
+		if spools != nil {
+			sink.Spool = &spools[i]
+		}
+		s.Sinks = append(s.Sinks, sink)
 	}
 	s.Stages, s.AlertLatency = g.histograms()
 	s.Rules, s.RuleGroups = g.rulesOf()

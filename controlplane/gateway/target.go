@@ -143,8 +143,9 @@ func (t *sinkTarget) resolve(ctx context.Context) error {
 	return nil
 }
 
-// follow keeps the workers' target up to date with the name until the context ends.
-func (t *sinkTarget) follow(ctx context.Context, workers []*dataplane.Worker) {
+// follow keeps the target of the workers, and of the spooler if there is one, up to date with the name until
+// the context ends.
+func (t *sinkTarget) follow(ctx context.Context, workers []*dataplane.Worker, spooler *dataplane.Spooler) {
 	if _, err := netip.ParseAddr(t.name); err == nil {
 		return
 	}
@@ -170,6 +171,9 @@ func (t *sinkTarget) follow(ctx context.Context, workers []*dataplane.Worker) {
 			t.current)
 		if t.moved != nil {
 			t.moved(t.current)
+		}
+		if spooler != nil {
+			spooler.Retarget(t.current)
 		}
 		for _, w := range workers {
 			if err := w.Retarget(t.lane, t.current); err != nil {

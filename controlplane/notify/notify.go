@@ -89,7 +89,8 @@ type notifier struct {
 	done    chan struct{} // closed when the goroutine has ended; nil before it began
 	heir    *notifier     // that took over what was known here, in a reload
 
-	waiting atomic.Int64 // what waits in the queue, for those without the lock
+	changes atomic.Uint64 // how often the queue was looked at, and may have changed
+	waiting atomic.Int64  // what waits in the queue, for those without the lock
 
 	mutex      sync.Mutex
 	queue      *queue
@@ -252,6 +253,7 @@ func (one *notifier) departed(a *Alert) {
 
 // unlock shows what waits and lets others at the queue.
 func (one *notifier) unlock() {
+	one.changes.Add(1)
 	one.waiting.Store(int64(one.queue.waiting()))
 	one.mutex.Unlock()
 }

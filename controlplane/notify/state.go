@@ -99,6 +99,14 @@ func (n *Notifiers) State() ([]byte, error) {
 	return binary.LittleEndian.AppendUint32(state, crc32.Checksum(state, castagnoli())), nil
 }
 
+// Changes is another number whenever State may be another one.
+func (n *Notifiers) Changes() (sum uint64) {
+	for _, one := range n.table.Load().list {
+		sum += one.changes.Load()
+	}
+	return sum
+}
+
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // Restore takes over what State gave in an earlier life: what receivers know is not told again, and what they
@@ -116,8 +124,8 @@ func (n *Notifiers) Restore(state []byte) error {
 	}
 	now := time.Now()
 	for _, kept := range s.Notifiers {
-		for _, one := range n.table.Load().byName[kept.Name] {
-			if one.url == kept.URL {
+		for _, one := range n.table.Load().list {
+			if one.config.Name == kept.Name && one.url == kept.URL {
 				one.restore(kept.Entries, alerts, now)
 			}
 		}

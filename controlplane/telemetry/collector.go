@@ -41,6 +41,7 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	w.interfaces(&counters)
 	w.rules(&counters)
 	w.sinks()
+	w.spools()
 	w.workers()
 	for stage, h := range s.Stages {
 		w.histogram(w.families.stages, h, stage)
@@ -87,10 +88,11 @@ func (w *writer) ledger(c *dataplane.Counters) {
 	for i, n := range c.PointsRejected {
 		w.counter(f.pointsRejected, n, "decode", lineproto.Reason(i).String())
 	}
+	spool := w.snapshot.spools(c.PointsSpooled)
 	for i, n := range c.PointsSinkRejected {
-		w.counter(f.pointsRejected, n, "sink", dataplane.SinkReject(i).String())
+		w.counter(f.pointsRejected, n+spool.Rejected[i], "sink", dataplane.SinkReject(i).String())
 	}
-	ledger := newLedger(c)
+	ledger := newLedger(w.snapshot, c)
 	w.counter(f.pointsDerived, ledger.Derived)
 	w.counter(f.pointsFiltered, c.PointsFiltered)
 	w.counter(f.pointsCopied, ledger.Copied)
@@ -170,6 +172,7 @@ func byName(all []Rule) []Rule {
 		sums[i].Pending += r.Pending
 		sums[i].Derived += r.Derived
 		sums[i].TooLong += r.TooLong
+		sums[i].Keys += r.Keys
 	}
 	return sums
 }
@@ -184,7 +187,8 @@ func (w *writer) sinkLedgers(c *dataplane.Counters) {
 		if sums[s.Name] == nil {
 			names, sums[s.Name] = append(names, s.Name), new(dataplane.LaneCounters)
 		}
-		sums[s.Name].Add(&s.Points)
+		settled := s.settled()
+		sums[s.Name].Add(&settled)
 	}
 	var lanes dataplane.LaneCounters
 	for _, name := range names {

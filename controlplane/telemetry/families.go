@@ -19,6 +19,8 @@ type families struct {
 	notifyLimited, notifyOverflowed, notifyRefreshed *prometheus.Desc
 	stages, alertLatency                                             *prometheus.Desc
 	sinkUp, sinkRequests, sinkZeroCopy, sinkConnections, sinkBreaker *prometheus.Desc
+	pointsSpooled, pointsReplayed, pointsRestored, spoolPending      *prometheus.Desc
+	spoolFailures, spoolBytes, spoolOldest                           *prometheus.Desc
 	workerHeartbeat, workerBatches, workerTurns, workerSleeps, place *prometheus.Desc
 }
 
@@ -35,6 +37,7 @@ func newFamilies() *families {
 	f.rules()
 	f.rulesInside()
 	f.delivery()
+	f.spool()
 	f.version = f.add("build_info", "Always 1; the label is the running version.", "version")
 	f.ready = f.add("ready", "1 when points can come in and go out, else 0: GET /health/ready says why not.")
 	f.clockSteps = f.add("clock_steps_total",
@@ -78,7 +81,9 @@ func (f *families) ledger() {
 	f.pointsDropped = f.add("points_dropped_total",
 		"Good points that are not in the database. undelivered: the sink was away too long. overload: "+
 			"it is too slow. oversize: a line exceeds batch.bytes. points_limit, series_limit: more than "+
-			"the tenant may send.", "sink", "reason")
+			"the tenant may send. "+
+			"spool_full: no room in spool.max, or none in memory while the disk fails. corrupt: the disk "+
+			"lost it. ttl: too old.", "sink", "reason")
 	f.pointsWritten = f.add("points_written_total", "Points that the database acknowledged.", "sink")
 	f.pointsInFlight = f.add("points_in_flight",
 		"Points in open, waiting or sent batches. One that only grows: the sink does not keep up.", "sink")

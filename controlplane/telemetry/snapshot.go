@@ -96,6 +96,8 @@ type Sink struct {
 	Requests    map[string]uint64 // by HTTP status code, or "error" where there was no answer
 	// Points are all workers' counters of it together.
 	Points dataplane.LaneCounters
+	// Spool is its spooler's state, nil where no spool is kept. It was read before the workers' counters.
+	Spool *dataplane.SpoolerState
 	// Breaker is the state of the worker's that is furthest from closed.
 	Breaker influx.BreakerState
 	// ZeroCopySent and ZeroCopyCopied count SEND_ZC notifications by what the kernel did.

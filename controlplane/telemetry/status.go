@@ -116,8 +116,11 @@ type SinkPoints struct {
 	Rejected map[string]uint64 `json:"rejected"` // by reason
 	Dropped  map[string]uint64 `json:"dropped"`  // by reason
 	Moved    uint64            `json:"moved"`    // to another URL, which took over
-	InFlight uint64            `json:"in_flight"`
-	Residue  int64             `json:"residue"`
+	Restored uint64            `json:"restored"` // found in the spool at start: in addition to stored
+	// SpoolPending waits in the spool.
+	SpoolPending uint64 `json:"spool_pending"`
+	InFlight     uint64 `json:"in_flight"`
+	Residue      int64  `json:"residue"`
 }
 
 // SinkStatus is one URL of one sink.
@@ -127,7 +130,8 @@ type SinkStatus struct {
 	Up             bool              `json:"up"`
 	Connections    int               `json:"connections"`
 	Points         SinkPoints        `json:"points"`
-	Breaker        string            `json:"breaker"` // closed, half_open, open
+	Breaker        string            `json:"breaker"`         // closed, half_open, open
+	Spool          *SpoolStatus      `json:"spool,omitempty"` // absent where none is kept
 	LastError      string            `json:"last_error,omitempty"`
 	Requests       map[string]uint64 `json:"requests"` // by status code, or "error"
 	ZeroCopySent   uint64            `json:"zerocopy_sent"`
@@ -182,7 +186,7 @@ func NewStatus(s *Snapshot) *Status {
 	status := &Status{
 		Gateway: s.Gateway, Version: s.Version, Taken: s.Taken, Ready: s.Ready, Reasons: nonNil(s.Reasons),
 		UptimeSeconds: max(s.Taken.Sub(s.Started), 0).Seconds(),
-		Ledger:        newLedger(&counters), Packets: newPackets(s, &counters),
+		Ledger:        newLedger(s, &counters), Packets: newPackets(s, &counters),
 		Latency: map[string]Latency{}, ClockSteps: s.ClockSteps,
 		Interfaces: interfaceStatuses(s.Interfaces), Workers: []WorkerStatus{}, Listeners: []ListenerStatus{},
 		Sinks: []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
@@ -196,7 +200,7 @@ func NewStatus(s *Snapshot) *Status {
 	}
 	for _, sink := range s.Sinks {
 		status.Sinks = append(status.Sinks, SinkStatus{Name: sink.Name, URL: sink.URL, Up: sink.Up,
-			Connections: sink.Connections, Points: sinkPoints(&sink.Points),
+			Connections: sink.Connections, Points: sinkPoints(&sink), Spool: spoolStatus(&sink, s.Taken),
 			Breaker: sink.Breaker.String(), LastError: sink.LastError,
 			Requests:     nonZero(sink.Requests),
 			ZeroCopySent: sink.ZeroCopySent, ZeroCopyCopied: sink.ZeroCopyCopied})
@@ -226,11 +230,12 @@ func (s *Snapshot) total() dataplane.Counters {
 	return sum
 }
 
-func newLedger(c *dataplane.Counters) Ledger {
+func newLedger(s *Snapshot, c *dataplane.Counters) Ledger {
+	spool := s.spools(c.PointsSpooled)
 	l := Ledger{
 		Received: c.PointsIn() - c.PointsDerived - c.PointsCopied, Derived: c.PointsDerived,
-		Copied: c.PointsCopied, Written: c.PointsWritten, Filtered: c.PointsFiltered,
-		InFlight: c.PointsInFlight,
+		Copied: c.PointsCopied, Restored: spool.Restored, Written: c.PointsWritten + spool.Replayed,
+		Filtered: c.PointsFiltered, SpoolPending: spool.Pending(), InFlight: c.PointsInFlight,
 		Rejected: map[string]uint64{}, Dropped: map[string]uint64{},
 	}
 	for i, n := range c.PointsRejected {
@@ -239,12 +244,12 @@ func newLedger(c *dataplane.Counters) Ledger {
 		}
 	}
 	for i, n := range c.PointsSinkRejected {
-		if n > 0 {
+		if n += spool.Rejected[i]; n > 0 {
 			l.Rejected["sink/"+dataplane.SinkReject(i).String()] = n
 		}
 	}
 	for i, n := range c.PointsDropped {
-		if n > 0 {
+		if n += spool.Dropped[i]; n > 0 {
 			l.Dropped[dataplane.Drop(i).String()] = n
 		}
 	}
@@ -254,10 +259,13 @@ func newLedger(c *dataplane.Counters) Ledger {
 	return l
 }
 
-func sinkPoints(c *dataplane.LaneCounters) SinkPoints {
+func sinkPoints(s *Sink) SinkPoints {
+	c, spool := s.settled(), s.spoolOf()
 	p := SinkPoints{
-		Stored: c.Stored, Written: c.Written, Moved: c.Moved, InFlight: c.InFlight,
-		Rejected: map[string]uint64{}, Dropped: map[string]uint64{}, Residue: int64(c.Stored - c.Out()),
+		Stored: c.Stored, Restored: spool.Restored, Written: c.Written, Moved: c.Moved,
+		SpoolPending: spool.Pending(), InFlight: c.InFlight,
+		Rejected: map[string]uint64{}, Dropped: map[string]uint64{},
+		Residue: int64(c.Stored - s.Points.Out()),
 	}
 	for i, n := range c.Rejected {
 		if n > 0 {

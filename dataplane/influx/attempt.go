@@ -38,6 +38,10 @@ func (a *attempt) rest() (head, body []byte) {
 // begin writes the head for a part of a batch; fixed is what all heads begin with.
 func (a *attempt) begin(b *Batch, p Part, fixed string) {
 	head := strconv.AppendInt(append(a.slot[:0], fixed...), int64(p.size()), 10)
+	if b.trace != nil {
+		b.trace.next()
+		head = b.trace.appendTo(head)
+	}
 	a.head = append(head, "\r\n\r\n"...)
 	a.batch, a.part, a.sent, a.live, a.broken = b, p, 0, true, false
 	b.refs++

@@ -85,9 +85,11 @@ const (
 // authorizationRoom is by how much a new Authorization may be longer than the first.
 const authorizationRoom = 512
 
-// headSize is what one request's head takes: the fixed part, up to ten digits and two line ends, and room for
-// another Authorization, in whole cache lines.
-func headSize(c *Config) int { return (len(fixedHead(c)) + 10 + 4 + authorizationRoom + 63) &^ 63 }
+// headSize is what one request's head takes: the fixed part, up to ten digits, a trace's line and two line
+// ends, and room for another Authorization, in whole cache lines.
+func headSize(c *Config) int {
+	return (len(fixedHead(c)) + 10 + traceHeader + 4 + authorizationRoom + 63) &^ 63
+}
 
 // MemorySize is how much Memory a writer with this configuration needs. Only Host, Path, Authorization,
 // UserAgent and Connections count.

@@ -202,6 +202,9 @@ func (w *Writer) send(c *connection, a *attempt, now int64) {
 	c.state, c.attempt, c.deadline = connectionBusy, a, now+int64(w.config.Timeout)
 	c.response = response{details: c.response.details[:0]}
 	a.connection = c.index
+	if a.batch.trace != nil {
+		a.batch.trace.begin(a.part, now)
+	}
 	if w.remote != nil {
 		w.startRemote(c, a)
 		return

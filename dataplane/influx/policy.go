@@ -72,6 +72,7 @@ func (w *Writer) conclude(r *response, a *attempt, now int64) {
 	d := &b.delivery
 	w.codes[r.status]++
 	d.code = r.status
+	b.ended(r.status, now)
 	v, rejected := judge(r, a.part.Points)
 	if (v == verdictWritten || v == verdictPartial) && a.sent < a.size() {
 		// The server cannot have read what was not sent.
@@ -140,6 +141,7 @@ func (w *Writer) putFirst(b *Batch) {
 func (w *Writer) lost(c *connection, a *attempt, why error, now int64) {
 	b := a.batch
 	w.unanswered++
+	b.ended(0, now)
 	if gone(why) && c.requests > 0 && !c.response.started() && !b.delivery.repeated {
 		// The server closed a connection that it had kept for a while, just as this request was on its way.
 		// That says nothing about the request.

@@ -31,6 +31,7 @@ const (
 	xxh3       = "github.com/zeebo/xxh3"
 	gopacket   = "github.com/gopacket/gopacket"
 	plot       = "gonum.org/v1/plot"
+	otel       = "go.opentelemetry.io/otel"
 	bubbletea  = "charm.land/bubbletea/v2"
 	charm      = "github.com/charmbracelet/x/ansi"
 	snappy     = "github.com/klauspost/compress"
@@ -97,11 +98,19 @@ var layers = []layer{
 		external: []string{netlink, xsys},
 	},
 	{
+		folder:   "controlplane/tune",
+		internal: []string{"numa", "controlplane"},
+		external: []string{netlink, xsys},
+	},
+	{
 		folder:   "controlplane/gateway",
 		internal: []string{"bpf", "numa", "dataplane", "controlplane"},
 		external: []string{ebpf, netlink, xsys},
 	},
 	{folder: "web"},
+	{
+		folder: "controlplane/traces", internal: []string{"dataplane"}, external: []string{otel},
+	},
 	{
 		folder: "controlplane/top", internal: []string{"controlplane/telemetry"},
 		external: []string{bubbletea, charm},

@@ -67,9 +67,9 @@ func sendLines(t *testing.T, conn net.Conn, lines []string) int {
 	return len(lines)
 }
 
-// Goal: every example of docs/examples/rules does in the running gateway what it says. Method: one machine for
-// each gives cause for its alert, and beside it there is one that gives none; what takes minutes is sent with
-// the times of its points, what the gateway's clock decides is waited for.
+// Goal: every example of docs/examples/rules does in the running gateway what it says. Method: one machine
+// for each gives cause for its alert, and beside it there is one that gives none; what takes minutes is sent
+// with the times of its points, what the gateway's clock decides is waited for.
 func TestPrivExamplesOfAlerts(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 1)
@@ -103,12 +103,14 @@ func TestPrivExamplesOfAlerts(t *testing.T) {
 	add(1, `plant,line=y pressure=9.1`)
 	add(3, `plant,line=y valve="closed"`)
 	// Overload: one on line a, and one on line b, which the rule does not ask for.
-	lines = append(lines, "motor,machine=hot,line=a temperature=96", "motor,machine=cool,line=b temperature=96")
+	lines = append(lines, "motor,machine=hot,line=a temperature=96",
+		"motor,machine=cool,line=b temperature=96")
 	sent := sendLines(t, conn, lines)
 
 	want := map[string]int{
-		"BearingWear shaky firing": 1, "TemperatureClimbs climbs firing": 1, "TemperatureJumps jumps firing": 1,
-		"VibrationHigh beats firing": 1, "PumpAgainstValve x firing": 1, "MotorOverload hota firing": 1,
+		"BearingWear shaky firing": 1, "TemperatureClimbs climbs firing": 1,
+		"TemperatureJumps jumps firing": 1, "VibrationHigh beats firing": 1,
+		"PumpAgainstValve x firing": 1, "MotorOverload hota firing": 1,
 	}
 	same := func(what string) {
 		t.Helper()
