@@ -38,6 +38,15 @@ setup: ## installs the distribution's packages that tests and demo need, or name
 build: ## builds the one static binary, bin/culvert
 	$(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags '$(LDFLAGS)' -o bin/culvert ./cmd/culvert
 
+.PHONY: web
+web: ## bundles the dashboard with its plots, web/dist; without it a build has the plain page
+	@scripts/setup web
+	@if ! command -v npm >/dev/null; then \
+	    echo "web: skipped: npm is missing"; [ -z "$${CI:-}" ]; exit; \
+	  fi; \
+	  npm --prefix web ci --no-audit --no-fund --ignore-scripts --loglevel=error && \
+	  npm --prefix web run -s build
+
 .PHONY: generate
 generate: ## compiles the kernel programs and generates what is derived from Go types
 	$(GO) generate ./...
@@ -67,7 +76,7 @@ staticcheck: ## staticcheck over all packages
 	$(GO) tool staticcheck $(PACKAGES)
 
 .PHONY: test
-test: ## sets up what the tests need and runs all of them, as root the privileged ones too
+test: web ## sets up what the tests need and runs all of them, as root the privileged ones too
 	@scripts/setup test
 	@$(GO) run ./scripts/tally -suite test -- $(PACKAGES)
 
@@ -80,7 +89,7 @@ test-race: ## the tests under the race detector, which needs a C compiler
 	  $(GO) run ./scripts/tally -suite race -- $(PACKAGES)
 
 .PHONY: test-priv
-test-priv: ## the privileged tests alone; a skip is a failure
+test-priv: web ## the privileged tests alone; a skip is a failure
 	@scripts/setup test
 	@CULVERT_REQUIRE_PRIV=1 $(GO) run ./scripts/tally -suite priv -- $(PACKAGES)
 
@@ -165,4 +174,5 @@ check: generated fmt vet tidy staticcheck test ## all that must hold before a co
 
 .PHONY: clean
 clean: ## removes what was built here, the virtual machines' kernels included
-	rm -rf bin build
+	rm -rf bin build web/node_modules
+	find web/dist -type f ! -name .gitignore -delete

@@ -125,6 +125,11 @@ func (w *Worker) Retarget(lane int, address netip.AddrPort) error {
 	})
 }
 
+// Reauthorize gives a lane's writer another token. It is an error when the head has no room for it.
+func (w *Worker) Reauthorize(lane int, value string) error {
+	return w.Do(func() error { return w.lanes[lane].writer.Reauthorize(value) })
+}
+
 // Drain lets the worker empty its sources, seal what is open and wait for the answers, until everything is
 // settled or the limit is over; what is left then is dropped as undelivered. The control plane has turned the
 // redirect off, and the kernel's sockets take nothing more. Drain returns when it is done; the worker then
@@ -295,16 +300,39 @@ func (w *Worker) SinkStates() ([]SinkState, error) {
 // LaneCounters are a lane's counters as of one turn's end.
 func (w *Worker) LaneCounters(lane int) LaneCounters { return w.lanes[lane].block.Read() }
 
-// RuleStats asks the worker's rules: one entry a rule.
-func (w *Worker) RuleStats() ([]rules.RuleStats, error) {
-	return ask(w, func() []rules.RuleStats {
+// RuleCounts is what a worker's rules counted.
+type RuleCounts struct {
+	Set    *rules.Set // nil for none; the worker has others after a reload
+	Rules  []rules.RuleStats
+	Groups []rules.GroupStats
+}
+
+// RuleCounts asks the worker's rules.
+func (w *Worker) RuleCounts() (RuleCounts, error) {
+	return ask(w, func() (c RuleCounts) {
 		if w.rules == nil {
-			return nil
+			return c
 		}
-		stats := make([]rules.RuleStats, len(w.config.Rules.Rules()))
-		w.rules.Stats(stats)
-		return stats
+		c.Set = w.config.Rules
+		c.Rules = make([]rules.RuleStats, c.Set.Len())
+		c.Groups = make([]rules.GroupStats, len(c.Set.Groups()))
+		w.rules.Stats(c.Rules)
+		w.rules.GroupStats(c.Groups)
+		return c
 	})
+}
+
+// Forwarded is how many state changes of alerts went to the notifiers, and whether these are all there are.
+func (w *Worker) Forwarded() (n uint64, all bool, err error) {
+	type answer struct {
+		n   uint64
+		all bool
+	}
+	a, err := ask(w, func() answer {
+		all := w.rules == nil || w.rules.Settled() && len(w.rules.Transitions()) == 0
+		return answer{w.forwarded, all}
+	})
+	return a.n, a.all, err
 }
 
 // ClockSteps is how often the worker saw wall time step.

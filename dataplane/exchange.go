@@ -145,6 +145,7 @@ func (w *Worker) forward() int {
 	w.depart(transitions)
 	pushed := w.config.Alerts.Ring.PushAll(transitions)
 	w.rules.Taken(pushed)
+	w.forwarded += uint64(pushed)
 	w.counters.AlertsHeld += uint64(len(transitions) - pushed)
 	if pushed > 0 {
 		w.config.Alerts.signal()

@@ -12,6 +12,7 @@ import (
 // lane is the way of one worker's points to one URL of one sink: the batch being filled and the writer behind
 // it.
 type lane struct {
+	index   int // its place among all URLs of all sinks
 	pool    *influx.Pool
 	writer  *influx.Writer
 	encoder lineproto.Encoder
@@ -37,6 +38,8 @@ const (
 	ringEntries = 256
 	// closeTime bounds how long a worker waits at its end for the kernel to let go of batches, nanoseconds.
 	closeTime = int64(2 * time.Second)
+	// closeStep bounds one wait for the ring meanwhile: not everything that is waited for is on it.
+	closeStep = int64(10 * time.Millisecond)
 )
 
 // row is lines that stand one behind the other in a payload and go into one lane's batch as they came, by one
@@ -122,6 +125,9 @@ func (w *Worker) makeRoom(o *lane, bytes, points int) bool {
 			w.drop(o, DropOverload, points)
 			return false
 		}
+		if w.traces.every > 0 {
+			w.traces.opened(o.open, w.heartbeat.Load())
+		}
 	}
 	if o.open.Room() < bytes {
 		w.drop(o, DropOversize, points)
@@ -145,6 +151,9 @@ func (w *Worker) seal(o *lane, now int64) {
 	w.stages.BatchWait.Record(now - o.open.Opened())
 	w.counters.BatchesSealed++
 	o.open.Seal(now)
+	if t := o.open.Trace(); t != nil {
+		w.traces.sealed(t, o.open)
+	}
 	w.submit(o, o.open, now)
 	o.open, o.sealed = nil, now
 }

@@ -18,12 +18,14 @@ const (
 	FrameSource                            // the sender is not among the listener's sources (slow path)
 	FrameDestination                       // not sent to an address of the listener (slow path)
 	FrameTruncated                         // longer than the receive memory (slow path)
+	FrameTenantLimit                       // more packets than the tenant may send (slow path)
+	FrameSourceLimit                       // more packets than one sender of the tenant may send (slow path)
 	FrameRejects                           // how many reasons there are
 )
 
 var frameRejectNames = [FrameRejects]string{
 	"no_metadata", "length", "header_checksum", "checksum", "no_checksum", "source", "destination",
-	"truncated",
+	"truncated", "tenant_limit", "source_limit",
 }
 
 func (r FrameReject) String() string { return frameRejectNames[r] }
@@ -36,13 +38,17 @@ const (
 	DropUndelivered Drop = iota // the retry budget is spent
 	DropOverload                // no free batch
 	DropOversize                // one line longer than a whole batch
+	DropPointsLimit             // more points than the tenant may send
+	DropSeriesLimit             // of a series beyond those that the tenant may have
 	DropSpoolFull               // no room on disk, nor in memory where the disk fails
 	DropCorrupt                 // a record on disk that does not hold any more
 	DropTTL                     // too old
 	Drops
 )
 
-var dropNames = [Drops]string{"undelivered", "overload", "oversize", "spool_full", "corrupt", "ttl"}
+var dropNames = [Drops]string{
+	"undelivered", "overload", "oversize", "points_limit", "series_limit", "spool_full", "corrupt", "ttl",
+}
 
 func (d Drop) String() string { return dropNames[d] }
 

@@ -126,6 +126,11 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		// The next server in order takes over what this one does not take.
 		config.Aside, config.NoRelief = true, true
 	}
+	if config.Remote != nil {
+		one := *config.Remote
+		one.Wake = w.waker.Wake
+		config.Remote = &one
+	}
 	if config.Memory, err = w.alloc(influx.MemorySize(config), numa.HugeOff); err != nil {
 		return fmt.Errorf("allocate request heads: %w", err)
 	}
@@ -133,6 +138,7 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		return err
 	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
+	o.index = int(tag)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
 	return nil
 }
@@ -212,11 +218,26 @@ func (w *Worker) settleAll(o *lane, now int64) (work int) {
 	for {
 		outcome, ok := o.writer.Outcome()
 		if !ok {
+			w.tellRefusals(o)
 			return work
 		}
 		w.settle(o, &outcome, now)
 		work++
 	}
+}
+
+// tellRefusals passes on what the server refused.
+func (w *Worker) tellRefusals(o *lane) {
+	refusals := o.writer.Refusals()
+	if len(refusals) == 0 {
+		return
+	}
+	if w.config.Refusals != nil {
+		for i := range refusals {
+			w.config.Refusals.Push(&Refusal{Lane: o.index, Refusal: refusals[i]})
+		}
+	}
+	o.writer.RefusalsTaken()
 }
 
 // settle enters a batch's outcome into the ledger and gives the batch back.
@@ -238,6 +259,9 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 		for _, run := range b.Runs() {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}
+	}
+	if b.Trace() != nil {
+		w.traces.settled(o, outcome, now)
 	}
 	switch {
 	case outcome.Aside > 0:
@@ -263,7 +287,10 @@ func (w *Worker) closeSinks(now int64) {
 		w.routes[i].closed = true
 	}
 	deadline := now + closeTime
-	for w.ring != nil && !w.quiet() && now < deadline && w.ring.EnterWait(deadline-now) == nil {
+	for w.ring != nil && !w.quiet() && now < deadline {
+		if w.ring.EnterWait(min(deadline-now, closeStep)) != nil {
+			break
+		}
 		now = w.clock.Now()
 		w.complete(now)
 		for i := range w.lanes {
@@ -272,7 +299,8 @@ func (w *Worker) closeSinks(now int64) {
 	}
 	for i := range w.lanes {
 		o := &w.lanes[i]
-		o.writer.Close(now, now)
+		// Only those wait here that are not on the ring.
+		o.writer.Close(now, deadline)
 		w.settleAll(o, now)
 	}
 	w.recall(now + closeTime)

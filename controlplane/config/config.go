@@ -123,14 +123,16 @@ type Tenant struct {
 
 // Limits are a tenant's bounds; 0 is none.
 type Limits struct {
-	// Packets a second, limited in the XDP program.
-	PacketsPerSecond int `yaml:"packets_per_second" later:"*"`
-	// Points a second.
-	PointsPerSecond int `yaml:"points_per_second" later:"*"`
-	// Distinct series.
-	Series int `yaml:"series" later:"*"`
-	// What may come at once.
-	Burst int `yaml:"burst" later:"*"`
+	// Packets a second; what is over it is dropped by the XDP program of each interface.
+	PacketsPerSecond int `yaml:"packets_per_second" min:"0" max:"1000000000"`
+	// Packets a second of each single sender, dropped there too.
+	SourcePacketsPerSecond int `yaml:"source_packets_per_second" min:"0" max:"1000000000"`
+	// Points a second, over all interfaces.
+	PointsPerSecond int `yaml:"points_per_second" min:"0" max:"1000000000"`
+	// Distinct series. Those that send nothing for an hour, at most two, are forgotten.
+	Series int `yaml:"series" min:"0" max:"10000000"`
+	// How many packets, and how many points, may come at once. 0: a second's worth of each.
+	Burst int `yaml:"burst" min:"0" max:"1000000000"`
 }
 
 // Workers are the pinned threads.
@@ -189,7 +191,8 @@ type Sink struct {
 	Name string `yaml:"name" required:"true"`
 	// What it is.
 	Type string `yaml:"type" enum:"influxdb"`
-	// Its addresses: http://host:port, several where several servers share the points or each get all.
+	// Its addresses: http://host:port or https://host:port, several where several servers share the points
+	// or each get all.
 	URLs []string `yaml:"urls" required:"true"`
 	// The version of its write API. 0: 2 where there is a bucket, else 1.
 	Version int `yaml:"version" enum:"0,1,2,3"`
@@ -203,8 +206,8 @@ type Sink struct {
 	TokenFile string `yaml:"token_file"`
 	// Certificates for https.
 	TLS TLS `yaml:"tls"`
-	// Compresses the bodies.
-	Gzip bool `yaml:"gzip" later:"*"`
+	// Compresses the bodies, beside the workers. Worth it on a slow network only.
+	Gzip bool `yaml:"gzip"`
 	// Connections of each worker.
 	Connections int `yaml:"connections" min:"1" max:"64"`
 	// Whether a retry may overtake a newer write of the same series.
@@ -229,11 +232,11 @@ type Sink struct {
 // TLS names the files of https.
 type TLS struct {
 	// Certificates to trust instead of the system's.
-	CAFile string `yaml:"ca_file" later:"*"`
+	CAFile string `yaml:"ca_file"`
 	// The gateway's own certificate.
-	CertFile string `yaml:"cert_file" later:"*"`
+	CertFile string `yaml:"cert_file"`
 	// Its key.
-	KeyFile string `yaml:"key_file" later:"*"`
+	KeyFile string `yaml:"key_file"`
 }
 
 // Batch says when a batch is sealed.
@@ -283,9 +286,10 @@ type Spool struct {
 // Rejects is what is kept of rejected packets and points.
 type Rejects struct {
 	// How many are kept in memory.
-	Keep int `yaml:"keep" later:"*"`
-	// A folder to keep them in. Empty: none.
-	Dir string `yaml:"dir" later:"*"`
+	Keep int `yaml:"keep" min:"1" max:"100000"`
+	// A folder to keep those in that a database refused, whole, as lines of JSON; at most 128 MiB. Empty:
+	// none.
+	Dir string `yaml:"dir"`
 }
 
 // Probes are the measurements inside of the kernel.
@@ -299,19 +303,20 @@ type Probes struct {
 // Traces are OpenTelemetry traces of batches.
 type Traces struct {
 	// Where they go.
-	Exporter string `yaml:"exporter" enum:"off" later:"otlp,file"`
-	// The collector's address, or a file.
-	Endpoint string `yaml:"endpoint" later:"*"`
+	Exporter string `yaml:"exporter" enum:"off,otlp,file"`
+	// The collector's URL, or a file. Empty: http://127.0.0.1:4317, or traces.json.
+	Endpoint string `yaml:"endpoint"`
 	// One batch in so many is traced.
-	OneIn int `yaml:"one_in" later:"*"`
+	OneIn int `yaml:"one_in" min:"1"`
 }
 
 // HTTP is the HTTP interface.
 type HTTP struct {
 	// Its address and port.
 	Listen string `yaml:"listen"`
-	// A file with the token for changes from other hosts.
-	TokenFile string `yaml:"token_file" later:"*"`
+	// A file with the token that changes, such as a reload, need. Without one they are taken only where
+	// listen is an address of this host alone.
+	TokenFile string `yaml:"token_file"`
 }
 
 // API is the write API's version: as configured, or by the keys that are there.

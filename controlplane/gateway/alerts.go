@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"culvert/controlplane/config"
 	"culvert/controlplane/notify"
+	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 	"culvert/dataplane/hist"
 	"culvert/dataplane/rules"
@@ -32,8 +34,21 @@ func (l *alertLatency) record(nanoseconds int64) {
 
 // openNotifiers makes the ways out that the configuration names.
 func (g *Gateway) openNotifiers() (*notify.Notifiers, error) {
-	c := g.options.Config
-	external, err := externalURL(c.HTTP.Listen, os.Hostname)
+	configs, err := g.notifyConfigs(g.options.Config)
+	if err != nil {
+		return nil, err
+	}
+	return notify.New(configs, g.log, func(a *notify.Alert, at int64) {
+		if a.Arrival != 0 { // Else no packet brought it.
+			g.latency.record(at - a.Arrival)
+		}
+	})
+}
+
+// notifyConfigs is what a configuration says of notifiers.
+func (g *Gateway) notifyConfigs(c *config.Config) ([]notify.Config, error) {
+	// Where this gateway listens does not change while it runs.
+	external, err := externalURL(g.options.Config.HTTP.Listen, os.Hostname)
 	if err != nil {
 		return nil, err
 	}
@@ -47,16 +62,12 @@ func (g *Gateway) openNotifiers() (*notify.Notifiers, error) {
 		if n.Type == "influxdb" && len(n.URL) == 0 {
 			// The first sink's server, database and token.
 			first := &g.targets[0].writer
-			one.URLs = []string{"http://" + first.Host + first.Path}
+			one.URLs = []string{g.targets[0].parsed.Scheme + "://" + first.Host + first.Path}
 			one.Authorization = first.Authorization
 		}
 		configs = append(configs, one)
 	}
-	return notify.New(configs, g.log, func(a *notify.Alert, at int64) {
-		if a.Arrival != 0 { // Else no packet brought it.
-			g.latency.record(at - a.Arrival)
-		}
-	})
+	return configs, nil
 }
 
 // externalURL is this gateway's own URL for links in alerts: where it listens, or the host's name where that
@@ -76,14 +87,17 @@ func externalURL(listen string, hostname func() (string, error)) (string, error)
 
 // carryAlerts takes one worker's state changes to the notifiers until the ring is closed and empty. It is a
 // goroutine of its own per worker, so that a change leaves the moment it was made.
-func (g *Gateway) carryAlerts(alerts *dataplane.Alerts) {
+func (g *Gateway) carryAlerts(worker int) {
+	alerts := g.alerts[worker]
 	for open := true; open; {
 		open = alerts.Wait() == nil
 		for t := alerts.Ring.Peek(); t != nil; t = alerts.Ring.Peek() {
-			alert := toNotify(g.options.Rules.Render(t))
+			alert := toNotify(g.rules.render(t))
 			alert.Departed = g.departed(t)
 			alerts.Ring.Release()
+			g.firing.Change(toShow(&alert), alert.Firing)
 			g.notifiers.Send(alert)
+			g.carried[worker].Add(1)
 		}
 	}
 }
@@ -94,6 +108,12 @@ func toNotify(a rules.Alert) notify.Alert {
 		Actions: a.Actions, Time: time.Unix(0, a.Time), Since: time.Unix(0, a.Since), Reason: a.Reason,
 		Arrival: a.Arrival, Fingerprint: a.Fingerprint,
 	}
+}
+
+// toShow is what the dashboard shows of an alert.
+func toShow(a *notify.Alert) telemetry.Alert {
+	return telemetry.Alert{Rule: a.Rule, Labels: a.Labels, Annotations: a.Annotations, Since: a.Since,
+		Fingerprint: a.Fingerprint}
 }
 
 // logSinks asks servers that are in doubt, says once when one becomes reachable or stops being so, and at

@@ -94,6 +94,10 @@ func dropRemedies() [dataplane.Drops]string {
 			"or let a spool keep what waits (spool.dir)",
 		dataplane.DropOverload: "the sink is slower than what comes in: see its latency, or send less",
 		dataplane.DropOversize: "the line is longer than batch.bytes: raise it",
+		dataplane.DropPointsLimit: "a tenant sends more than its limits.points_per_second: " +
+			"find the sender, or raise it",
+		dataplane.DropSeriesLimit: "a tenant has more series than its limits.series: " +
+			"find the tag that makes them, or raise it",
 		dataplane.DropSpoolFull: "the spool has no room, or the disk fails: bring the sink back, raise " +
 			"spool.max, mend the disk",
 		dataplane.DropCorrupt: "the disk lost what was written to it: see its health; `culvert spool verify`",

@@ -21,6 +21,7 @@ const (
 type sink struct {
 	config  *config.Sink
 	targets []*sinkTarget // one for each URL
+	token   string        // as last read, by the goroutine that follows the file
 	// table says whose a series is, where that decides; workers read it.
 	table atomic.Pointer[shard.Table]
 }
@@ -33,7 +34,7 @@ func openSinks(ctx context.Context, g *Gateway) error {
 		if err != nil {
 			return fmt.Errorf("sink %q: %w", c.Name, err)
 		}
-		s := &sink{config: c}
+		s := &sink{config: c, token: token}
 		for _, url := range c.URLs {
 			t, err := newSinkTarget(ctx, c, url, token, len(g.targets), g.log)
 			if err != nil {

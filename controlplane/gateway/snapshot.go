@@ -40,7 +40,7 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 		s.Sinks = append(s.Sinks, sink)
 	}
 	s.Stages, s.AlertLatency = g.histograms()
-	s.Rules = g.rulesOf()
+	s.Rules, s.RuleGroups = g.rulesOf()
 	s.Notifiers = g.notifiersOf()
 	g.mutex.Lock()
 	for _, p := range g.interfaces {
@@ -250,38 +250,67 @@ func (g *Gateway) histograms() (map[string]*hist.Snapshot, *hist.Snapshot) {
 	return stages, latency
 }
 
-// rulesOf adds up what the workers say of each rule. Only a key's owner counts it, so sums are right.
-func (g *Gateway) rulesOf() []telemetry.Rule {
-	if g.options.Rules == nil {
-		return nil
+// rulesOf adds up what the workers say of each rule and of each group. Only a key's owner counts it, so sums
+// are right; of the watermarks the latest counts.
+func (g *Gateway) rulesOf() (shown []telemetry.Rule, groups []telemetry.RuleGroup) {
+	set := g.rules.current()
+	if set == nil {
+		return nil, nil
 	}
-	var shown []telemetry.Rule
 	var at []int // the place of each rule in what is shown; filters are not, the ledger counts what they drop
-	for _, r := range g.options.Rules.Rules() {
+	for _, r := range set.Rules() {
 		if r.Kind == rules.KindKeep || r.Kind == rules.KindDrop {
 			at = append(at, -1)
 			continue
 		}
 		at = append(at, len(shown))
-		shown = append(shown, telemetry.Rule{Name: r.Name})
+		shown = append(shown, telemetry.Rule{Name: r.Name, Group: r.Group, Kind: r.Kind.String(),
+			Expr: r.Expr, Steps: r.Steps, KeyBytes: r.KeyBytes})
+	}
+	for _, name := range set.Groups() {
+		groups = append(groups, telemetry.RuleGroup{Name: name})
 	}
 	for _, w := range g.workers {
-		stats, err := w.RuleStats()
-		if err != nil {
+		counts, err := w.RuleCounts()
+		if err != nil || counts.Set != set {
 			continue
 		}
-		for i := range stats {
-			if at[i] < 0 {
-				continue
+		for i := range counts.Rules {
+			if at[i] >= 0 {
+				addRule(&shown[at[i]], &counts.Rules[i])
 			}
-			rule := &shown[at[i]]
-			rule.Firing += stats[i].Firing
-			rule.Transitions += stats[i].Transitions
-			rule.Evicted += stats[i].Evicted
+		}
+		for i := range counts.Groups {
+			addGroup(&groups[i], &counts.Groups[i])
 		}
 	}
-	return shown
+	return shown, groups
 }
+
+func addRule(to *telemetry.Rule, s *rules.RuleStats) {
+	to.Firing += s.Firing
+	to.Pending += s.Pending
+	to.Transitions += s.Transitions
+	to.Derived += s.Derived
+	to.Evicted += s.Evicted
+	to.TooLong += s.TooLong
+	to.Keys += s.Keys
+}
+
+func addGroup(to *telemetry.RuleGroup, s *rules.GroupStats) {
+	to.Keys += s.Keys
+	to.Late += s.Late
+	to.Ahead += s.Ahead
+	to.Missed += s.Missed
+	to.Early, to.OnTime = max(to.Early, s.Early), max(to.OnTime, s.OnTime)
+	to.Final = max(to.Final, s.Final)
+}
+
+// Alerts are at most n of the alerts that fire, the newest first; their maps are only to be read.
+func (g *Gateway) Alerts(n int) []telemetry.Alert { return g.firing.Newest(n) }
+
+// Rejects are at most n of the last rejects, the newest first.
+func (g *Gateway) Rejects(n int) []telemetry.Reject { return g.rejects.Newest(n) }
 
 func (g *Gateway) notifiersOf() []telemetry.Notifier {
 	var shown []telemetry.Notifier

@@ -130,7 +130,12 @@ func (w *writer) rules(c *dataplane.Counters) {
 	for _, r := range byName(w.snapshot.Rules) {
 		w.counter(f.evicted, r.Evicted, r.Name)
 		w.gauge(f.firing, float64(r.Firing), r.Name)
+		w.gauge(f.inside.pending, float64(r.Pending), r.Name)
+		w.counter(f.inside.transitions, r.Transitions, r.Name)
+		w.counter(f.inside.derived, r.Derived, r.Name)
+		w.counter(f.inside.tooLong, r.TooLong, r.Name)
 	}
+	w.ruleGroups()
 	for _, n := range w.snapshot.Notifiers {
 		for rule, count := range n.ByRule {
 			w.counter(f.alerts, count, rule, n.Name)
@@ -164,6 +169,10 @@ func byName(all []Rule) []Rule {
 		sums[i].Firing += r.Firing
 		sums[i].Transitions += r.Transitions
 		sums[i].Evicted += r.Evicted
+		sums[i].Pending += r.Pending
+		sums[i].Derived += r.Derived
+		sums[i].TooLong += r.TooLong
+		sums[i].Keys += r.Keys
 	}
 	return sums
 }

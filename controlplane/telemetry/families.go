@@ -14,6 +14,7 @@ type families struct {
 	fieldsDropped, residue, pointsCopied                          *prometheus.Desc
 	verdicts, xskStatistics, xskDrops, kernelDrops, received      *prometheus.Desc
 	evicted, handoverRetries, alertsHeld, firing, alerts          *prometheus.Desc
+	inside                                                        ruleFamilies
 	notifyQueued, notifyKeys, notifyRetries, notifyDropped, notifySkipped,
 	notifyLimited, notifyOverflowed, notifyRefreshed *prometheus.Desc
 	stages, alertLatency                                             *prometheus.Desc
@@ -34,6 +35,7 @@ func newFamilies() *families {
 	f.ledger()
 	f.kernel()
 	f.rules()
+	f.rulesInside()
 	f.delivery()
 	f.spool()
 	f.version = f.add("build_info", "Always 1; the label is the running version.", "version")
@@ -78,7 +80,8 @@ func (f *families) ledger() {
 	f.pointsFiltered = f.add("points_filtered_total", "Points left out because a rule says so.")
 	f.pointsDropped = f.add("points_dropped_total",
 		"Good points that are not in the database. undelivered: the sink was away too long. overload: "+
-			"it is too slow. oversize: a line exceeds batch.bytes. "+
+			"it is too slow. oversize: a line exceeds batch.bytes. points_limit, series_limit: more than "+
+			"the tenant may send. "+
 			"spool_full: no room in spool.max, or none in memory while the disk fails. corrupt: the disk "+
 			"lost it. ttl: too old.", "sink", "reason")
 	f.pointsWritten = f.add("points_written_total", "Points that the database acknowledged.", "sink")
@@ -97,7 +100,8 @@ func (f *families) ledger() {
 func (f *families) kernel() {
 	f.verdicts = f.add("xdp_verdicts_total",
 		"Packets by what the XDP program did with them. unserved and stalled went to the kernel "+
-			"although meant for us: see the queues and workers.", "interface", "verdict")
+			"although meant for us: see the queues and workers. tenant_limit and source_limit are more "+
+			"than tenants[].limits allow.", "interface", "verdict")
 	f.xskStatistics = f.add("xsk_statistics_total",
 		"The kernel's own counters of an AF_XDP socket. They overlap: never add them up, use "+
 			"culvert_xsk_drops_total.", "interface", "queue", "counter")

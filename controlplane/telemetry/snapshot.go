@@ -27,6 +27,7 @@ type Snapshot struct {
 	Workers    []Worker
 	Sinks      []Sink
 	Rules      []Rule
+	RuleGroups []RuleGroup
 	Notifiers  []Notifier
 
 	// Stages are all workers' histograms together, in nanoseconds, keyed by the stage's name; AlertLatency is
@@ -103,12 +104,19 @@ type Sink struct {
 	ZeroCopySent, ZeroCopyCopied uint64
 }
 
-// Rule is one alert rule.
+// Rule is one rule: an alert or a record.
 type Rule struct {
 	Name        string
+	Group, Kind string
+	Expr        string
 	Firing      int
+	Pending     int // keys whose condition holds, but not yet for long enough
 	Transitions uint64
+	Derived     uint64
 	Evicted     uint64
+	TooLong     uint64 // points whose key has too long a text
+	// Its cost: the length of its program in instructions, keys that are remembered, bytes for each.
+	Steps, Keys, KeyBytes int
 }
 
 // Notifier is one way out for alerts.

@@ -138,12 +138,21 @@ type SinkStatus struct {
 	ZeroCopyCopied uint64            `json:"zerocopy_copied"`
 }
 
-// RuleStatus is one alert rule.
+// RuleStatus is one alert or record rule, and what it costs.
 type RuleStatus struct {
 	Name        string `json:"name"`
-	Firing      int    `json:"firing"` // keys that are firing now
+	Group       string `json:"group"`
+	Kind        string `json:"kind"` // alert | record
+	Expr        string `json:"expr"`
+	Firing      int    `json:"firing"`  // keys that are firing now
+	Pending     int    `json:"pending"` // keys whose condition holds, but not yet for long enough
 	Transitions uint64 `json:"transitions"`
+	Derived     uint64 `json:"derived"` // points that a record made
 	Evicted     uint64 `json:"evicted"`
+	TooLong     uint64 `json:"too_long"`
+	Steps       int    `json:"steps"`     // instructions of its program
+	Keys        int    `json:"keys"`      // that are remembered of its past
+	KeyBytes    int    `json:"key_bytes"` // memory for each of them
 }
 
 // NotifierStatus is one way out for alerts.

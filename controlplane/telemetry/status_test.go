@@ -207,8 +207,9 @@ func TestStatusNames(t *testing.T) {
 		turns sleeps listeners port sinks url up connections breaker last_error requests 204 error
 		spool spooled replayed pending bytes segments oldest_seconds memory_points disk_failures disk_error
 		replay_error skipped kept_bytes
-		zerocopy_sent zerocopy_copied rules firing transitions evicted notifiers type delivered failed queued
-		latency count mean p50 p99 p999 max end_to_end alert decode clock_steps`)
+		zerocopy_sent zerocopy_copied rules group kind expr firing transitions evicted steps keys
+		key_bytes too_long notifiers type delivered failed queued latency
+		count mean p50 p99 p999 max end_to_end alert decode clock_steps`)
 	for _, w := range want {
 		if !seen[w] {
 			t.Errorf("%q is not in the document", w)

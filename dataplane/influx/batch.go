@@ -50,6 +50,7 @@ type Batch struct {
 	state    state
 	refs     int // attempts whose operations or notifications are outstanding
 	delivery delivery
+	trace    *Trace // nil for most
 }
 
 // move is the only place where a batch changes its state.

@@ -213,6 +213,7 @@ func (w *Writer) progress(c *connection, a *attempt, op operation, cqe *uring.CQ
 		return
 	} else {
 		a.sent += int(cqe.Result)
+		a.sentAll(now)
 	}
 	if op != operationHead && a.sent < a.size() {
 		w.sendRest(c, a, now)

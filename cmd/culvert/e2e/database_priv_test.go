@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -198,6 +199,59 @@ sinks: [{name: main, urls: [%s], database: telemetry, uint: int}]
 	f(`SELECT count(v) FROM m`, "count", 3)
 	f(`SELECT v FROM m WHERE time > 1600000000000000000`, "v", 3)
 	f(`SELECT * FROM "nan"`, "ok", 1)
+}
+
+// Goal: what people have at hand brings points in, whole datagrams steered and fragmented ones by the slow
+// path. Method: netcat sends a file of one datagram and one that must be fragmented, the shell a line, over
+// the veth pair; InfluxDB is asked.
+func TestPrivNetcatReachesInfluxDB(t *testing.T) {
+	need(t)
+	for _, program := range []string{"nc", "bash"} {
+		if _, err := exec.LookPath(program); err != nil {
+			testenv.Skip(t, program+" is not installed")
+		}
+	}
+	lab := testenv.NewLab(t, 1)
+	d := newDatabase(t, lab)
+	d.start()
+	g := start(t, lab, "run", "-c", configure(t, lab, d.url, ""))
+	g.ready()
+	text := func(name string, points int) string {
+		var b strings.Builder
+		for i := range points {
+			fmt.Fprintf(&b, "%s,line=%d v=%di,note=\"a, b\" %d\n", name, i, i, 1000+i)
+		}
+		return write(t, t.TempDir(), name, b.String())
+	}
+	err := lab.Sender.Do(func() error {
+		for _, command := range []string{
+			"nc -u -w 1 $0 8089 <" + text("whole", 20),
+			"nc -u -w 1 $0 8089 <" + text("pieces", 150),
+			"echo 'shell v=1 1000' >/dev/udp/$0/8089",
+		} {
+			out, err := exec.Command("bash", "-c", command, lab.GatewayIPv4.String()).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%s: %w: %s", command, err, out)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := g.settled(171)
+	if s.Ledger.Written != 171 {
+		t.Fatalf("%+v", s.Ledger)
+	}
+	for name, sum := range map[string]int{"whole": 190, "pieces": 11175, "shell": 1} {
+		rows, err := d.query("SELECT sum(v) FROM " + name)
+		if err != nil || len(rows) != 1 || fmt.Sprint(rows[0]["sum"]) != strconv.Itoa(sum) {
+			t.Errorf("%s: %v, want %d, %v", name, rows, sum, err)
+		}
+	}
+	if v := interfaceOf(t, s, lab.GatewayInterface).Verdicts; v["redirected"] < 2 || v["fragment"] < 2 {
+		t.Errorf("not both ways were taken: %v", v)
+	}
 }
 
 // Goal: a gateway whose InfluxDB is absent starts, says that it is not ready, and recovers without loss of
