@@ -14,6 +14,7 @@ import (
 
 	"culvert/dataplane/influx"
 	"culvert/dataplane/spool"
+	"culvert/dataplane/spsc"
 	"culvert/numa"
 )
 
@@ -41,6 +42,9 @@ type SpoolerConfig struct {
 	// MemoryBytes and MemoryTTL bound what is kept in memory while the disk fails.
 	MemoryBytes int64
 	MemoryTTL   time.Duration
+	// Refusals (optional) are points of what is replayed that the server refused; Lane is the URL's place.
+	Refusals *spsc.Ring[Refusal]
+	Lane     int
 	// Ports are the workers'.
 	Ports []*SpoolPort
 }
@@ -117,6 +121,11 @@ func StartSpooler(config SpoolerConfig) (*Spooler, error) {
 	}
 	for _, p := range config.Ports {
 		p.spooler = s.waker
+	}
+	if config.Writer.Remote != nil {
+		remote := *config.Writer.Remote
+		remote.Wake = s.waker.Wake
+		config.Writer.Remote = &remote
 	}
 	if err := s.replayer.open(config.Writer, config.BatchBytes); err != nil {
 		if s.log != nil {
@@ -235,7 +244,7 @@ func (s *Spooler) rest(now int64) {
 	s.waker.sleeping.Store(true)
 	defer s.waker.sleeping.Store(false)
 	s.waker.clear()
-	if s.exit.Load() || s.retarget.Load() != nil || s.offered() {
+	if s.exit.Load() || s.retarget.Load() != nil || s.offered() || s.replayer.writer.Ready() {
 		return
 	}
 	timeout := unix.NsecToTimespec(max(s.due(now)-now, 0))

@@ -87,7 +87,7 @@ func (r *replayer) close() error {
 	var errs []error
 	now, err := monotonic()
 	errs = append(errs, err)
-	r.writer.Close(now, now)
+	r.writer.Close(now, now+closeTime)
 	for _, memory := range r.memory {
 		errs = append(errs, memory.Close())
 	}
@@ -249,6 +249,7 @@ func (s *Spooler) settle(now int64) (work int) {
 	for {
 		outcome, ok := r.writer.Outcome()
 		if !ok {
+			s.tellRefusals()
 			return work
 		}
 		flight := r.flights[outcome.Batch]
@@ -262,6 +263,20 @@ func (s *Spooler) settle(now int64) (work int) {
 		r.pool.Release(outcome.Batch)
 		work++
 	}
+}
+
+// tellRefusals passes on what the server refused.
+func (s *Spooler) tellRefusals() {
+	refusals := s.replayer.writer.Refusals()
+	if len(refusals) == 0 {
+		return
+	}
+	if s.config.Refusals != nil {
+		for i := range refusals {
+			s.config.Refusals.Push(&Refusal{Lane: s.config.Lane, Refusal: refusals[i]})
+		}
+	}
+	s.replayer.writer.RefusalsTaken()
 }
 
 // delivered acknowledges the records of a request.
