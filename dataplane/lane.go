@@ -45,6 +45,8 @@ const (
 	ringEntries = 256
 	// closeTime bounds how long a worker waits at its end for the kernel to let go of batches, nanoseconds.
 	closeTime = int64(2 * time.Second)
+	// closeStep bounds one wait for the ring meanwhile: not everything that is waited for is on it.
+	closeStep = int64(10 * time.Millisecond)
 )
 
 // row is lines that stand one behind the other in a payload and go into one lane's batch as they came, by one
