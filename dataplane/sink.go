@@ -137,6 +137,9 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 	if o.writer, err = influx.NewWriter(config); err != nil {
 		return err
 	}
+	if o.spool != nil {
+		o.writer.StayBehind()
+	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
 	o.index = int(tag)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
@@ -188,6 +191,9 @@ func (w *Worker) deliver() int {
 		if now >= o.timer() && !w.growing(o) {
 			w.seal(o, now)
 			work++
+		}
+		if o.writer.Behind() && o.spool != nil && o.spool.caughtUp() {
+			o.writer.Resume()
 		}
 		o.writer.Poll(now)
 		work += w.settleAll(o, now)

@@ -17,6 +17,9 @@ const (
 	batchesPinned, batchesSlow = 32, 8
 )
 
+// orderSeries is the value of sinks.order that lets no write pass an older one of its series.
+const orderSeries = "series"
+
 // sink is one database or several that share its points.
 type sink struct {
 	config  *config.Sink
