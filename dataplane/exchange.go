@@ -120,11 +120,7 @@ func (w *Worker) derive(now int64) int {
 	for i := range made {
 		w.counters.PointsDerived++
 		w.rules.Fill(&made[i], &w.made)
-		o := w.routes[0].only
-		if o == nil {
-			o = w.routes[0].lane(&w.made)
-		}
-		w.store(o, &w.made, now)
+		w.store(w.routes[0].of(&w.made), &w.made, now)
 	}
 	w.rules.DerivedTaken(len(made))
 	return len(made)

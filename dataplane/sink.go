@@ -42,7 +42,9 @@ type SinkConfig struct {
 	// Linger is how old a batch's first point gets while a connection is idle, Age while none is;
 	// nanoseconds.
 	Linger, Age int64
-	HugePages   numa.HugePages
+	// TTL (optional) is how old a point may be by its own time when it comes, in nanoseconds; 0: any age.
+	TTL       int64
+	HugePages numa.HugePages
 	// Sockets forces plain sockets where io_uring would work.
 	Sockets bool
 }

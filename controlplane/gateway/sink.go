@@ -83,7 +83,7 @@ func (s *sink) worker(index int, slow bool, seed uint64) dataplane.SinkConfig {
 	w := dataplane.SinkConfig{
 		Routing: routingOf(c.Routing), Table: &s.table, Uint: uintPolicy(c.Uint), Batches: s.batches(slow),
 		BatchBytes: int(c.Batch.Bytes), BatchPoints: c.Batch.Points, Linger: int64(c.Batch.Linger),
-		Age: int64(c.Batch.Age),
+		Age: int64(c.Batch.Age), TTL: int64(c.TTL),
 	}
 	for _, t := range s.targets {
 		one := s.writer(t)
