@@ -83,9 +83,10 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 				continue
 			}
 		}
-		o := route.only
-		if o == nil {
-			o = route.lane(p)
+		o := route.of(p)
+		if p.Time < route.oldest {
+			w.expired(o)
+			continue
 		}
 		if from, to, ok := o.encoder.Whole(p); ok && !adds {
 			w.storeLine(&lines, o, payload, from, to)

@@ -121,11 +121,7 @@ func (w *Worker) derive(now int64) int {
 		w.counters.PointsDerived++
 		copied := w.counters.PointsCopied
 		w.rules.Fill(&made[i], &w.made)
-		o := w.routes[0].only
-		if o == nil {
-			o = w.routes[0].lane(&w.made)
-		}
-		w.store(o, &w.made, now)
+		w.store(w.routes[0].of(&w.made), &w.made, now)
 		w.enterDerived(w.counters.PointsCopied - copied)
 	}
 	w.rules.DerivedTaken(len(made))

@@ -235,6 +235,17 @@ func (w *Worker) drop(o *lane, why Drop, points int) {
 	o.counters.Dropped[why] += uint64(points)
 }
 
+// expired counts a point that is too old for its sink.
+func (w *Worker) expired(o *lane) {
+	o.counters.Stored++
+	w.drop(o, DropTTL, 1)
+	for _, c := range o.copies {
+		w.counters.PointsCopied++
+		c.counters.Stored++
+		w.drop(c, DropTTL, 1)
+	}
+}
+
 // rejectAtSink counts points that a lane's server, or the encoder on its behalf, refused.
 func (w *Worker) rejectAtSink(o *lane, why SinkReject, points int) {
 	w.counters.PointsSinkRejected[why] += uint64(points)

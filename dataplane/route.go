@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"math"
 	"sync/atomic"
 
 	"culvert/dataplane/influx"
@@ -29,11 +30,13 @@ type route struct {
 	table   *shard.Table // as of this turn
 	// only is the lane of every point, whatever its series; nil where that decides.
 	only   *lane
+	ttl    int64 // nanoseconds; 0: none
+	oldest int64 // points from before it are dropped, nanoseconds since 1970, as of this turn
 	closed bool
 }
 
 func newRoute(c *SinkConfig, lanes []*lane) route {
-	return route{lanes: lanes, routing: c.Routing, shared: c.Table}
+	return route{lanes: lanes, routing: c.Routing, shared: c.Table, ttl: c.TTL, oldest: math.MinInt64}
 }
 
 // join connects the lanes once they are open. The route does not move afterwards.
@@ -61,6 +64,21 @@ func (r *route) refresh() {
 	default:
 		r.table = r.shared.Load()
 	}
+}
+
+// age lets a sink's points be as old as they may at a turn's start.
+func (r *route) age(wall int64) {
+	if r.ttl > 0 {
+		r.oldest = wall - r.ttl
+	}
+}
+
+// of is a point's lane.
+func (r *route) of(p *point.Point) *lane {
+	if r.only != nil {
+		return r.only
+	}
+	return r.lane(p)
 }
 
 // lane is the lane of a point of a sink with several servers to choose from.

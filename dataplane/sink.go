@@ -42,7 +42,9 @@ type SinkConfig struct {
 	// Linger is how old a batch's first point gets while a connection is idle, Age while none is;
 	// nanoseconds.
 	Linger, Age int64
-	HugePages   numa.HugePages
+	// TTL (optional) is how old a point may be by its own time when it comes, in nanoseconds; 0: any age.
+	TTL       int64
+	HugePages numa.HugePages
 	// Sockets forces plain sockets where io_uring would work.
 	Sockets bool
 }
@@ -133,6 +135,9 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 	if o.writer, err = influx.NewWriter(config); err != nil {
 		return err
 	}
+	if o.spool != nil {
+		o.writer.StayBehind()
+	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
 	o.index = int(tag)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
@@ -189,8 +194,12 @@ func (w *Worker) deliver() int {
 		}
 	}
 	for i := range w.urls {
-		w.lanes[i].writer.Poll(now)
-		work += w.settleAll(&w.lanes[i], now)
+		o := &w.lanes[i]
+		if o.writer.Behind() && o.spool != nil && o.spool.caughtUp() {
+			o.writer.Resume()
+		}
+		o.writer.Poll(now)
+		work += w.settleAll(o, now)
 	}
 	for i := range w.routes {
 		w.routes[i].refresh()

@@ -241,6 +241,9 @@ func (w *Worker) run() {
 // much it did; 0 means that there was nothing to do.
 func (w *Worker) turn(now int64) int {
 	w.now, w.wallNow = now, w.clock.Wall(now)
+	for i := range w.routes {
+		w.routes[i].age(w.wallNow)
+	}
 	if w.rules != nil {
 		w.rules.SetWall(w.wallNow - now)
 	}

@@ -120,6 +120,9 @@ func warnings(c *config.Config, plan *gateway.Plan) []string {
 		}
 	}
 	for _, s := range c.Sinks {
+		if s.Order == "series" {
+			continue
+		}
 		notes = append(notes,
 			fmt.Sprintf("sink %q has order none: a write that is tried again may overtake a newer "+
 				"one of the same series and timestamp", s.Name))

@@ -20,6 +20,9 @@ const (
 	batchesPerTenant, batchBytesMin = 4, 128 << 10
 )
 
+// orderSeries is the value of sinks.order that lets no write pass an older one of its series.
+const orderSeries = "series"
+
 // sink is one database or several that share its points.
 type sink struct {
 	config  *config.Sink
@@ -90,7 +93,7 @@ func (s *sink) worker(index int, slow bool, seed uint64) dataplane.SinkConfig {
 	w := dataplane.SinkConfig{
 		Routing: routingOf(c.Routing), Table: &s.table, Uint: uintPolicy(c.Uint), Batches: batches,
 		BatchBytes: bytes, BatchPoints: c.Batch.Points, Linger: int64(c.Batch.Linger),
-		Age: int64(c.Batch.Age),
+		Age: int64(c.Batch.Age), TTL: int64(c.TTL),
 	}
 	for _, t := range s.targets {
 		one := s.writer(t)

@@ -127,6 +127,7 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	}
 	folder := t.spoolFolder(g.spools.dir)
 	writer := s.writer(t)
+	writer.Ordered = false // The spooler keeps the order by itself.
 	writer.Seed = open.Label.Epoch + uint64(t.lane)
 	refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
 	g.refusals = append(g.refusals, refusals)
@@ -142,7 +143,7 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 			return spool.Open(one)
 		},
 		Writer: writer, BatchBytes: int(s.config.Batch.Bytes), Sync: c.Sync, MemoryBytes: spoolMemory,
-		MemoryTTL: spoolMemoryTTL, Ports: ports,
+		MemoryTTL: spoolMemoryTTL, Ports: ports, Ordered: s.config.Order == orderSeries,
 	})
 }
 
@@ -217,6 +218,9 @@ func (s *sink) writer(t *sinkTarget) influx.Config {
 	w.Address, w.Connections, w.Timeout = t.current, c.Connections, c.Timeout
 	w.Retry = influx.Retry{
 		Attempts: c.Retry.Attempts, First: c.Retry.First, Max: c.Retry.Max, Jitter: float64(c.Retry.Jitter),
+	}
+	if c.Order == orderSeries {
+		w.Ordered, w.Connections = true, 1
 	}
 	return w
 }
