@@ -58,18 +58,24 @@ static __always_inline __u32 hist_slot(__u64 v)
 }
 
 /*
- * Counts one value in the histogram of this index. The additions are atomic although each CPU has a copy of
- * its own: an interrupt on this CPU may record, too, and come between a load and its store.
+ * Counts one value in the histogram of this index for 2^bits, of which the others were not looked at. The
+ * additions are atomic although each CPU has a copy of its own: an interrupt on this CPU may record, too, and
+ * come between a load and its store.
  */
-static __always_inline void hist_record(void *histograms, __u32 index, __u64 v)
+static __always_inline void hist_sample(void *histograms, __u32 index, __u64 v, __u32 bits)
 {
 	struct histogram *h = bpf_map_lookup_elem(histograms, &index);
 	__u32 slot = hist_slot(v);
 
 	if (!h || slot >= HIST_SLOTS)
 		return;
-	__sync_fetch_and_add(&h->slot[slot], 1);
-	__sync_fetch_and_add(&h->sum, v);
+	__sync_fetch_and_add(&h->slot[slot], 1ULL << bits);
+	__sync_fetch_and_add(&h->sum, v << bits);
+}
+
+static __always_inline void hist_record(void *histograms, __u32 index, __u64 v)
+{
+	hist_sample(histograms, index, v, 0);
 }
 
 #endif

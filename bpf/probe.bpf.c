@@ -31,8 +31,8 @@
 #define SINKS_MAX 256
 /* Connections of all workers that are being set up at once. */
 #define CONNECTING_MAX 4096
-/* Requests of all workers' rings that are under way at once. */
-#define REQUESTS_MAX 16384
+/* Places for requests that are under way, some hundred. Two that meet in one cost one its measurement. */
+#define REQUESTS_BITS 13
 /* The last opcode of Linux 6.18 is 62; what is beyond counts as the last. */
 #define OPCODES 64
 /* Errors, actions and drop reasons that really come up on our interfaces: a few dozen. */
@@ -108,6 +108,12 @@ struct tcp_sock {
 const volatile bool drop_has_socket = false;
 /* The reason that is none: SKB_CONSUMED, where the kernel has it (Linux 6.4), else 0. */
 const volatile __u32 drop_consumed = 0;
+/*
+ * Of what happens as often as packets come, one in 2^sample_bits is measured and counts for all: waits for a
+ * CPU, NET_RX softirqs, requests, segments. Reading the clock twice and a histogram are most of what a probe
+ * costs. Errors, drops and polls are counted each.
+ */
+const volatile __u32 sample_bits = 3;
 /* Probes that share programs: whether each of them is on. */
 const volatile bool measure_napi_poll = true;
 const volatile bool measure_softirq = true;
@@ -229,20 +235,42 @@ struct {
 } connecting SEC(".maps");
 
 struct request {
+	__u64 address; /* of the kernel's request, or 0; it is compared and never read */
 	__u64 submitted;
 	__u64 opcode;
 };
 
 /*
- * By the address of the kernel's request. A request whose completion was asked not to show (CQE_SKIP) leaves
- * its entry behind until its memory is used for another one.
+ * A hash table without chains. A request whose completion was asked not to show (CQE_SKIP) leaves its entry
+ * behind until the place is taken again.
  */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, REQUESTS_MAX);
-	__type(key, __u64);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << REQUESTS_BITS);
+	__type(key, __u32);
 	__type(value, struct request);
 } requests SEC(".maps");
+
+/*
+ * The place of a request. The verifier lets nobody compute with such a pointer, but takes its half for a
+ * number; addresses of the kernel's slab differ in the lower one (Fibonacci hashing).
+ */
+static __always_inline struct request *place_of(void *req)
+{
+	register void *from asm("r1") = req;
+	register __u64 half asm("r2");
+	__u32 at;
+
+	asm volatile("w2 = w1" : "=r"(half) : "r"(from));
+	at = half * 0x9e3779b97f4a7c15ULL >> (64 - REQUESTS_BITS);
+	return bpf_map_lookup_elem(&requests, &at);
+}
+
+/* Whether this event is one of those that are measured. Chance, since what comes in turns has a period. */
+static __always_inline bool sampled(void)
+{
+	return !(bpf_get_prandom_u32() & ((1U << sample_bits) - 1));
+}
 
 static __always_inline void count(void *counters, __u32 interface, __u32 code)
 {
@@ -310,8 +338,11 @@ int watch_thread(void *ctx)
 
 static __always_inline int woken(struct task_struct *task)
 {
-	struct thread *thread = find_thread(task);
+	struct thread *thread;
 
+	if (task->tgid != gateway_tgid || !sampled())
+		return 0;
+	thread = find_thread(task);
 	if (thread)
 		thread->runnable = bpf_ktime_get_ns();
 	return 0;
@@ -333,14 +364,14 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(thread_switches, bool preempt, struct task_struct *prev, struct task_struct *next,
 	     unsigned int prev_state)
 {
-	struct thread *thread = find_thread(prev);
+	struct thread *thread;
 
 	/* A thread that is preempted on its way to sleep waits for a CPU all the same. */
-	if (thread && (preempt || !prev_state))
-		thread->runnable = bpf_ktime_get_ns();
+	if (preempt || !prev_state)
+		woken(prev);
 	thread = find_thread(next);
 	if (thread && thread->runnable) {
-		hist_record(&runqueue_seconds, 0, bpf_ktime_get_ns() - thread->runnable);
+		hist_sample(&runqueue_seconds, 0, bpf_ktime_get_ns() - thread->runnable, sample_bits);
 		thread->runnable = 0;
 	}
 	return 0;
@@ -357,7 +388,7 @@ int BPF_PROG(net_rx_begins, unsigned int vector)
 	now = bpf_map_lookup_elem(&net_rx, &zero);
 	if (!now)
 		return 0;
-	now->begun = bpf_ktime_get_ns();
+	now->begun = sampled() ? bpf_ktime_get_ns() : 0;
 	now->polled = now->begun;
 	now->ours = 0;
 	return 0;
@@ -373,9 +404,10 @@ int BPF_PROG(napi_polled, struct napi_struct *napi, int work, int budget)
 	__u32 *interface, zero = 0;
 	struct napi_counts *counts;
 	struct net_rx *softirq = bpf_map_lookup_elem(&net_rx, &zero);
-	__u64 begun = 0, now = bpf_ktime_get_ns();
+	__u64 begun = 0, now = 0;
 
 	if (softirq && softirq->begun) {
+		now = bpf_ktime_get_ns();
 		begun = softirq->polled;
 		softirq->polled = now;
 	}
@@ -387,14 +419,15 @@ int BPF_PROG(napi_polled, struct napi_struct *napi, int work, int budget)
 	if (!measure_napi_poll)
 		return 0;
 	if (begun)
-		hist_record(&napi_poll_seconds, 0, now - begun);
+		hist_sample(&napi_poll_seconds, 0, now - begun, sample_bits);
 	counts = bpf_map_lookup_elem(&napi_total, interface);
 	if (!counts)
 		return 0;
-	__sync_fetch_and_add(&counts->polls, 1);
-	__sync_fetch_and_add(&counts->packets, work > 0 ? work : 0);
+	/* Polls do not interrupt each other on a CPU, so nothing comes between a load and its store. */
+	counts->polls++;
+	counts->packets += work > 0 ? work : 0;
 	if (work >= budget)
-		__sync_fetch_and_add(&counts->exhausted, 1);
+		counts->exhausted++;
 	return 0;
 }
 
@@ -410,7 +443,7 @@ int BPF_PROG(net_rx_ends, unsigned int vector)
 	if (!softirq)
 		return 0;
 	if (measure_softirq && softirq->begun && softirq->ours)
-		hist_record(&softirq_seconds, 0, bpf_ktime_get_ns() - softirq->begun);
+		hist_sample(&softirq_seconds, 0, bpf_ktime_get_ns() - softirq->begun, sample_bits);
 	softirq->begun = 0;
 	return 0;
 }
@@ -439,15 +472,22 @@ int BPF_PROG(xdp_excepted, struct net_device *dev, void *program, __u32 action)
 SEC("tp_btf/io_uring_submit_req")
 int BPF_PROG(request_begins, struct io_kiocb *req)
 {
-	__u64 key = (__u64)req, id = bpf_get_current_pid_tgid();
-	struct request request = {};
+	__u64 id = bpf_get_current_pid_tgid();
+	struct request *request;
 	__u32 tid = id;
 
-	if (id >> 32 != gateway_tgid || !bpf_map_lookup_elem(&threads, &tid))
+	if (id >> 32 != gateway_tgid)
 		return 0;
-	request.submitted = bpf_ktime_get_ns();
-	request.opcode = req->opcode;
-	bpf_map_update_elem(&requests, &key, &request, BPF_ANY);
+	request = place_of(req);
+	if (!request)
+		return 0;
+	/* First, so that a completion does not find the time of who had this place, or this memory, before. */
+	*(volatile __u64 *)&request->address = 0;
+	if (!sampled() || !bpf_map_lookup_elem(&threads, &tid))
+		return 0;
+	request->submitted = bpf_ktime_get_ns();
+	request->opcode = req->opcode;
+	*(volatile __u64 *)&request->address = (__u64)req;
 	return 0;
 }
 
@@ -458,14 +498,13 @@ int BPF_PROG(request_begins, struct io_kiocb *req)
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(request_ends, void *ring, void *req)
 {
-	__u64 key = (__u64)req;
-	struct request *request = bpf_map_lookup_elem(&requests, &key);
+	struct request *request = place_of(req);
 
-	if (!request)
+	if (!request || !req || request->address != (__u64)req)
 		return 0;
-	hist_record(&io_uring_seconds, request->opcode < OPCODES ? request->opcode : OPCODES - 1,
-		    bpf_ktime_get_ns() - request->submitted);
-	bpf_map_delete_elem(&requests, &key);
+	hist_sample(&io_uring_seconds, request->opcode < OPCODES ? request->opcode : OPCODES - 1,
+		    bpf_ktime_get_ns() - request->submitted, sample_bits);
+	request->address = 0;
 	return 0;
 }
 
@@ -498,12 +537,12 @@ int BPF_PROG(segment_comes, struct sock *sk)
 {
 	__u32 srtt;
 
-	if (!is_sink(sk))
+	if (!sampled() || !is_sink(sk))
 		return 0;
 	/* The kernel keeps eighths of microseconds (include/linux/tcp.h). 0 is a connection not measured yet. */
 	srtt = BPF_CORE_READ((struct tcp_sock *)sk, srtt_us) >> 3;
 	if (srtt)
-		hist_record(&tcp_rtt_seconds, 0, (__u64)srtt * 1000);
+		hist_sample(&tcp_rtt_seconds, 0, (__u64)srtt * 1000, sample_bits);
 	return 0;
 }
 

@@ -49,6 +49,7 @@ type probeNetRx struct {
 
 type probeRequest struct {
 	_         structs.HostLayout
+	Address   uint64
 	Submitted uint64
 	Opcode    uint64
 }
@@ -108,6 +109,7 @@ const (
 	probeVarGatewayTgid         = "gateway_tgid"
 	probeVarMeasureNapiPoll     = "measure_napi_poll"
 	probeVarMeasureSoftirq      = "measure_softirq"
+	probeVarSampleBits          = "sample_bits"
 )
 
 // loadProbe returns the embedded CollectionSpec for probe.
@@ -202,6 +204,7 @@ type probeVariableSpecs struct {
 	GatewayTgid     *ebpf.VariableSpec `ebpf:"gateway_tgid"`
 	MeasureNapiPoll *ebpf.VariableSpec `ebpf:"measure_napi_poll"`
 	MeasureSoftirq  *ebpf.VariableSpec `ebpf:"measure_softirq"`
+	SampleBits      *ebpf.VariableSpec `ebpf:"sample_bits"`
 }
 
 // probeObjects contains all objects after they have been loaded into the kernel.
@@ -274,6 +277,7 @@ type probeVariables struct {
 	GatewayTgid     *ebpf.Variable `ebpf:"gateway_tgid"`
 	MeasureNapiPoll *ebpf.Variable `ebpf:"measure_napi_poll"`
 	MeasureSoftirq  *ebpf.Variable `ebpf:"measure_softirq"`
+	SampleBits      *ebpf.Variable `ebpf:"sample_bits"`
 }
 
 // probePrograms contains all programs after they have been loaded into the kernel.

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,11 +21,21 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// newProbes opens all probes but these. On every kernel that is supported all of the others must be on.
+// newProbes opens all probes but these, and they measure everything that happens. On every kernel that is
+// supported all of the others must be on.
 func newProbes(t testing.TB, except ...string) *Probes {
 	t.Helper()
+	return sampling(t, 0, except...)
+}
+
+// sampling is the same, and they measure one in 2^bits where there are many.
+func sampling(t testing.TB, bits uint32, except ...string) *Probes {
+	t.Helper()
 	testenv.Need(t, unix.CAP_BPF, unix.CAP_PERFMON)
-	p, err := OpenProbes(except)
+	spec, err := loadProbe()
+	check(t, err)
+	check(t, spec.Variables["sample_bits"].Set(bits))
+	p, err := openProbes(spec, except)
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}
@@ -160,10 +172,12 @@ func TestPrivProbeIOUring(t *testing.T) {
 	if len(all) != 1 || all[0] == nil || all[0].Count() != 5 || OpcodeName(0) != "nop" {
 		t.Errorf("requests %v, want 5 of opcode 0 alone", all)
 	}
-	var key uint64
+	var key uint32
 	var value probeRequest
-	if all := p.maps.Requests.Iterate(); all.Next(&key, &value) {
-		t.Errorf("a request is still under way: %+v", value)
+	for all := p.maps.Requests.Iterate(); all.Next(&key, &value); {
+		if value.Address != 0 {
+			t.Errorf("a request is still under way: %+v", value)
+		}
 	}
 }
 
@@ -323,6 +337,87 @@ func TestPrivProbeInterface(t *testing.T) {
 				t.Errorf("an old interface is still watched: %+v", key)
 			}
 		}
+	}
+}
+
+// Goal: what is sampled counts for all that happened: it comes in whole steps, and about as much of it as
+// there was. Method: segments, of which nothing else is counted; chance is given room for seven deviations.
+func TestPrivProbesSample(t *testing.T) {
+	lab := testenv.NewLab(t, 1)
+	const bits, echoes = 3, 4000
+	exact, p := newProbes(t), sampling(t, bits)
+	sink := acceptor(t, lab, lab.GatewayIPv4)
+	var conn net.Conn
+	check(t, lab.Sender.Do(func() (err error) {
+		if err := errors.Join(exact.WatchSink(sink), p.WatchSink(sink)); err != nil {
+			return err
+		}
+		conn, err = net.DialTimeout("tcp", sink.String(), 10*time.Second)
+		return err
+	}))
+	defer conn.Close()
+	one := make([]byte, 1)
+	for range echoes {
+		if _, err := conn.Write(one); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Read(one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, some := measured(t, exact).TCPRTT.Count(), measured(t, p).TCPRTT.Count()
+	// The number of samples is binomial; each stands for 2^bits.
+	deviation := math.Sqrt(float64(all) * (1<<bits - 1))
+	if all < echoes || some%(1<<bits) != 0 || math.Abs(float64(some)-float64(all)) > 7*deviation {
+		t.Errorf("%d samples of %d segments, with a deviation of %.0f", some, all, deviation)
+	}
+}
+
+// Goal: what an XDP program does wrong on our interface is counted by its action, and on another one it is
+// not. Method: programs that give up, and that return what is no action.
+func TestPrivProbeXDPException(t *testing.T) {
+	lab := testenv.NewLab(t, 1)
+	p := newProbes(t)
+	attach := func(in *testenv.Namespace, name string, action int32) (index int, detach func() error) {
+		t.Helper()
+		program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "GPL",
+			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, action), asm.Return()}})
+		check(t, err)
+		defer program.Close()
+		check(t, in.Do(func() error {
+			on, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			index = on.Attrs().Index
+			attached, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: index,
+				Flags: link.XDPDriverMode})
+			if err == nil {
+				detach = attached.Close
+			}
+			return err
+		}))
+		return index, detach
+	}
+	index, detach := attach(lab.Gateway, lab.GatewayInterface, 0)
+	check(t, lab.Gateway.Do(func() error { return p.WatchInterface("gw0", index) }))
+	// The other end: what comes back to it is dropped the same way, and is nobody's.
+	_, detachOther := attach(lab.Sender, lab.SenderInterface, 0)
+	const packets = 10
+	for range packets {
+		send(t, lab, lab.GatewayIPv4, ourPort, "x v=1")
+	}
+	aborted, other := InterfaceEvent{"gw0", "aborted"}, InterfaceEvent{"gw0", otherEvent}
+	soon(t, "exceptions", func() bool { return measured(t, p).XDPExceptions[aborted] > 0 })
+	check(t, errors.Join(detach(), detachOther()))
+	_, detach = attach(lab.Gateway, lab.GatewayInterface, 77)
+	soon(t, "exceptions of no action", func() bool {
+		send(t, lab, lab.GatewayIPv4, ourPort, "x v=1")
+		return measured(t, p).XDPExceptions[other] > 0
+	})
+	check(t, detach())
+	if all := measured(t, p).XDPExceptions; len(all) != 2 {
+		t.Errorf("exceptions %v, want those of gw0 alone", all)
 	}
 }
 

@@ -158,7 +158,7 @@ func (w *Worker) eatFrames(umem []byte, descs []xsk.Desc, policy ChecksumPolicy,
 			continue
 		}
 		w.stages.SteerToWorker.Record(now - payload.Arrival)
-		w.eat(&payload, timed && i == 0 || w.traces.filling != nil)
+		w.eat(&payload, timed && i == 0 || w.traces.watch)
 	}
 }
 
@@ -236,7 +236,7 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 		}
 		payload.Bytes, payload.Arrival = datagram.Payload, now
 		payload.Listener, payload.Tenant = uint16(listener), tenant
-		w.eat(&payload, timed && i == 0 || w.traces.filling != nil)
+		w.eat(&payload, timed && i == 0 || w.traces.watch)
 	}
 	w.counters.FramesReceived += uint64(n)
 	w.counters.DatagramsReceived += uint64(n)

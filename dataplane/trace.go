@@ -32,7 +32,9 @@ type tracing struct {
 	random  uint64
 	free    []*influx.Trace
 	filling *influx.Trace // of an open batch of which no packet was measured yet; else nil
-	slot    Traced
+	// watch has all payloads measured: the next batch is to be traced, or one is of which none was.
+	watch bool
+	slot  Traced
 }
 
 // newTracing takes the memory for all traces. seed tells workers and runs apart.
@@ -40,7 +42,8 @@ func newTracing(out *spsc.Ring[Traced], every int, seed uint64) tracing {
 	if out == nil || every <= 0 {
 		return tracing{}
 	}
-	t := tracing{out: out, every: every, left: 1, random: seed, free: make([]*influx.Trace, tracesMax)}
+	t := tracing{out: out, every: every, left: 1, watch: true, random: seed}
+	t.free = make([]*influx.Trace, tracesMax)
 	traces := make([]influx.Trace, tracesMax)
 	for i := range traces {
 		t.free[i] = &traces[i]
@@ -64,11 +67,13 @@ func (t *tracing) number() uint64 {
 // opened decides whether a new batch is traced. now is when its first packet was taken.
 func (t *tracing) opened(b *influx.Batch, now int64) {
 	if t.left--; t.left > 0 {
+		t.watch = t.filling != nil || t.left == 1
 		return
 	}
 	t.left = t.every
 	n := len(t.free)
 	if n == 0 {
+		t.watch = t.filling != nil || t.left == 1
 		return
 	}
 	trace := t.free[n-1]
@@ -84,7 +89,7 @@ func (t *tracing) opened(b *influx.Batch, now int64) {
 func (t *tracing) measured(shares *stopwatch) {
 	if t.filling != nil {
 		t.filling.Measured, t.filling.Decode, t.filling.Rules = shares.begun, shares.decode, shares.rules
-		t.filling = nil
+		t.filling, t.watch = nil, t.left == 1
 	}
 }
 
@@ -92,7 +97,7 @@ func (t *tracing) measured(shares *stopwatch) {
 func (t *tracing) sealed(trace *influx.Trace, b *influx.Batch) {
 	trace.Opened = b.Opened()
 	if t.filling == trace {
-		t.filling = nil
+		t.filling, t.watch = nil, t.left == 1
 	}
 }
 

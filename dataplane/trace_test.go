@@ -35,6 +35,9 @@ func TestTracing(t *testing.T) {
 	}
 	seen := map[[16]byte]bool{}
 	for i := range 10 * every {
+		if due := i%every == 0; tracing.watch != due {
+			t.Errorf("before batch %d payloads are measured: %t", i, tracing.watch)
+		}
 		if got, want := pass(), i%every == 0; got != want {
 			t.Fatalf("batch %d is traced: %t", i, got)
 		}
