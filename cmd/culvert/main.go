@@ -63,7 +63,7 @@ func newRootCommand() (*cobra.Command, *bool) {
 	addLogFlags(root)
 	root.AddCommand(newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(),
 		newStatusCommand(), newRulesCommand(), newLoadCommand(), newSinkCommand(), newVersionCommand())
-	root.AddCommand(newDoctorCommand(), newTuneCommand())
+	root.AddCommand(newDoctorCommand(), newTuneCommand(), newManCommand())
 	started := new(bool)
 	noteStart(root.Commands(), started)
 	return root, started

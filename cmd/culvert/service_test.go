@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"culvert/controlplane/gateway"
 )
 
 const unitDir = "../../deploy/systemd"
@@ -131,6 +133,70 @@ func TestUnitAddressFamilies(t *testing.T) {
 	for number := 1; number < unix.AF_MAX; number++ {
 		if refused[number] == slices.Contains(used, number) {
 			t.Errorf("family %d is refused: %t, in use: %t", number, refused[number], !refused[number])
+		}
+	}
+}
+
+// Goal: the configuration that packages install is right, but for names that each host has its own of.
+func TestShippedConfiguration(t *testing.T) {
+	setup, mistakes := gateway.Load("../../deploy/culvert.yaml")
+	for _, m := range mistakes {
+		t.Error(m.Detail())
+	}
+	if setup == nil || len(setup.Config.Listeners) != 1 || len(setup.Config.Listeners[0].Sources) == 0 {
+		t.Fatal("it has not one listener with sources")
+	}
+}
+
+// Goal: there is a page for every command that is shown, a completion for each shell, and the same bytes each
+// time.
+func TestManual(t *testing.T) {
+	pages := func() map[string]string {
+		t.Helper()
+		dir := t.TempDir()
+		var out, diagnostics bytes.Buffer
+		if code := execute([]string{"man", "--dir", dir, "--date", "1700000000"}, &out,
+			&diagnostics); code != 0 {
+			t.Fatalf("exit code %d: %s", code, diagnostics.String())
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written := map[string]string{}
+		for _, entry := range entries {
+			text, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			written[entry.Name()] = string(text)
+		}
+		return written
+	}
+	first, second := pages(), pages()
+	root, _ := newRootCommand()
+	for _, command := range root.Commands() {
+		name := "culvert-" + command.Name() + ".1"
+		if _, there := first[name]; there == command.Hidden {
+			t.Errorf("%s is there: %t, the command is hidden: %t", name, there, command.Hidden)
+		}
+	}
+	for _, name := range []string{"culvert.1", "culvert-tune-apply.1", "culvert.bash", "_culvert",
+		"culvert.fish"} {
+		if first[name] == "" {
+			t.Errorf("%s is not there", name)
+		}
+	}
+	if page := first["culvert-doctor.1"]; !strings.Contains(page, "Nov 2023") ||
+		!strings.Contains(page, "what mends it") {
+		t.Errorf("the page of doctor:\n%s", page)
+	}
+	if len(first) != len(second) {
+		t.Fatalf("%d files, then %d", len(first), len(second))
+	}
+	for name := range first {
+		if first[name] != second[name] {
+			t.Errorf("%s is another each time", name)
 		}
 	}
 }

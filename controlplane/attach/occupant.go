@@ -2,8 +2,8 @@ package attach
 
 import "errors"
 
-// Occupant says whose program is on an interface, as an *Error of kind Foreign; nil where there is none, or one
-// of ours. Without CAP_SYS_ADMIN it cannot be told whose it is, and the error says so.
+// Occupant says whose program is on an interface, as an *Error of kind Foreign; nil where there is none, or
+// one of ours. Without CAP_SYS_ADMIN it cannot be told whose it is, and the error says so.
 func Occupant(name string) error {
 	state, err := Look(name)
 	if err != nil {
