@@ -49,7 +49,7 @@ tar: ## archives, into dist
 deb rpm tar:
 	@$(MAKE) --no-print-directory packages FORMATS=$@
 
-packages: ## all of deb, rpm and tar; FORMATS ARCHES
+packages: web ## all of deb, rpm and tar; FORMATS ARCHES
 	@$(GO) -C scripts/packages build -o ../../build/packages .
 	@build/packages -version '$(VERSION)' -date '$(PACKAGES_DATE)' -buildvcs=$(BUILDVCS) -out dist \
 	  -formats '$(or $(FORMATS),deb$(comma)rpm$(comma)tar)' -arches '$(or $(ARCHES),amd64$(comma)arm64)'
@@ -59,6 +59,15 @@ test-packages: ## makes packages twice and compares them; installs, upgrades, re
 	@scripts/setup packages
 	@$(GO) -C scripts/packages vet .
 	@$(GO) -C scripts/packages test -count=1 .
+
+.PHONY: web
+web: ## bundles the dashboard with its plots, web/dist; without it a build has the plain page
+	@scripts/setup web
+	@if ! command -v npm >/dev/null; then \
+	    echo "web: skipped: npm is missing"; [ -z "$${CI:-}" ]; exit; \
+	  fi; \
+	  npm --prefix web ci --no-audit --no-fund --ignore-scripts --loglevel=error && \
+	  npm --prefix web run -s build
 
 .PHONY: generate
 generate: ## compiles the kernel programs and generates what is derived from Go types
@@ -89,7 +98,7 @@ staticcheck: ## staticcheck over all packages
 	$(GO) tool staticcheck $(PACKAGES)
 
 .PHONY: test
-test: ## sets up what the tests need and runs all of them, as root the privileged ones too
+test: web ## sets up what the tests need and runs all of them, as root the privileged ones too
 	@scripts/setup test
 	@$(GO) run ./scripts/tally -suite test -- $(PACKAGES)
 
@@ -102,7 +111,7 @@ test-race: ## the tests under the race detector, which needs a C compiler
 	  $(GO) run ./scripts/tally -suite race -- $(PACKAGES)
 
 .PHONY: test-priv
-test-priv: ## the privileged tests alone; a skip is a failure
+test-priv: web ## the privileged tests alone; a skip is a failure
 	@scripts/setup test
 	@CULVERT_REQUIRE_PRIV=1 $(GO) run ./scripts/tally -suite priv -- $(PACKAGES)
 
@@ -187,4 +196,5 @@ check: generated fmt vet tidy staticcheck test ## all that must hold before a co
 
 .PHONY: clean
 clean: ## removes what was built here, the virtual machines' kernels included
-	rm -rf bin build dist
+	rm -rf bin build dist web/node_modules
+	find web/dist -type f ! -name .gitignore -delete

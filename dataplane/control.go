@@ -117,12 +117,17 @@ func (w *Worker) RemoveDoor(door *Door) error {
 	})
 }
 
-// Retarget gives the writer the sink's address after its name was resolved anew.
-func (w *Worker) Retarget(address netip.AddrPort) error {
+// Retarget gives a lane's writer the address of its URL after the name was resolved anew.
+func (w *Worker) Retarget(lane int, address netip.AddrPort) error {
 	return w.Do(func() error {
-		w.out.writer.Retarget(address)
+		w.lanes[lane].writer.Retarget(address)
 		return nil
 	})
+}
+
+// Reauthorize gives a lane's writer another token. It is an error when the head has no room for it.
+func (w *Worker) Reauthorize(lane int, value string) error {
+	return w.Do(func() error { return w.lanes[lane].writer.Reauthorize(value) })
 }
 
 // Drain lets the worker empty its sources, seal what is open and wait for the answers, until everything is
@@ -151,15 +156,17 @@ func (w *Worker) Drain(limit time.Duration) error {
 // drain is Drain's part of a turn: work is what the turn did.
 func (w *Worker) drain(now int64, work int) {
 	// While there is still something to take, batches grow as ever: one a turn would use up the pool.
-	if work == 0 || w.out.writer.Backlog() == 0 {
-		w.seal(now)
+	for i := range w.lanes {
+		if o := &w.lanes[i]; work == 0 || o.writer.Backlog() == 0 {
+			w.seal(o, now)
+		}
 	}
 	over := now >= w.drainUntil
-	if !over && (work > 0 || w.out.pool.Held() > 0 || w.handingOver()) {
+	if !over && (work > 0 || w.held() > 0 || w.handingOver()) {
 		return
 	}
 	if over {
-		w.abandon(now)
+		w.closeSinks(now)
 	}
 	w.draining = false
 	close(w.drained)
@@ -175,21 +182,6 @@ func (w *Worker) handingOver() bool {
 		}
 	}
 	return len(w.rules.Transitions()) > 0
-}
-
-// abandon gives up on what the sink did not take in time, the open batch included.
-func (w *Worker) abandon(now int64) {
-	w.seal(now)
-	w.out.writer.Close(now, now+closeTime)
-	for {
-		outcome, ok := w.out.writer.Outcome()
-		if !ok {
-			break
-		}
-		w.settle(&outcome, now)
-	}
-	w.counters.PointsInFlight = uint64(w.out.pool.Held())
-	w.block.publish(&w.counters)
 }
 
 // Close ends the loop, closes the sockets and gives all memory back. It waits for the thread's end, except
@@ -218,14 +210,16 @@ func (w *Worker) closeAll() {
 	for _, d := range w.sockets {
 		d.socket.Close()
 	}
-	if w.out.writer != nil {
-		w.abandon(w.clock.Now())
+	if len(w.lanes) > 0 {
+		w.closeSinks(w.clock.Now())
 	}
 	if w.ring != nil {
 		w.ring.Close()
 	}
 	for _, memory := range w.memory {
-		memory.Close()
+		if !w.keepMemory {
+			memory.Close()
+		}
 	}
 	w.heartbeat.Store(math.MaxInt64)
 }
@@ -283,31 +277,62 @@ func ask[T any](w *Worker, question func() T) (T, error) {
 	return none, fmt.Errorf("ask worker %q: %w", w.config.Name, os.ErrDeadlineExceeded)
 }
 
-// SinkState asks the worker's writer.
-func (w *Worker) SinkState() (SinkState, error) {
-	return ask(w, func() SinkState {
-		s := SinkState{Up: w.out.writer.Up(), LastError: w.out.writer.LastError(),
-			LastReject:  w.out.writer.LastReject(),
-			LastTrouble: w.out.writer.LastTrouble(), LastGood: w.out.writer.LastGood(),
-			Stats: w.out.writer.Stats()}
-		s.Transport = "io_uring"
-		if w.ring == nil {
-			s.Transport = "sockets"
+// SinkStates asks the worker's writers: one entry a lane, which is a URL of a sink, in the order of the
+// configuration.
+func (w *Worker) SinkStates() ([]SinkState, error) {
+	return ask(w, func() []SinkState {
+		states := make([]SinkState, len(w.lanes))
+		for i := range w.lanes {
+			o := w.lanes[i].writer
+			states[i] = SinkState{
+				Up: o.Up(), LastError: o.LastError(), LastReject: o.LastReject(),
+				LastTrouble: o.LastTrouble(), LastGood: o.LastGood(), Stats: o.Stats(),
+				Transport: "io_uring",
+			}
+			if w.ring == nil {
+				states[i].Transport = "sockets"
+			}
 		}
-		return s
+		return states
 	})
 }
 
-// RuleStats asks the worker's rules: one entry a rule.
-func (w *Worker) RuleStats() ([]rules.RuleStats, error) {
-	return ask(w, func() []rules.RuleStats {
+// LaneCounters are a lane's counters as of one turn's end.
+func (w *Worker) LaneCounters(lane int) LaneCounters { return w.lanes[lane].block.Read() }
+
+// RuleCounts is what a worker's rules counted.
+type RuleCounts struct {
+	Set    *rules.Set // nil for none; the worker has others after a reload
+	Rules  []rules.RuleStats
+	Groups []rules.GroupStats
+}
+
+// RuleCounts asks the worker's rules.
+func (w *Worker) RuleCounts() (RuleCounts, error) {
+	return ask(w, func() (c RuleCounts) {
 		if w.rules == nil {
-			return nil
+			return c
 		}
-		stats := make([]rules.RuleStats, len(w.config.Rules.Rules()))
-		w.rules.Stats(stats)
-		return stats
+		c.Set = w.config.Rules
+		c.Rules = make([]rules.RuleStats, c.Set.Len())
+		c.Groups = make([]rules.GroupStats, len(c.Set.Groups()))
+		w.rules.Stats(c.Rules)
+		w.rules.GroupStats(c.Groups)
+		return c
 	})
+}
+
+// Forwarded is how many state changes of alerts went to the notifiers, and whether these are all there are.
+func (w *Worker) Forwarded() (n uint64, all bool, err error) {
+	type answer struct {
+		n   uint64
+		all bool
+	}
+	a, err := ask(w, func() answer {
+		all := w.rules == nil || w.rules.Settled() && len(w.rules.Transitions()) == 0
+		return answer{w.forwarded, all}
+	})
+	return a.n, a.all, err
 }
 
 // ClockSteps is how often the worker saw wall time step.

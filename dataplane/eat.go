@@ -38,15 +38,13 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	l := &w.listeners[payload.Listener]
 	p := &w.point
 	p.ScratchBytes = append(p.ScratchBytes[:0], l.text...)
-	source := w.sourceTag(l, payload)
-	adds := len(l.tags) > 0 || source != 0
-	w.counters.FramesDecoded++
-	w.counters.BytesReceived += uint64(len(payload.Bytes))
+	source, adds := w.beginPayload(payload, l)
 	var shares stopwatch
 	if timed {
 		shares.start(w.clock)
 	}
-	var received uint64
+	route, limits := w.routeOf(payload.Tenant), w.gates.ofPoints(payload.Tenant)
+	received, sampleAt := uint64(0), w.hitters.next
 	var lines row
 	w.decoder.Start(payload.Bytes, l.Precision, p)
 	for {
@@ -60,6 +58,12 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		received++
 		if outcome == lineproto.Rejected {
 			w.rejectLine(payload)
+			continue
+		}
+		if received >= sampleAt {
+			sampleAt = received + w.sampleSeries(p, payload)
+		}
+		if limits != nil && !w.admitPoint(limits, p) {
 			continue
 		}
 		w.stamp(p, payload.Arrival, l.MaxAhead)
@@ -79,35 +83,69 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 				continue
 			}
 		}
-		if from, to, ok := w.out.encoder.Whole(p); ok && !adds {
-			w.storeLine(&lines, payload, from, to)
+		o := route.only
+		if o == nil {
+			o = route.lane(p)
+		}
+		if from, to, ok := o.encoder.Whole(p); ok && !adds {
+			w.storeLine(&lines, o, payload, from, to)
 		} else {
 			w.storeRow(&lines, payload)
-			w.store(p, payload.Arrival)
+			w.store(o, p, payload.Arrival)
 		}
 		if timed {
 			shares.lap(w.clock)
 		}
 	}
 	w.storeRow(&lines, payload)
-	w.counters.PointsReceived[payload.Listener] += received
-	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
+	w.hitters.next = max(sampleAt, received+1) - received
+	w.endPayload(payload, received)
 	if timed {
-		w.stages.Decode.Record(shares.decode)
-		w.stages.Rules.Record(shares.rules)
+		w.record(&shares)
 	}
 }
 
-// stopwatch adds up what the stages of one payload take, in nanoseconds.
-type stopwatch struct{ mark, decode, rules int64 }
+// beginPayload tells those who want to know that a payload comes, and finds what the listener adds to each
+// point: the sender's tag, if any, and whether there is anything at all.
+func (w *Worker) beginPayload(payload *Payload, l *listenerText) (source point.Span, adds bool) {
+	if w.rules != nil {
+		w.rules.SetMaxAhead(l.MaxAhead)
+	}
+	if w.tap != nil {
+		w.tap.offer(payload, w.heartbeat.Load(), w.clock.Wall(payload.Arrival))
+	}
+	source = w.sourceTag(l, payload)
+	return source, len(l.tags) > 0 || source != 0
+}
 
-func (s *stopwatch) start(c *Clock) { s.mark = c.Now() }
+// endPayload enters a payload's lines into the ledger.
+func (w *Worker) endPayload(payload *Payload, received uint64) {
+	w.counters.FramesDecoded++
+	w.counters.BytesReceived += uint64(len(payload.Bytes))
+	w.counters.PointsReceived[payload.Listener] += received
+	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
+}
+
+// stopwatch adds up what the stages of one payload take, in nanoseconds.
+type stopwatch struct{ begun, mark, decode, rules int64 }
+
+func (s *stopwatch) start(c *Clock) {
+	s.begun = c.Now()
+	s.mark = s.begun
+}
 
 // lap is the time since the last lap.
 func (s *stopwatch) lap(c *Clock) int64 {
 	before := s.mark
 	s.mark = c.Now()
 	return s.mark - before
+}
+
+// record enters what a payload took into the histograms, and into the trace that waits for it.
+func (w *Worker) record(s *stopwatch) {
+	w.stages.Decode.Record(s.decode)
+	w.stages.Rules.Record(s.rules)
+	w.traces.measured(s)
 }
 
 // stamp gives a point without a timestamp its arrival time, strictly increasing per worker so that no two

@@ -120,7 +120,11 @@ func (w *Worker) derive(now int64) int {
 	for i := range made {
 		w.counters.PointsDerived++
 		w.rules.Fill(&made[i], &w.made)
-		w.store(&w.made, now)
+		o := w.routes[0].only
+		if o == nil {
+			o = w.routes[0].lane(&w.made)
+		}
+		w.store(o, &w.made, now)
 	}
 	w.rules.DerivedTaken(len(made))
 	return len(made)
@@ -141,6 +145,7 @@ func (w *Worker) forward() int {
 	w.depart(transitions)
 	pushed := w.config.Alerts.Ring.PushAll(transitions)
 	w.rules.Taken(pushed)
+	w.forwarded += uint64(pushed)
 	w.counters.AlertsHeld += uint64(len(transitions) - pushed)
 	if pushed > 0 {
 		w.config.Alerts.signal()

@@ -19,15 +19,15 @@ func TestBatchesGrowInABacklog(t *testing.T) {
 		t.Fatal("a batch is not sealed once the backlog is over")
 	}
 	w.fullTurn = true
-	for w.out.open == nil || w.out.open.Bytes() < growBytes {
+	for w.lanes[0].open == nil || w.lanes[0].open.Bytes() < growBytes {
 		w.eat(&payload, false)
 	}
 	if w.counters.BatchesSealed != 1 {
 		t.Fatal("a batch was sealed before it was long enough")
 	}
-	w.abandon(2) // Nothing waits for a connection any more: only age decides.
+	w.closeSinks(2) // Nothing waits for a connection any more: only age decides.
 	w.eat(&payload, false)
-	for w.out.open.Bytes() < growBytes {
+	for w.lanes[0].open.Bytes() < growBytes {
 		w.eat(&payload, false)
 	}
 	w.deliver()

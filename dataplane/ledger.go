@@ -1,9 +1,6 @@
 package dataplane
 
 import (
-	"runtime"
-	"sync/atomic"
-
 	"culvert/dataplane/hist"
 	"culvert/dataplane/lineproto"
 )
@@ -21,12 +18,14 @@ const (
 	FrameSource                            // the sender is not among the listener's sources (slow path)
 	FrameDestination                       // not sent to an address of the listener (slow path)
 	FrameTruncated                         // longer than the receive memory (slow path)
+	FrameTenantLimit                       // more packets than the tenant may send (slow path)
+	FrameSourceLimit                       // more packets than one sender of the tenant may send (slow path)
 	FrameRejects                           // how many reasons there are
 )
 
 var frameRejectNames = [FrameRejects]string{
 	"no_metadata", "length", "header_checksum", "checksum", "no_checksum", "source", "destination",
-	"truncated",
+	"truncated", "tenant_limit", "source_limit",
 }
 
 func (r FrameReject) String() string { return frameRejectNames[r] }
@@ -39,10 +38,17 @@ const (
 	DropUndelivered Drop = iota // the retry budget is spent
 	DropOverload                // no free batch
 	DropOversize                // one line longer than a whole batch
+	DropPointsLimit             // more points than the tenant may send
+	DropSeriesLimit             // of a series beyond those that the tenant may have
+	DropSpoolFull               // no room on disk, nor in memory where the disk fails
+	DropCorrupt                 // a record on disk that does not hold any more
+	DropTTL                     // too old
 	Drops
 )
 
-var dropNames = [Drops]string{"undelivered", "overload", "oversize"}
+var dropNames = [Drops]string{
+	"undelivered", "overload", "oversize", "points_limit", "series_limit", "spool_full", "corrupt", "ttl",
+}
 
 func (d Drop) String() string { return dropNames[d] }
 
@@ -76,11 +82,13 @@ type Counters struct {
 	BytesReceived      uint64 // of payloads
 	PointsReceived     [ListenersMax]uint64
 	PointsDerived      uint64                    // made by the rules' records
+	PointsCopied       uint64                    // made for the second and further servers of `replicate`
 	PointsRejected     [lineproto.Reasons]uint64 // stage decode
 	PointsSinkRejected [SinkRejects]uint64       // stage sink
 	PointsFiltered     uint64
 	PointsDropped      [Drops]uint64
 	PointsWritten      uint64
+	PointsSpooled      uint64 // handed over to a spooler, which answers for them from then on
 	PointsInFlight     uint64 // in open, sealed or sent batches: a gauge
 	PointsFuture       uint64 // beyond max_ahead
 	FieldsDropped      uint64 // NaN and infinities, and fields given twice
@@ -91,8 +99,11 @@ type Counters struct {
 	HandoverRetries    uint64 // hand-overs of rule state that found a ring full and were kept
 }
 
-// PointsIn is what came in, every line whose end was found, and what was made here.
-func (c *Counters) PointsIn() uint64 { return total(c.PointsReceived[:]) + c.PointsDerived }
+// PointsIn is what came in, every line whose end was found, and what was made here: records' points, and
+// copies for further servers.
+func (c *Counters) PointsIn() uint64 {
+	return total(c.PointsReceived[:]) + c.PointsDerived + c.PointsCopied
+}
 
 // PointsRefused is what the decoder, the encoder or the sink did not take.
 func (c *Counters) PointsRefused() uint64 {
@@ -102,10 +113,36 @@ func (c *Counters) PointsRefused() uint64 {
 // PointsLost is what was dropped although it was fine.
 func (c *Counters) PointsLost() uint64 { return total(c.PointsDropped[:]) }
 
-// PointsOut is where points can be: written, refused, filtered, dropped or still held. It equals PointsIn at
-// every turn's end, or there is a bug.
+// PointsOut is where points can be: written, refused, filtered, dropped, spooled or still held. It equals
+// PointsIn at every turn's end, or there is a bug.
 func (c *Counters) PointsOut() uint64 {
-	return c.PointsWritten + c.PointsRefused() + c.PointsFiltered + c.PointsLost() + c.PointsInFlight
+	return c.PointsWritten + c.PointsRefused() + c.PointsFiltered + c.PointsLost() + c.PointsSpooled +
+		c.PointsInFlight
+}
+
+// LaneCounters is what one worker counted of one URL since it started. All are totals and only grow, except
+// InFlight. At every turn's end Stored is the sum of all others.
+type LaneCounters struct {
+	Stored   uint64 // points that were meant for it
+	Written  uint64
+	Rejected [SinkRejects]uint64
+	Dropped  [Drops]uint64
+	Moved    uint64 // to another URL of the sink, which took over
+	Spooled  uint64 // handed over to its spooler
+	InFlight uint64 // in open, sealed or sent batches: a gauge
+}
+
+// Out is where the points can be; it equals Stored, or there is a bug.
+func (c *LaneCounters) Out() uint64 {
+	return c.Written + total(c.Rejected[:]) + total(c.Dropped[:]) + c.Moved + c.Spooled + c.InFlight
+}
+
+// Add adds another worker's counters of the same URL to these.
+func (c *LaneCounters) Add(other *LaneCounters) {
+	into, from := c.words(), other.words()
+	for i := range into {
+		into[i] += from[i]
+	}
 }
 
 func total(counts []uint64) uint64 {
@@ -121,49 +158,6 @@ func (c *Counters) Add(other *Counters) {
 	into, from := c.words(), other.words()
 	for i := range into {
 		into[i] += from[i]
-	}
-}
-
-// Block is one worker's counters as others see them. The worker alone writes it, once a turn; a reader gets
-// one turn's state whole, never a mixture of two.
-type Block struct {
-	_         [128]byte
-	published Counters      // what words hold, read by the worker alone
-	sequence  atomic.Uint64 // odd while the worker writes
-	words     [counterWords]atomic.Uint64
-	_         [128]byte
-}
-
-// publish shows counters to others. Only words that changed are stored: each store is a full barrier.
-func (b *Block) publish(c *Counters) {
-	now, before := c.words(), b.published.words()
-	b.sequence.Add(1)
-	for i := range now {
-		if now[i] != before[i] {
-			b.words[i].Store(now[i])
-			before[i] = now[i]
-		}
-	}
-	b.sequence.Add(1)
-}
-
-// Read returns the counters as of the end of one turn. Any goroutine may call it; it repeats while the worker
-// writes, which takes less than a microsecond.
-func (b *Block) Read() Counters {
-	var c Counters
-	into := c.words()
-	for {
-		before := b.sequence.Load()
-		if before&1 == 1 {
-			runtime.Gosched()
-			continue
-		}
-		for i := range into {
-			into[i] = b.words[i].Load()
-		}
-		if b.sequence.Load() == before {
-			return c
-		}
 	}
 }
 

@@ -9,3 +9,10 @@ const counterWords = unsafe.Sizeof(Counters{}) / 8
 func (c *Counters) words() *[counterWords]uint64 {
 	return (*[counterWords]uint64)(unsafe.Pointer(c))
 }
+
+// laneWords is the number of words in LaneCounters, which holds nothing but uint64.
+const laneWords = unsafe.Sizeof(LaneCounters{}) / 8
+
+func (c *LaneCounters) words() *[laneWords]uint64 {
+	return (*[laneWords]uint64)(unsafe.Pointer(c))
+}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"culvert/bpf/abi"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/rules"
@@ -28,8 +30,10 @@ type slab struct {
 }
 
 // newSlab fills the frames with packets of so many points of 92 bytes each.
-func newSlab(points int) *slab {
-	s := &slab{memory: make([]byte, slabFrames*slabFrameSize), points: points * slabFrames}
+func newSlab(points int) *slab { return newSlabIn(make([]byte, slabFrames*slabFrameSize), points) }
+
+func newSlabIn(memory []byte, points int) *slab {
+	s := &slab{memory: memory, points: points * slabFrames}
 	for i := range slabFrames {
 		var text strings.Builder
 		for j := range points {
@@ -80,7 +84,7 @@ func tenRules(tb testing.TB) *rules.Set {
 func openWorker(tb testing.TB, set *rules.Set) *Worker {
 	tb.Helper()
 	config := workerConfig(tb, "http://127.0.0.1:9", true)
-	config.Sink.BatchPoints = 1 << 30
+	config.Sinks[0].BatchPoints = 1 << 30
 	if set != nil {
 		config.Rules, config.RuleState = set, rules.Config{Workers: 1, Owners: 1, KeysMax: 1000}
 	}
@@ -116,14 +120,36 @@ func BenchmarkPath(b *testing.B) {
 	}
 }
 
+// BenchmarkPathPages is the same over frames in pages of 4 KiB, as a UMEM has, and in huge ones.
+func BenchmarkPathPages(b *testing.B) {
+	for name, advice := range map[string]int{"small": unix.MADV_NOHUGEPAGE, "huge": unix.MADV_HUGEPAGE} {
+		const alignment = 2 << 20
+		memory, err := unix.Mmap(-1, 0, slabFrames*slabFrameSize+alignment, unix.PROT_READ|unix.PROT_WRITE,
+			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = unix.Munmap(memory) })
+		if err := unix.Madvise(memory, advice); err != nil {
+			b.Skip("this kernel has no huge pages to advise: ", err)
+		}
+		for _, points := range []int{1, 14} {
+			s := newSlabIn(memory[:slabFrames*slabFrameSize], points)
+			b.Run(fmt.Sprintf("points=%d/%s", points, name), func(b *testing.B) {
+				benchmarkPath(b, openWorker(b, nil), s)
+			})
+		}
+	}
+}
+
 func benchmarkPath(b *testing.B, w *Worker, s *slab) {
 	var stored, size int
 	passes, inside := 0, time.Duration(0)
 	// The batch is emptied without a writer: what the sink costs is measured where it is made.
 	empty := func(batch *influx.Batch) {
 		stored, size = stored+batch.Points(), size+batch.Bytes()
-		w.out.pool.Release(batch)
-		w.out.open = nil
+		w.lanes[0].pool.Release(batch)
+		w.lanes[0].open = nil
 	}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -131,7 +157,7 @@ func benchmarkPath(b *testing.B, w *Worker, s *slab) {
 		for i := 0; i < slabFrames; i += slabBatch {
 			descs := s.descs[i : i+slabBatch]
 			s.restamp(descs)
-			if o := w.out.open; o != nil && o.Room() < slabBatch*slabFrameSize {
+			if o := w.lanes[0].open; o != nil && o.Room() < slabBatch*slabFrameSize {
 				empty(o)
 			}
 			start := time.Now()
@@ -139,7 +165,7 @@ func benchmarkPath(b *testing.B, w *Worker, s *slab) {
 			inside += time.Since(start)
 		}
 	}
-	empty(w.out.open)
+	empty(w.lanes[0].open)
 	if want := passes * s.points; stored != want || size != 92*want ||
 		w.counters.PointsIn() != uint64(want) || w.counters.FramesDecoded != uint64(passes*slabFrames) {
 		b.Fatalf("%d points of %d bytes in batches, want %d; counters %+v", stored, size, want, w.counters)

@@ -24,6 +24,7 @@ var rowLines = []string{
 // payloads through a worker; the same points through the encoder alone.
 func TestRowsAreWhatTheEncoderWrites(t *testing.T) {
 	w := openWorker(t, nil)
+	o := &w.lanes[0]
 	var random uint32 = 1
 	for round := range 300 {
 		var text strings.Builder
@@ -40,18 +41,18 @@ func TestRowsAreWhatTheEncoderWrites(t *testing.T) {
 		if round%3 == 0 {
 			payload = strings.TrimSuffix(payload, "\n")
 		}
-		w.out.encoder.Uint = lineproto.UintPolicy(round % 3)
-		want, points := encodeAll(t, &w.out.encoder, payload)
+		o.encoder.Uint = lineproto.UintPolicy(round % 3)
+		want, points := encodeAll(t, &o.encoder, payload)
 		w.eat(&Payload{Bytes: []byte(payload), Arrival: int64(round)}, false)
 		if points == 0 {
 			continue
 		}
-		if got := string(w.out.open.Body()); got != want || w.out.open.Points() != points {
-			t.Fatalf("payload %q gives %d points %q, want %d, %q", payload, w.out.open.Points(), got, points,
+		if got := string(o.open.Body()); got != want || o.open.Points() != points {
+			t.Fatalf("payload %q gives %d points %q, want %d, %q", payload, o.open.Points(), got, points,
 				want)
 		}
-		w.out.pool.Release(w.out.open)
-		w.out.open = nil
+		o.pool.Release(o.open)
+		o.open = nil
 	}
 }
 
@@ -86,16 +87,17 @@ func TestRowsFillBatches(t *testing.T) {
 	f := func(batchPoints, batchBytes, batches, perBatch int) {
 		t.Helper()
 		config := workerConfig(t, "http://127.0.0.1:9", true)
-		sink := &config.Sink
+		sink := &config.Sinks[0]
 		sink.BatchPoints, sink.BatchBytes, sink.Batches = batchPoints, batchBytes, batches
 		w := openWith(t, config)
+		o := &w.lanes[0]
 		w.eat(&Payload{Bytes: []byte(text.String()), Arrival: 1}, false)
-		w.seal(2)
+		w.seal(o, 2)
 		stored := min(lines, perBatch*batches)
 		sealed := (stored + perBatch - 1) / perBatch
-		if c := &w.counters; w.out.pool.Held() != stored || c.BatchesSealed != uint64(sealed) ||
+		if c := &w.counters; o.pool.Held() != stored || c.BatchesSealed != uint64(sealed) ||
 			c.PointsDropped[DropOverload] != uint64(lines-stored) || c.PointsIn() != lines {
-			t.Fatalf("%d points held, want %d in %d batches; counters %+v", w.out.pool.Held(), stored, sealed,
+			t.Fatalf("%d points held, want %d in %d batches; counters %+v", o.pool.Held(), stored, sealed,
 				*c)
 		}
 	}

@@ -158,7 +158,7 @@ func (w *Worker) eatFrames(umem []byte, descs []xsk.Desc, policy ChecksumPolicy,
 			continue
 		}
 		w.stages.SteerToWorker.Record(now - payload.Arrival)
-		w.eat(&payload, timed && i == 0)
+		w.eat(&payload, timed && i == 0 || w.traces.filling != nil)
 	}
 }
 
@@ -225,13 +225,16 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 		if reject == FrameRejects && datagram.Truncated {
 			reject = FrameTruncated
 		}
+		if reject == FrameRejects && w.gates != nil {
+			reject = w.gates.admitDatagram(tenant, &datagram.Source, now)
+		}
 		if reject != FrameRejects {
 			w.rejectFrame(reject, &payload)
 			continue
 		}
 		payload.Bytes, payload.Arrival = datagram.Payload, now
 		payload.Listener, payload.Tenant = uint16(listener), tenant
-		w.eat(&payload, timed && i == 0)
+		w.eat(&payload, timed && i == 0 || w.traces.filling != nil)
 	}
 	w.counters.FramesReceived += uint64(n)
 	w.counters.DatagramsReceived += uint64(n)

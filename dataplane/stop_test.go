@@ -76,7 +76,7 @@ func TestDrainEndsIntake(t *testing.T) {
 // points in an open batch that no timer seals.
 func TestCloseSettlesOpenBatch(t *testing.T) {
 	config := workerConfig(t, "http://127.0.0.1:9", false)
-	config.Sink.Age, config.Sink.Linger = math.MaxInt64/4, math.MaxInt64/4
+	config.Sinks[0].Age, config.Sinks[0].Linger = math.MaxInt64/4, math.MaxInt64/4
 	w, err := Start(config)
 	if err != nil {
 		t.Fatal(err)
@@ -134,11 +134,11 @@ func TestStuckWorkerHoldsUpNobody(t *testing.T) {
 		<-release
 	})
 	<-stuck
-	if _, err := w.SinkState(); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := w.SinkStates(); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("a stuck worker answers: %v", err)
 	}
 	close(release)
-	if _, err := w.SinkState(); err != nil {
+	if _, err := w.SinkStates(); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"hash/maphash"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,7 @@ type Config struct {
 
 	Listeners []Listener                 // shared, never written
 	Addresses *atomic.Pointer[Addresses] // shared, replaced by the control plane
+	Limits    *Limits                    // (optional) shared: the tenants' bounds
 	Rules     *rules.Set                 // (optional) shared, never written
 	RuleState rules.Config               // how keys are dealt out and bounded
 	// RuleCheckpoints (optional; shared, never written) are what all workers saved before; each takes the
@@ -60,9 +62,17 @@ type Config struct {
 	Exchange        *Exchange          // shared: the rings between workers
 	Alerts          *Alerts            // the way of this worker's state changes to the notifiers
 	Samples         *spsc.Ring[Sample] // samples of rejects for the log
+	// Traces (optional) is where finished traces go; one in TraceOneIn batches of a worker is traced.
+	Traces     *spsc.Ring[Traced]
+	TraceOneIn int
+	// Refusals (optional) are points that servers refused; what finds the ring full is counted, but not told.
+	Refusals *spsc.Ring[Refusal]
 	// Departures (optional), at most 64, are the notifiers whose alerts may leave by TX rings.
 	Departures []Departure
-	Sink       SinkConfig
+	Sinks      []SinkConfig
+	// TenantSinks (optional; shared, never written) are each tenant's place in Sinks; a tenant beyond its end
+	// has the first.
+	TenantSinks []uint8
 }
 
 // Worker is one core's loop. Its methods are for the control plane; all but Do, Stop and the readers run on
@@ -79,8 +89,12 @@ type Worker struct {
 	decoder      lineproto.Decoder
 	point        point.Point
 	listeners    []listenerText
+	seed         maphash.Seed // of hashes of series
+	gates        *gates       // nil without limits
+	hitters      hitters
 	lastStamp    int64
-	wallNow      int64 // wall time at the turn's start
+	now          int64 // the turn's start, CLOCK_MONOTONIC nanoseconds
+	wallNow      int64 // the same as wall time
 	fullTurn     bool  // a source had at least as much as the turn takes from it
 	timedAt      int64 // when a payload's stages were last measured
 	rules        *rules.Evaluator
@@ -88,11 +102,17 @@ type Worker struct {
 	restored     rules.Restored
 	restoreError error
 	saved        chan []byte // where a checkpoint that is being written goes; nil for none
+	reload       *ruleReload // that waits for other workers to hear of it; nil for none
+	forwarded    uint64      // state changes that went to the notifiers
 	counters     Counters
 	sampledAt    [sampleReasons]int64
-	out          lane
+	tap          *Tap // nil while nobody watches
+	traces       tracing
+	lanes        []lane  // one for each URL of each sink, in order
+	routes       []route // one for each sink
 	ring         *uring.Ring
 	memory       []*numa.Memory
+	keepMemory   bool // somebody may still read it
 	datagrams    datagramBatch
 
 	departures departures
@@ -169,12 +189,17 @@ func (w *Worker) open() (err error) {
 	for i := range w.config.Listeners {
 		w.listeners = append(w.listeners, newListenerText(&w.config.Listeners[i]))
 	}
+	w.seed = maphash.MakeSeed()
+	w.hitters = newHitters(maphash.Bytes(w.seed, nil))
+	w.gates = newGates(w.config.Limits)
 	if w.config.Rules != nil {
 		w.rules = rules.NewEvaluator(w.config.Rules, w.config.RuleState)
 		w.restoreRules()
 	}
+	w.traces = newTracing(w.config.Traces, w.config.TraceOneIn,
+		w.config.RuleState.Seed[0]^uint64(w.config.Index)<<32^uint64(w.clock.Now()))
 	w.openDepartures()
-	if err := w.openSink(); err != nil {
+	if err := w.openSinks(); err != nil {
 		return err
 	}
 	now := w.clock.Now()
@@ -193,6 +218,9 @@ func (w *Worker) run() {
 		if w.pending.Load() {
 			work += w.obey()
 		}
+		if w.reload != nil {
+			w.reloadRules()
+		}
 		if w.draining {
 			w.drain(now, work)
 		}
@@ -207,7 +235,7 @@ func (w *Worker) run() {
 // turn takes what every source has, at most a batch each, and moves what is on its way out. It returns how
 // much it did; 0 means that there was nothing to do.
 func (w *Worker) turn(now int64) int {
-	w.wallNow = w.clock.Wall(now)
+	w.now, w.wallNow = now, w.clock.Wall(now)
 	if w.rules != nil {
 		w.rules.SetWall(w.wallNow - now)
 	}
@@ -230,8 +258,7 @@ func (w *Worker) turn(now int64) int {
 	}
 	// A worker that spins changes no counter, and comparing all of them would be most of its turn.
 	if work > 0 || w.unshown {
-		w.counters.PointsInFlight = uint64(w.out.pool.Held())
-		w.block.publish(&w.counters)
+		w.publish()
 		w.unshown = false
 	}
 	return work
@@ -278,7 +305,7 @@ func (w *Worker) rest(now int64) {
 
 // anything tells whether something came for which no file descriptor becomes readable, or only the waker's.
 func (w *Worker) anything() bool {
-	if w.pending.Load() || w.ring != nil && w.ring.Ready() {
+	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() || w.cameBack() {
 		return true
 	}
 	if w.rules == nil {
@@ -295,7 +322,7 @@ func (w *Worker) anything() bool {
 
 // untilTimer is how long the worker may sleep, in nanoseconds: until the next thing that time alone brings.
 func (w *Worker) untilTimer(now int64) int64 {
-	until := min(now+w.sleepMax(), w.out.timer(), w.out.writer.NextTimer())
+	until := min(now+w.sleepMax(), w.sinkTimer())
 	if w.rules != nil {
 		until = min(until, w.rules.NextTimer())
 	}
@@ -317,7 +344,9 @@ func (w *Worker) sleep(timeout int64) {
 	for _, d := range w.sockets {
 		set = append(set, unix.PollFd{Fd: int32(d.socket.FD()), Events: unix.POLLIN})
 	}
-	set = w.out.writer.PollFDs(set)
+	for i := range w.lanes {
+		set = w.lanes[i].writer.PollFDs(set)
+	}
 	w.pollSet = set
 	w.timeout = unix.NsecToTimespec(timeout)
 	// EINTR and EAGAIN are answered by the next turn like every other waking.

@@ -53,11 +53,11 @@ func workerConfig(t testing.TB, server string, sockets bool) Config {
 		Name: "test", CPU: -1, Node: -1, Wait: WaitSleep, Batch: 64, Addresses: addresses,
 		Listeners: []Listener{{Port: 8089, Precision: lineproto.Nanosecond, MaxAhead: int64(time.Minute)}},
 		Exchange:  exchange, Alerts: alerts, Samples: spsc.New[Sample](SampleSlots),
-		Sink: SinkConfig{
-			Writer: writer, Batches: 8, BatchBytes: 1 << 20, BatchPoints: 10_000, Linger: 200_000,
-			Age:       5_000_000,
+		Sinks: []SinkConfig{{
+			Writers: []influx.Config{writer}, Batches: 8, BatchBytes: 1 << 20, BatchPoints: 10_000,
+			Linger: 200_000, Age: 5_000_000,
 			HugePages: numa.HugeOff, Sockets: sockets,
-		},
+		}},
 	}
 }
 
@@ -175,16 +175,16 @@ func TestFrameToBatchAllocatesNothing(t *testing.T) {
 			t.Fatalf("the frame is rejected: %s", reject)
 		}
 		w.eat(&payload, true)
-		if w.out.open != nil && w.out.open.Room() < 1<<16 {
-			w.out.pool.Release(w.out.open)
-			w.out.open = nil
+		if w.lanes[0].open != nil && w.lanes[0].open.Room() < 1<<16 {
+			w.lanes[0].pool.Release(w.lanes[0].open)
+			w.lanes[0].open = nil
 		}
 	}
 	run()
 	if n := testing.AllocsPerRun(1000, run); n != 0 {
 		t.Fatalf("%g allocations a frame", n)
 	}
-	body := string(w.out.open.Body())
+	body := string(w.lanes[0].open.Body())
 	for _, want := range []string{
 		"motor,machine=m1,line=a,site=berlin,sender=10.88.0.2 temperature=21.5,name=\"a\\\"b\",n=5i 17000\n",
 		"motor,machine=m\\ 2,line=b,site=berlin,sender=10.88.0.2 temperature=97.5 ",
@@ -246,10 +246,10 @@ func TestWorkerWritesWhatItReceives(t *testing.T) {
 				c.PointsIn() != c.PointsOut() || c.FramesReceived != packets || c.FramesDecoded != packets {
 				t.Fatalf("%d lines in the server, counters %+v", lines.Load(), c)
 			}
-			state, err := w.SinkState()
-			if err != nil || !state.Up || state.Transport != map[bool]string{true: "sockets",
-				false: "io_uring"}[sockets] {
-				t.Fatalf("%+v, %v", state, err)
+			states, err := w.SinkStates()
+			want := map[bool]string{true: "sockets", false: "io_uring"}[sockets]
+			if err != nil || len(states) != 1 || !states[0].Up || states[0].Transport != want {
+				t.Fatalf("%+v, %v", states, err)
 			}
 		})
 	}
@@ -294,7 +294,7 @@ func TestDrainIsBounded(t *testing.T) {
 // towards a sink that is not there.
 func TestOverloadIsCounted(t *testing.T) {
 	config := workerConfig(t, "http://127.0.0.1:9", false)
-	config.Sink.Batches, config.Sink.BatchPoints = 2, 10
+	config.Sinks[0].Batches, config.Sinks[0].BatchPoints = 2, 10
 	w, err := Start(config)
 	if err != nil {
 		t.Fatal(err)

@@ -62,7 +62,8 @@ func newRootCommand() (*cobra.Command, *bool) {
 	})
 	addLogFlags(root)
 	root.AddCommand(newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(),
-		newStatusCommand(), newRulesCommand(), newLoadCommand(), newSinkCommand(), newVersionCommand())
+		newStatusCommand(), newTopCommand(), newTapCommand(), newReloadCommand(), newRulesCommand(),
+		newLoadCommand(), newSinkCommand(), newSpoolCommand(), newRejectsCommand(), newVersionCommand())
 	root.AddCommand(newDoctorCommand(), newTuneCommand(), newManCommand())
 	started := new(bool)
 	noteStart(root.Commands(), started)

@@ -36,9 +36,14 @@ func newStatusCommand() *cobra.Command {
 			return nil
 		},
 	}
-	command.Flags().StringVar(&url, "url", "http://127.0.0.1:9490", "address of the gateway's HTTP interface")
+	addURLFlag(command, &url)
 	command.Flags().BoolVar(&raw, "json", false, "the document of /api/v1/status")
 	return command
+}
+
+// addURLFlag names the gateway that a command asks.
+func addURLFlag(command *cobra.Command, url *string) {
+	command.Flags().StringVar(url, "url", "http://127.0.0.1:9490", "address of the gateway's HTTP interface")
 }
 
 func askStatus(url string) (*telemetry.Status, error) {

@@ -1,4 +1,5 @@
-// Package api is the gateway's HTTP interface: metrics, health, status and profiles, all to be read only.
+// Package api is the gateway's HTTP interface: metrics, health, status and profiles, to be read only, and the
+// reload, which is to be posted.
 // /health/stream keeps its connections open; /debug/flight records from its first question on.
 //
 // It holds nothing of its own. Each request asks for a snapshot and shows it; no two snapshots are taken at
@@ -10,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -43,11 +45,23 @@ type Config struct {
 	Snapshot func() *telemetry.Snapshot
 	// Live (optional) says why the gateway is stuck; nil while it is not. It may be called at any time.
 	Live func() error
+	// Alerts (optional) are at most n alerts that fire, Rejects (optional) at most n of the last rejects, the
+	// newest first. They may be called at any time.
+	Alerts  func(n int) []telemetry.Alert
+	Rejects func(n int) []telemetry.Reject
+	// Reload (optional) reads the configuration anew; without it there is nothing that changes anything.
+	Reload func() (*telemetry.Reload, error)
+	// Token is what changes take; empty, they come from this host alone.
+	Token string
+	// Tap (optional) sends points as they pass until the context ends or send fails; nil says that it taps.
+	Tap func(ctx context.Context, match string, send func(*telemetry.TappedPoint) error) error
 	// Probes (optional) is read at each scrape.
 	Probes telemetry.ProbeSource
 	// Registry (optional) has metrics beside the gateway's; the server adds its own to it.
 	Registry *prometheus.Registry
 	Log      *slog.Logger
+
+	page fs.FS // (optional) the dashboard's files, where a test has its own
 }
 
 // Server has its port from New on and answers from Serve until Shutdown.
@@ -56,6 +70,7 @@ type Server struct {
 	listener net.Listener
 	server   *http.Server
 	routes   map[string]http.Handler
+	changes  map[string]http.Handler // to be posted
 
 	events   stream
 	recorder flight
@@ -71,18 +86,29 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	s.routes = map[string]http.Handler{
-		"/":                    http.HandlerFunc(s.page),
 		"/metrics":             metrics,
 		"/health/live":         http.HandlerFunc(s.live),
 		"/health/ready":        http.HandlerFunc(s.ready),
 		"/health/stream":       http.HandlerFunc(s.stream),
 		"/api/v1/status":       http.HandlerFunc(s.status),
+		"/api/v1/rules":        http.HandlerFunc(s.rules),
+		"/api/v1/alerts":       http.HandlerFunc(s.alerts),
+		"/api/v1/rejects":      http.HandlerFunc(s.rejects),
+		"/api/v1/tap":          http.HandlerFunc(s.tap),
+		"/api/v1/stream":       http.HandlerFunc(s.pictures),
 		"/debug/flight":        http.HandlerFunc(s.flight),
 		"/debug/pprof/":        http.HandlerFunc(pprof.Index),
 		"/debug/pprof/cmdline": http.HandlerFunc(pprof.Cmdline),
 		"/debug/pprof/profile": http.HandlerFunc(pprof.Profile),
 		"/debug/pprof/symbol":  http.HandlerFunc(pprof.Symbol),
 		"/debug/pprof/trace":   http.HandlerFunc(pprof.Trace),
+	}
+	if config.Reload != nil {
+		reload := s.change(s.reload)
+		s.changes = map[string]http.Handler{"/api/v1/reload": reload, "/pipeline/reload": reload}
+	}
+	if err := s.addPage(); err != nil {
+		return nil, err
 	}
 	if s.listener, err = net.Listen("tcp", config.Listen); err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
@@ -157,10 +183,19 @@ func (s *Server) snapshot() *telemetry.Snapshot {
 	return s.config.Snapshot()
 }
 
-// dispatch finds what a request asks for. Nothing here changes anything, so GET and HEAD are all there is.
+// dispatch finds what a request asks for. What changes something takes POST, all else GET and HEAD.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
+	if handler, found := s.changes[r.URL.Path]; found {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", "POST")
+			s.fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s takes POST, not %s", r.URL.Path, r.Method))
+			return
+		}
+		handler.ServeHTTP(w, r)
+		return
+	}
 	handler, found := s.routes[r.URL.Path]
 	if !found && strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
 		handler, found = s.routes["/debug/pprof/"]
@@ -214,9 +249,25 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	s.answer(w, http.StatusOK, telemetry.NewStatus(s.snapshot()))
 }
 
-// page is the status for people.
-func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	// As in answer: an error means that the client has gone.
-	telemetry.Render(w, telemetry.NewStatus(s.snapshot()))
+// listMax is how many alerts and rejects an answer lists.
+const listMax = 1000
+
+func (s *Server) rules(w http.ResponseWriter, _ *http.Request) {
+	s.answer(w, http.StatusOK, map[string]any{"rules": telemetry.NewStatus(s.snapshot()).Rules})
+}
+
+func (s *Server) alerts(w http.ResponseWriter, _ *http.Request) {
+	s.answer(w, http.StatusOK, map[string]any{"alerts": newest(s.config.Alerts, listMax)})
+}
+
+func (s *Server) rejects(w http.ResponseWriter, _ *http.Request) {
+	s.answer(w, http.StatusOK, map[string]any{"rejects": newest(s.config.Rejects, listMax)})
+}
+
+// newest is what a source lists, never nil, so that it is a list in JSON too.
+func newest[T any](source func(n int) []T, n int) []T {
+	if source == nil {
+		return []T{}
+	}
+	return source(n)
 }

@@ -21,6 +21,9 @@ const (
 	viewersMax = 64
 )
 
+// pictureList is how many alerts and rejects a picture shows.
+const pictureList = 50
+
 // stream makes one event for all viewers who ask at about the same time.
 type stream struct {
 	ending chan struct{} // closed when the server stops
@@ -28,9 +31,19 @@ type stream struct {
 	mutex   sync.Mutex
 	viewers int
 	health  telemetry.Health
-	last    []byte
 	made    time.Time
+	seen    *telemetry.Snapshot // the one that the present events show
+	now     *telemetry.HealthEvent
+	last    [2][]byte // by content, as it goes over the wire; nil: nobody asked
 }
+
+// content is what a stream's events tell.
+type content uint8
+
+const (
+	healthOnly content = iota // /health/stream
+	wholeState                // /api/v1/stream: what the dashboard shows
+)
 
 // enter admits a viewer, or not.
 func (s *stream) enter() bool {
@@ -50,23 +63,41 @@ func (s *stream) leave() {
 }
 
 // event is the present one, as it goes over the wire.
-func (s *stream) event(snapshot func() *telemetry.Snapshot) ([]byte, error) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if s.last != nil && time.Since(s.made) < streamShare {
-		return s.last, nil
+func (s *Server) event(what content) ([]byte, error) {
+	e := &s.events
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if e.seen == nil || time.Since(e.made) >= streamShare {
+		e.seen = s.snapshot()
+		e.now, e.made = e.health.Next(e.seen), time.Now()
+		clear(e.last[:])
 	}
-	e := s.health.Next(snapshot())
-	text, err := json.Marshal(e)
+	if e.last[what] != nil {
+		return e.last[what], nil
+	}
+	name, document := string(e.now.State), any(e.now)
+	if what == wholeState {
+		name, document = telemetry.PictureEvent, telemetry.Picture{
+			Health: e.now, Status: telemetry.NewStatus(e.seen),
+			Alerts: newest(s.config.Alerts, pictureList), Rejects: newest(s.config.Rejects, pictureList),
+		}
+	}
+	text, err := json.Marshal(document)
 	if err != nil {
-		return nil, fmt.Errorf("write a health event: %w", err)
+		return nil, fmt.Errorf("write an event: %w", err)
 	}
-	s.last, s.made = fmt.Appendf(nil, "event: %s\ndata: %s\n\n", e.State, text), time.Now()
-	return s.last, nil
+	e.last[what] = fmt.Appendf(nil, "event: %s\ndata: %s\n\n", name, text)
+	return e.last[what], nil
 }
 
-// stream sends the gateway's state as server-sent events until the viewer or the server goes.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
+// stream sends how the gateway is, as server-sent events.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request) { s.follow(w, r, healthOnly) }
+
+// pictures sends everything that the dashboard shows, as server-sent events.
+func (s *Server) pictures(w http.ResponseWriter, r *http.Request) { s.follow(w, r, wholeState) }
+
+// follow sends events until the viewer or the server goes.
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, what content) {
 	if !s.events.enter() {
 		s.fail(w, http.StatusServiceUnavailable, fmt.Sprintf("%d viewers are all there can be", viewersMax))
 		return
@@ -80,9 +111,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	ticker := time.NewTicker(streamInterval)
 	defer ticker.Stop()
 	for {
-		event, err := s.events.event(s.snapshot)
+		event, err := s.event(what)
 		if err != nil {
-			s.config.Log.Error("health stream", "error", err)
+			s.config.Log.Error("event stream", "error", err)
 			return
 		}
 		// The server's own limit is for answers that end.

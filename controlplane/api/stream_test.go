@@ -91,6 +91,37 @@ func TestHealthStream(t *testing.T) {
 	}
 }
 
+// Goal: one event has all that the dashboard shows, and shows the same moment as the health events.
+func TestPicturesShowEverything(t *testing.T) {
+	s := start(t, Config{
+		Snapshot: busy,
+		Alerts:   func(n int) []telemetry.Alert { return make([]telemetry.Alert, n) },
+		Rejects:  func(n int) []telemetry.Reject { return make([]telemetry.Reject, n) },
+	})
+	text, err := s.event(wholeState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, found := strings.CutPrefix(string(text), "event: picture\ndata: ")
+	var p telemetry.Picture
+	if err := json.Unmarshal([]byte(body), &p); err != nil || !found {
+		t.Fatalf("%v in %.100s", err, text)
+	}
+	if p.Health == nil || p.Status == nil || p.Status.Gateway != "gw-7" || p.Health.Taken != p.Status.Taken ||
+		len(p.Alerts) != pictureList || len(p.Rejects) != pictureList {
+		t.Errorf("%.300s", body)
+	}
+	again, err := s.event(wholeState)
+	if err != nil || &again[0] != &text[0] {
+		t.Errorf("an event was made anew for another viewer, %v", err)
+	}
+	health, err := s.event(healthOnly)
+	if err != nil || !strings.HasPrefix(string(health), "event: degraded\n") &&
+		!strings.HasPrefix(string(health), "event: ready\n") {
+		t.Errorf("%v, %.100s", err, health)
+	}
+}
+
 // Goal: viewers share snapshots, more than are allowed are told so, and a stop does not wait for them.
 func TestHealthStreamIsBounded(t *testing.T) {
 	var taken atomic.Int32

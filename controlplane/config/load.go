@@ -76,6 +76,7 @@ func (c *Config) resolve(folder string) {
 	for i := range c.Sinks {
 		absolute(&c.Sinks[i].TokenFile)
 	}
+	absolute(&c.Spool.Dir)
 }
 
 // Mistake is an error about a value that only others can judge, shown where its key stands in the file.

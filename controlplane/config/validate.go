@@ -18,6 +18,8 @@ const (
 	listenersMax = 64
 	// tenantsMax bounds the tenants as the contract says.
 	tenantsMax = 256
+	// urlsMax is dataplane.LanesMax: the lanes of a worker share a ring.
+	urlsMax = 64
 	// interfaceNameMax is the kernel's IFNAMSIZ less the final zero.
 	interfaceNameMax = 15
 )
@@ -43,6 +45,7 @@ func (c *Config) Validate() []*Error {
 	k.rules()
 	k.notifiers()
 	k.sinks()
+	k.spool()
 	if _, port, err := net.SplitHostPort(c.HTTP.Listen); err != nil || !isPort(port, 0) {
 		k.failf("http.listen", "%q is not an address and a port such as 127.0.0.1:9490", c.HTTP.Listen)
 	}
@@ -166,6 +169,11 @@ func (k *checker) tenants() {
 		if !slices.Contains(sinks, t.Sink) {
 			k.failf(key+".sink", "%s", noSuch("sink", t.Sink, sinks))
 		}
+		l := &t.Limits
+		if l.Burst > 0 && l.PacketsPerSecond+l.SourcePacketsPerSecond+l.PointsPerSecond == 0 {
+			k.failf(key+".limits.burst", "bounds nothing: give packets_per_second, "+
+				"source_packets_per_second or points_per_second")
+		}
 		on := t.Listeners
 		if len(on) == 0 {
 			on = listeners
@@ -232,15 +240,16 @@ func (k *checker) rules() {
 }
 
 func (k *checker) sinks() {
-	switch n := len(k.config.Sinks); {
-	case n == 0:
+	if len(k.config.Sinks) == 0 {
 		k.failf("sinks", "is empty: name the database to write to")
-	case n > 1:
-		k.failf("sinks[1]", "a second sink is not supported by this version")
 	}
-	names := map[string]int{}
+	names, urls := map[string]int{}, 0
 	for i := range k.config.Sinks {
 		s := &k.config.Sinks[i]
+		if urls += len(s.URLs); urls > urlsMax {
+			k.failf(fmt.Sprintf("sinks[%d].urls", i), "%d urls of all sinks are more than %d", urls, urlsMax)
+			return
+		}
 		key := fmt.Sprintf("sinks[%d]", i)
 		k.name(key+".name", s.Name, names, i)
 		k.urls(key, s)
@@ -256,17 +265,34 @@ func (k *checker) sinks() {
 	}
 }
 
+// spool checks that each URL's share holds two segments, and each segment a batch.
+func (k *checker) spool() {
+	s, urls, batch := &k.config.Spool, 0, Size(0)
+	for i := range k.config.Sinks {
+		urls += len(k.config.Sinks[i].URLs)
+		batch = max(batch, k.config.Sinks[i].Batch.Bytes)
+	}
+	if s.Dir == "" {
+		return
+	}
+	if batch >= s.Segment {
+		k.failf("spool.segment", "%s has no room for a batch of %s (batch.bytes)", s.Segment, batch)
+	}
+	if least := 2 * s.Segment * Size(urls); s.Max < least {
+		k.failf("spool.max", "%s is less than two segments for each of %d urls: %s", s.Max, urls, least)
+	}
+}
+
 func (k *checker) urls(key string, s *Sink) {
-	switch n := len(s.URLs); {
-	case n == 0:
+	if len(s.URLs) == 0 {
 		k.failf(key+".urls", "is empty: name the database's address")
-	case n > 1:
-		k.failf(key+".urls[1]", "a second url is not supported by this version")
 	}
 	for i, text := range s.URLs {
 		path := fmt.Sprintf("%s.urls[%d]", key, i)
 		u, err := url.Parse(text)
-		switch {
+		switch first := slices.Index(s.URLs, text); {
+		case first < i:
+			k.failf(path, "%q is number %d already", text, first+1)
 		case err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port(), 1):
 			k.failf(path, "%q is not a URL such as http://127.0.0.1:8086", text)
 		case u.Scheme == "https":

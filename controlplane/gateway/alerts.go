@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"culvert/controlplane/config"
 	"culvert/controlplane/notify"
+	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 	"culvert/dataplane/hist"
 	"culvert/dataplane/rules"
@@ -32,8 +34,21 @@ func (l *alertLatency) record(nanoseconds int64) {
 
 // openNotifiers makes the ways out that the configuration names.
 func (g *Gateway) openNotifiers() (*notify.Notifiers, error) {
-	c := g.options.Config
-	external, err := externalURL(c.HTTP.Listen, os.Hostname)
+	configs, err := g.notifyConfigs(g.options.Config)
+	if err != nil {
+		return nil, err
+	}
+	return notify.New(configs, g.log, func(a *notify.Alert, at int64) {
+		if a.Arrival != 0 { // Else no packet brought it.
+			g.latency.record(at - a.Arrival)
+		}
+	})
+}
+
+// notifyConfigs is what a configuration says of notifiers.
+func (g *Gateway) notifyConfigs(c *config.Config) ([]notify.Config, error) {
+	// Where this gateway listens does not change while it runs.
+	external, err := externalURL(g.options.Config.HTTP.Listen, os.Hostname)
 	if err != nil {
 		return nil, err
 	}
@@ -45,17 +60,14 @@ func (g *Gateway) openNotifiers() (*notify.Notifiers, error) {
 			External: external,
 		}
 		if n.Type == "influxdb" && len(n.URL) == 0 {
-			// The sink's server, database and token.
-			one.URLs = []string{"http://" + g.sink.writer.Host + g.sink.writer.Path}
-			one.Authorization = g.sink.writer.Authorization
+			// The first sink's server, database and token.
+			first := &g.targets[0].writer
+			one.URLs = []string{"http://" + first.Host + first.Path}
+			one.Authorization = first.Authorization
 		}
 		configs = append(configs, one)
 	}
-	return notify.New(configs, g.log, func(a *notify.Alert, at int64) {
-		if a.Arrival != 0 { // Else no packet brought it.
-			g.latency.record(at - a.Arrival)
-		}
-	})
+	return configs, nil
 }
 
 // externalURL is this gateway's own URL for links in alerts: where it listens, or the host's name where that
@@ -75,14 +87,17 @@ func externalURL(listen string, hostname func() (string, error)) (string, error)
 
 // carryAlerts takes one worker's state changes to the notifiers until the ring is closed and empty. It is a
 // goroutine of its own per worker, so that a change leaves the moment it was made.
-func (g *Gateway) carryAlerts(alerts *dataplane.Alerts) {
+func (g *Gateway) carryAlerts(worker int) {
+	alerts := g.alerts[worker]
 	for open := true; open; {
 		open = alerts.Wait() == nil
 		for t := alerts.Ring.Peek(); t != nil; t = alerts.Ring.Peek() {
-			alert := toNotify(g.options.Rules.Render(t))
+			alert := toNotify(g.rules.render(t))
 			alert.Departed = g.departed(t)
 			alerts.Ring.Release()
+			g.firing.Change(toShow(&alert), alert.Firing)
 			g.notifiers.Send(alert)
+			g.carried[worker].Add(1)
 		}
 	}
 }
@@ -95,35 +110,42 @@ func toNotify(a rules.Alert) notify.Alert {
 	}
 }
 
-// logSinks asks a sink that is in doubt, says once when the sink becomes reachable or stops being so, and at
+// toShow is what the dashboard shows of an alert.
+func toShow(a *notify.Alert) telemetry.Alert {
+	return telemetry.Alert{Rule: a.Rule, Labels: a.Labels, Annotations: a.Annotations, Since: a.Since,
+		Fingerprint: a.Fingerprint}
+}
+
+// logSinks asks servers that are in doubt, says once when one becomes reachable or stops being so, and at
 // most once a second why it refused points.
 func (g *Gateway) logSinks(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	up, first := false, true
+	up := make([]bool, len(g.targets))
 	refused := map[string]bool{}
-	for {
+	for first := true; ; first = false {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
 		states := g.sinkStates()
-		if g.doubt(states) != "" && g.sink.ask(ctx) == nil {
-			g.sinkAsked.Store(g.clock.Now())
+		for i, t := range g.targets {
+			if g.doubt(i, states) != "" && t.ask(ctx) == nil {
+				t.asked.Store(g.clock.Now())
+			}
+			state := g.sinkOf(i, states)
+			g.logRefusals(t, states, refused)
+			if state.Up == up[i] && !first {
+				continue
+			}
+			if up[i] = state.Up; state.Up {
+				g.log.Info("sink is up", "sink", state.Name, "url", state.URL)
+				continue
+			}
+			g.log.Warn("sink is down: points wait in memory for a while, then are dropped as undelivered",
+				"sink", state.Name, "url", state.URL, "error", orUnknown(state.LastError))
 		}
-		state := g.sinkOf(states)
-		g.logRefusals(states, refused)
-		if state.Up == up && !first {
-			continue
-		}
-		up, first = state.Up, false
-		if up {
-			g.log.Info("sink is up", "sink", state.Name, "url", state.URL)
-			continue
-		}
-		g.log.Warn("sink is down: points wait in memory for a while, then are dropped as undelivered",
-			"sink", state.Name, "url", state.URL, "error", orUnknown(state.LastError))
 	}
 }
 
@@ -134,10 +156,10 @@ const (
 	refusalsMax = 1000
 )
 
-// logRefusals says why the server refused points, each of its reasons once.
-func (g *Gateway) logRefusals(states []dataplane.SinkState, said map[string]bool) {
+// logRefusals says why a server refused points, each of its reasons once.
+func (g *Gateway) logRefusals(t *sinkTarget, states [][]dataplane.SinkState, said map[string]bool) {
 	for i := range states {
-		words := states[i].LastReject
+		words := states[i][t.lane].LastReject
 		if words == "" || said[words] {
 			continue
 		}
@@ -145,7 +167,7 @@ func (g *Gateway) logRefusals(states []dataplane.SinkState, said map[string]bool
 			clear(said)
 		}
 		said[words] = true
-		g.log.Warn("sink refused points", "sink", g.options.Config.Sinks[0].Name,
+		g.log.Warn("sink refused points", "sink", t.config.Name, "url", t.url,
 			"answer", words[:min(len(words), refusalText)])
 	}
 }

@@ -23,6 +23,8 @@ import (
 	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
 	"culvert/controlplane/notify"
+	"culvert/controlplane/telemetry"
+	"culvert/controlplane/traces"
 	"culvert/dataplane"
 	"culvert/dataplane/rules"
 	"culvert/dataplane/spsc"
@@ -62,18 +64,30 @@ type Gateway struct {
 	exchange  *dataplane.Exchange
 	alerts    []*dataplane.Alerts
 	samples   []*spsc.Ring[dataplane.Sample]
+	refusals  []*spsc.Ring[dataplane.Refusal]
 	workers   []*dataplane.Worker // the pinned ones, then the slow path's
 	listeners []dataplane.Listener
+	limits    *dataplane.Limits // nil where no tenant has any
 	addresses atomic.Pointer[dataplane.Addresses]
 	notifiers *notify.Notifiers
 	latency   alertLatency
+	firing    telemetry.Firing
+	rejects   *telemetry.Rejects
+	tapped    sync.Mutex                     // held while somebody taps
+	exporter  *traces.Traces                 // nil where traces are off
+	traced    []*spsc.Ring[dataplane.Traced] // by worker, as workers
 
-	checkpoints checkpoints // of the rules' state; its keeper's goroutine, then the stop
+	// changing is held by whoever changes or saves the rules: a reload, a checkpoint.
+	changing    sync.Mutex
+	rules       ruleBook
+	carried     []*atomic.Uint64 // state changes of each worker that went to the notifiers
+	checkpoints checkpoints      // of the rules' state; its keeper's goroutine, then the stop
 	// ways and departures are of the notifiers via xdp, one each.
 	ways       []*way
 	departures []dataplane.Departure
-	sink       *sinkTarget
-	sinkAsked  atomic.Int64 // when the sink, asked in doubt, was in order; CLOCK_MONOTONIC nanoseconds
+	sinks      []*sink
+	targets    []*sinkTarget // of all sinks, in the order of the workers' lanes
+	spools     spools
 	probes     *probes
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
@@ -96,9 +110,11 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	g := &Gateway{
 		options: options, log: options.Log, started: time.Now(), cancel: cancel,
 		listeners: listenersOf(options.Config), kernelDrops: make([]uint64, len(options.Config.Listeners)),
-		probes: newProbes(&options.Config.Probes, options.Log),
+		rejects: telemetry.NewRejects(options.Config.Rejects.Keep),
+		probes:  newProbes(&options.Config.Probes, options.Log),
 	}
 	g.addresses.Store(&dataplane.Addresses{})
+	g.rules.begin(options.Rules)
 	defer func() {
 		if err != nil {
 			g.close()
@@ -119,7 +135,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	// Left alone, Go counts the CPUs that Confine left and lets as many goroutines run at once: workers,
 	// which hold their CPUs all the time, would take turns with each other and with everything else.
 	runtime.GOMAXPROCS(len(g.plan.Workers) + max(len(g.plan.Housekeeping), housekeepingSlots))
-	if g.sink, err = newSinkTarget(ctx, &options.Config.Sinks[0], g.log); err != nil {
+	if err := openSinks(ctx, g); err != nil {
 		return nil, err
 	}
 	if g.notifiers, err = g.openNotifiers(); err != nil {
@@ -131,6 +147,10 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if err := g.openCheckpoints(); err != nil {
 		return nil, err
 	}
+	if err := g.openTraces(ctx); err != nil {
+		return nil, err
+	}
+	g.restoreTold()
 	if err := g.startWorkers(); err != nil {
 		return nil, err
 	}
@@ -208,7 +228,11 @@ func MakePlan(c *config.Config) (*Plan, error) {
 // startWorkers starts the pinned workers and the slow path's, none of which has a source yet.
 func (g *Gateway) startWorkers() (err error) {
 	pinned := len(g.plan.Workers)
+	g.limits = limitsOf(g.options.Config, pinned+1)
 	if g.exchange, err = dataplane.NewExchange(pinned + 1); err != nil {
+		return err
+	}
+	if err := g.openSpools(pinned + 1); err != nil {
 		return err
 	}
 	// Secret, so that senders cannot make keys collide.
@@ -223,10 +247,16 @@ func (g *Gateway) startWorkers() (err error) {
 			return err
 		}
 		g.alerts = append(g.alerts, alerts)
+		g.carried = append(g.carried, new(atomic.Uint64))
 		samples := spsc.New[dataplane.Sample](dataplane.SampleSlots)
 		g.samples = append(g.samples, samples)
 		c := g.workerConfig(index, seed)
-		c.Alerts, c.Samples = alerts, samples
+		refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
+		g.refusals = append(g.refusals, refusals)
+		c.Alerts, c.Samples, c.Refusals = alerts, samples, refusals
+		if g.traced != nil {
+			c.Traces, c.TraceOneIn = g.traced[index], g.options.Config.Traces.OneIn
+		}
 		worker, err := dataplane.Start(c)
 		if err != nil {
 			return err
@@ -248,13 +278,21 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 	cfg := g.options.Config
 	c := dataplane.Config{
 		Name: strconv.Itoa(index), Index: index, CPU: -1, Node: -1, Wait: waitMode(cfg.Workers.Wait),
-		Batch: cfg.Workers.Batch, Listeners: g.listeners, Addresses: &g.addresses,
-		Rules: g.options.Rules, RuleCheckpoints: g.checkpoints.found, Exchange: g.exchange,
-		Sink: g.sink.worker(index, index == g.slowWorker(), seed[0]),
+		Batch: cfg.Workers.Batch, Listeners: g.listeners, Addresses: &g.addresses, Limits: g.limits,
+		Rules: g.rules.current(), RuleCheckpoints: g.checkpoints.found, Exchange: g.exchange,
+		TenantSinks: tenantSinks(cfg),
 		RuleState: rules.Config{
 			Worker: index, Workers: len(g.plan.Workers) + 1, Owners: len(g.plan.Workers), Seed: seed,
 			KeysMax: cfg.Rules.MaxKeys,
 		},
+	}
+	for _, s := range g.sinks {
+		one := s.worker(index, index == g.slowWorker(), seed[0])
+		if first := s.targets[0].lane; g.spools.dir != "" {
+			one.Spools = g.spools.ports[index][first : first+len(s.targets)]
+			one.Always = cfg.Spool.Mode == "always"
+		}
+		c.Sinks = append(c.Sinks, one)
 	}
 	if index == g.slowWorker() {
 		// It shares its CPU with all else of the gateway, so it never spins.
@@ -275,24 +313,38 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	for i := range names {
 		names[i] = g.options.Config.Listeners[i].Name
 	}
-	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names) })
-	if g.sink.current.IsValid() {
-		g.probes.watchSink(g.sink.current)
+	g.background.Go(func() { g.takeRefusals(ctx) })
+	for _, s := range g.sinks {
+		if s.config.TokenFile != "" {
+			g.background.Go(func() { g.followToken(ctx, s) })
+		}
 	}
-	g.sink.moved = g.probes.watchSink
+	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names, g.rejects) })
+	for _, t := range g.targets {
+		if t.current.IsValid() {
+			g.probes.watchSink(t.current)
+		}
+		t.moved = g.probes.watchSink
+		g.background.Go(func() { t.follow(ctx, g.workers, g.spools.of(t)) })
+	}
 	g.background.Go(func() { g.probes.open(g.workers) })
-	g.background.Go(func() { g.sink.follow(ctx, g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
-	g.background.Go(func() { g.logLosses(ctx) })
-	g.background.Go(func() { spaceCollections(ctx) })
-	if g.checkpoints.dir != "" {
-		g.background.Go(func() { g.keepCheckpoints(ctx) })
+	if g.spools.dir != "" {
+		g.background.Go(func() { g.logSpools(ctx) })
 	}
+	if g.exporter != nil {
+		g.background.Go(func() { g.carryTraces(ctx) })
+	}
+	g.background.Go(func() { g.logLosses(ctx) })
+	g.background.Go(func() { g.turnAges(ctx) })
+	g.background.Go(func() { spaceCollections(ctx) })
+	g.background.Go(func() { g.keepCheckpoints(ctx) })
+	g.background.Go(func() { g.endOrphans(ctx) })
 	if len(g.ways) > 0 {
 		g.background.Go(func() { g.followWays(ctx) })
 	}
 	for i := range g.alerts {
-		g.carriers.Go(func() { g.carryAlerts(g.alerts[i]) })
+		g.carriers.Go(func() { g.carryAlerts(i) })
 	}
 	for _, p := range g.interfaces {
 		g.background.Go(func() { g.watch(ctx, p) })
@@ -322,11 +374,14 @@ func (g *Gateway) Stop() error {
 	}
 	g.cancel()
 	g.background.Wait()
+	// A reload that is under way comes to its end; those that come later are refused.
+	g.changing.Lock()
+	defer g.changing.Unlock()
 	var errs []error
 	for _, p := range g.interfaces {
 		errs = append(errs, p.redirect(false))
 	}
-	return errors.Join(append(errs, g.drain(), g.saveCheckpoints(), g.close())...)
+	return errors.Join(append(errs, g.drain(), g.saveStates(), g.close(), g.saveTold())...)
 }
 
 // drain empties all workers at once: a worker hands rule states to others until it is done.
@@ -355,13 +410,14 @@ func (g *Gateway) close() error {
 	for _, w := range g.workers {
 		errs = append(errs, w.Close())
 	}
+	errs = append(errs, g.closeSpools())
 	for _, a := range g.alerts {
 		errs = append(errs, a.Close())
 	}
 	for _, w := range g.ways {
 		w.close()
 	}
-	errs = append(errs, g.probes.close())
+	errs = append(errs, g.probes.close(), g.closeTraces())
 	g.carriers.Wait()
 	if g.notifiers != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), notifyTime)

@@ -12,8 +12,10 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"culvert/controlplane/config"
+	"culvert/controlplane/telemetry"
 )
 
 // startOnLoopback starts a gateway that serves loopback by kernel sockets, towards a sink that takes all.
@@ -27,6 +29,12 @@ func startOnLoopback(t *testing.T) (*Gateway, int) {
 // startTowards is the same towards any sink; more are keys of it.
 func startTowards(t *testing.T, handler http.Handler, more string) (*Gateway, int) {
 	t.Helper()
+	return startWith(t, handler, more, "")
+}
+
+// startWith is the same with further sections of the configuration.
+func startWith(t *testing.T, handler http.Handler, more, sections string) (*Gateway, int) {
+	t.Helper()
 	sink := httptest.NewServer(handler)
 	t.Cleanup(sink.Close)
 	free, err := net.ListenUDP("udp", &net.UDPAddr{})
@@ -37,7 +45,7 @@ func startTowards(t *testing.T, handler http.Handler, more string) (*Gateway, in
 	free.Close()
 	file := filepath.Join(t.TempDir(), "culvert.yaml")
 	text := fmt.Sprintf("interfaces: [{name: lo, mode: socket}]\nlisteners: [{name: plant, port: %d}]\n"+
-		"sinks: [{name: main, urls: [%q], database: telemetry, %s}]\n", port, sink.URL, more)
+		"sinks: [{name: main, urls: [%q], database: telemetry, %s}]\n%s", port, sink.URL, more, sections)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -93,6 +101,32 @@ func TestSnapshotDuringStop(t *testing.T) {
 	}
 	if received != 100 || out != received {
 		t.Fatalf("%d points received, %d accounted for, of 100", received, out)
+	}
+}
+
+// Goal: what was rejected can be asked for, with its source and place.
+func TestRejectsAreKept(t *testing.T) {
+	g, port := startOnLoopback(t)
+	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprint(conn, "motor,machine=m1 t=1x"); err != nil {
+		t.Fatal(err)
+	}
+	var kept []telemetry.Reject
+	for deadline := time.Now().Add(20 * time.Second); len(kept) == 0; kept = g.Rejects(10) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is kept")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	r := kept[0]
+	if len(kept) != 1 || r.Stage != "decode" || r.Reason == "" || r.Text != "motor,machine=m1 t=1x" ||
+		r.Source != conn.LocalAddr().String() || r.Listener != "plant" || r.Column == 0 || r.Total != 1 ||
+		time.Since(r.Taken) > time.Minute {
+		t.Errorf("%+v", kept)
 	}
 }
 

@@ -42,20 +42,6 @@ func listenersOf(c *config.Config) []dataplane.Listener {
 	return listeners
 }
 
-// tenantsOf are the prefixes that decide about a listener's senders. Tenant 0, the first, has all the others.
-func tenantsOf(c *config.Config, listener string) (prefixes []dataplane.TenantPrefix) {
-	for i := range c.Tenants {
-		t := &c.Tenants[i]
-		if len(t.Listeners) > 0 && !slices.Contains(t.Listeners, listener) {
-			continue
-		}
-		for _, prefix := range t.Sources {
-			prefixes = append(prefixes, dataplane.TenantPrefix{Prefix: prefix, Tenant: uint16(i)})
-		}
-	}
-	return prefixes
-}
-
 // door is one kernel socket and the worker that reads it. Listeners that share a port share the socket.
 type door struct {
 	door     *dataplane.Door

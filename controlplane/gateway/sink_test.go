@@ -64,7 +64,7 @@ func TestSinkInDoubt(t *testing.T) {
 		t.Fatalf("a sink that stands still: %+v", g.Snapshot().Sinks[0])
 	}
 	mode.Store(refuse)
-	if err := g.sink.ask(t.Context()); err == nil || !strings.Contains(err.Error(), "401") {
+	if err := g.targets[0].ask(t.Context()); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Fatalf("asked a sink that refuses: %v", err)
 	}
 	if !down("")() {

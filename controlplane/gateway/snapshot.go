@@ -21,17 +21,26 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	}
 	now := g.clock.Now()
 	states := g.sinkStates()
+	// The spoolers' states before the workers' counters: what a spooler has settled, a worker has counted as
+	// handed over.
+	spools := g.spools.states()
 	for i, w := range g.workers {
 		steps, _ := w.ClockSteps()
 		s.ClockSteps = max(s.ClockSteps, steps)
 		s.Workers = append(s.Workers, telemetry.Worker{
 			Name: w.Name(), CPU: w.CPU(), Node: w.Node(), Heartbeat: time.Duration(max(now-w.Heartbeat(), 0)),
-			Counters: w.Counters(), Transport: states[i].Transport,
+			Counters: w.Counters(), Transport: states[i][0].Transport,
 		})
 	}
-	s.Sinks = []telemetry.Sink{g.sinkOf(states)}
+	for i := range g.targets {
+		sink := g.sinkOf(i, states)
+		if spools != nil {
+			sink.Spool = &spools[i]
+		}
+		s.Sinks = append(s.Sinks, sink)
+	}
 	s.Stages, s.AlertLatency = g.histograms()
-	s.Rules = g.rulesOf()
+	s.Rules, s.RuleGroups = g.rulesOf()
 	s.Notifiers = g.notifiersOf()
 	g.mutex.Lock()
 	for _, p := range g.interfaces {
@@ -148,40 +157,46 @@ func (g *Gateway) listenersShown() []telemetry.Listener {
 	return shown
 }
 
-// sinkStates asks every worker's writer. A worker that does not answer shows an empty state; its heartbeat
-// tells the rest.
-func (g *Gateway) sinkStates() []dataplane.SinkState {
-	states := make([]dataplane.SinkState, len(g.workers))
+// sinkStates asks every worker's writers, by worker and lane. A worker that does not answer shows empty
+// states; its heartbeat tells the rest.
+func (g *Gateway) sinkStates() [][]dataplane.SinkState {
+	states := make([][]dataplane.SinkState, len(g.workers))
 	for i, w := range g.workers {
-		states[i], _ = w.SinkState()
+		var err error
+		if states[i], err = w.SinkStates(); err != nil {
+			states[i] = make([]dataplane.SinkState, len(g.targets))
+		}
 	}
 	return states
 }
 
-// sinkOf adds up what the workers' writers say of the sink. It is up while any of them reaches it and none of
+// sinkOf adds up what the workers' writers say of one URL. It is up while any of them reaches it and none of
 // them holds points that it does not take: an idle worker's connection says nothing about writes. When nobody
 // holds points any more, doubt decides.
-func (g *Gateway) sinkOf(states []dataplane.SinkState) telemetry.Sink {
-	c := &g.options.Config.Sinks[0]
-	t := telemetry.Sink{Name: c.Name, URL: c.URLs[0], Requests: map[string]uint64{}}
+func (g *Gateway) sinkOf(lane int, states [][]dataplane.SinkState) telemetry.Sink {
+	target := g.targets[lane]
+	t := telemetry.Sink{Name: target.config.Name, URL: target.url, Requests: map[string]uint64{}}
 	stuck := ""
-	for i := range states {
-		t.Up = t.Up || states[i].Up
-		t.Connections += states[i].Stats.Connections
-		if states[i].LastError != "" {
-			t.LastError = states[i].LastError
-			if !states[i].Up && g.workers[i].Counters().PointsInFlight > 0 {
-				stuck = states[i].LastError
+	for i, w := range g.workers {
+		s, counters := &states[i][lane], w.LaneCounters(lane)
+		t.Points.Add(&counters)
+		t.Up = t.Up || s.Up
+		t.Connections += s.Stats.Connections
+		t.Breaker = max(t.Breaker, s.Stats.Breaker)
+		if s.LastError != "" {
+			t.LastError = s.LastError
+			if !s.Up && counters.InFlight > 0 {
+				stuck = s.LastError
 			}
 		}
-		for code, n := range states[i].Stats.Requests {
+		for code, n := range s.Stats.Requests {
 			t.Requests[code] += n
 		}
-		t.ZeroCopySent += states[i].Stats.ZeroCopySent
-		t.ZeroCopyCopied += states[i].Stats.ZeroCopyCopied
+		t.ZeroCopySent += s.Stats.ZeroCopySent
+		t.ZeroCopyCopied += s.Stats.ZeroCopyCopied
 	}
 	if stuck == "" {
-		stuck = g.doubt(states)
+		stuck = g.doubt(lane, states)
 	}
 	switch {
 	case stuck != "":
@@ -192,16 +207,17 @@ func (g *Gateway) sinkOf(states []dataplane.SinkState) telemetry.Sink {
 	return t
 }
 
-// doubt is how the last request failed, if no point waits that would show whether the next one does, and
-// nothing has shown since that the sink is in order.
-func (g *Gateway) doubt(states []dataplane.SinkState) string {
-	good, bad, why := g.sinkAsked.Load(), int64(0), ""
-	for i := range states {
-		good = max(good, states[i].LastGood)
-		if states[i].LastTrouble > bad {
-			bad, why = states[i].LastTrouble, orUnknown(states[i].LastError)
+// doubt is how the last request to a URL failed, if no point waits that would show whether the next one does,
+// and nothing has shown since that the server is in order.
+func (g *Gateway) doubt(lane int, states [][]dataplane.SinkState) string {
+	good, bad, why := g.targets[lane].asked.Load(), int64(0), ""
+	for i, w := range g.workers {
+		s := &states[i][lane]
+		good = max(good, s.LastGood)
+		if s.LastTrouble > bad {
+			bad, why = s.LastTrouble, orUnknown(s.LastError)
 		}
-		if g.workers[i].Counters().PointsInFlight > 0 {
+		if w.LaneCounters(lane).InFlight > 0 {
 			return ""
 		}
 	}
@@ -234,38 +250,67 @@ func (g *Gateway) histograms() (map[string]*hist.Snapshot, *hist.Snapshot) {
 	return stages, latency
 }
 
-// rulesOf adds up what the workers say of each rule. Only a key's owner counts it, so sums are right.
-func (g *Gateway) rulesOf() []telemetry.Rule {
-	if g.options.Rules == nil {
-		return nil
+// rulesOf adds up what the workers say of each rule and of each group. Only a key's owner counts it, so sums
+// are right; of the watermarks the latest counts.
+func (g *Gateway) rulesOf() (shown []telemetry.Rule, groups []telemetry.RuleGroup) {
+	set := g.rules.current()
+	if set == nil {
+		return nil, nil
 	}
-	var shown []telemetry.Rule
 	var at []int // the place of each rule in what is shown; filters are not, the ledger counts what they drop
-	for _, r := range g.options.Rules.Rules() {
+	for _, r := range set.Rules() {
 		if r.Kind == rules.KindKeep || r.Kind == rules.KindDrop {
 			at = append(at, -1)
 			continue
 		}
 		at = append(at, len(shown))
-		shown = append(shown, telemetry.Rule{Name: r.Name})
+		shown = append(shown, telemetry.Rule{Name: r.Name, Group: r.Group, Kind: r.Kind.String(),
+			Expr: r.Expr, Steps: r.Steps, KeyBytes: r.KeyBytes})
+	}
+	for _, name := range set.Groups() {
+		groups = append(groups, telemetry.RuleGroup{Name: name})
 	}
 	for _, w := range g.workers {
-		stats, err := w.RuleStats()
-		if err != nil {
+		counts, err := w.RuleCounts()
+		if err != nil || counts.Set != set {
 			continue
 		}
-		for i := range stats {
-			if at[i] < 0 {
-				continue
+		for i := range counts.Rules {
+			if at[i] >= 0 {
+				addRule(&shown[at[i]], &counts.Rules[i])
 			}
-			rule := &shown[at[i]]
-			rule.Firing += stats[i].Firing
-			rule.Transitions += stats[i].Transitions
-			rule.Evicted += stats[i].Evicted
+		}
+		for i := range counts.Groups {
+			addGroup(&groups[i], &counts.Groups[i])
 		}
 	}
-	return shown
+	return shown, groups
 }
+
+func addRule(to *telemetry.Rule, s *rules.RuleStats) {
+	to.Firing += s.Firing
+	to.Pending += s.Pending
+	to.Transitions += s.Transitions
+	to.Derived += s.Derived
+	to.Evicted += s.Evicted
+	to.TooLong += s.TooLong
+	to.Keys += s.Keys
+}
+
+func addGroup(to *telemetry.RuleGroup, s *rules.GroupStats) {
+	to.Keys += s.Keys
+	to.Late += s.Late
+	to.Ahead += s.Ahead
+	to.Missed += s.Missed
+	to.Early, to.OnTime = max(to.Early, s.Early), max(to.OnTime, s.OnTime)
+	to.Final = max(to.Final, s.Final)
+}
+
+// Alerts are at most n of the alerts that fire, the newest first; their maps are only to be read.
+func (g *Gateway) Alerts(n int) []telemetry.Alert { return g.firing.Newest(n) }
+
+// Rejects are at most n of the last rejects, the newest first.
+func (g *Gateway) Rejects(n int) []telemetry.Reject { return g.rejects.Newest(n) }
 
 func (g *Gateway) notifiersOf() []telemetry.Notifier {
 	var shown []telemetry.Notifier

@@ -37,9 +37,11 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	w.gauge(w.families.ready, truth(s.Ready))
 	w.counter(w.families.clockSteps, s.ClockSteps)
 	w.ledger(&counters)
+	w.sinkLedgers(&counters)
 	w.interfaces(&counters)
 	w.rules(&counters)
 	w.sinks()
+	w.spools()
 	w.workers()
 	for stage, h := range s.Stages {
 		w.histogram(w.families.stages, h, stage)
@@ -73,11 +75,7 @@ func truth(b bool) float64 {
 
 // ledger writes where points are. Every reason is there from the start, so that its first increase is seen.
 func (w *writer) ledger(c *dataplane.Counters) {
-	f, sink := w.families, ""
-	if len(w.snapshot.Sinks) > 0 {
-		// One sink is all there can be, so the workers' counters are its own.
-		sink = w.snapshot.Sinks[0].Name
-	}
+	f := w.families
 	for i, n := range c.FramesRejected {
 		w.counter(f.framesRejected, n, dataplane.FrameReject(i).String())
 	}
@@ -90,17 +88,14 @@ func (w *writer) ledger(c *dataplane.Counters) {
 	for i, n := range c.PointsRejected {
 		w.counter(f.pointsRejected, n, "decode", lineproto.Reason(i).String())
 	}
+	spool := w.snapshot.spools(c.PointsSpooled)
 	for i, n := range c.PointsSinkRejected {
-		w.counter(f.pointsRejected, n, "sink", dataplane.SinkReject(i).String())
+		w.counter(f.pointsRejected, n+spool.Rejected[i], "sink", dataplane.SinkReject(i).String())
 	}
-	for i, n := range c.PointsDropped {
-		w.counter(f.pointsDropped, n, sink, dataplane.Drop(i).String())
-	}
-	ledger := newLedger(c)
+	ledger := newLedger(w.snapshot, c)
 	w.counter(f.pointsDerived, ledger.Derived)
 	w.counter(f.pointsFiltered, c.PointsFiltered)
-	w.counter(f.pointsWritten, c.PointsWritten, sink)
-	w.gauge(f.pointsInFlight, float64(c.PointsInFlight), sink)
+	w.counter(f.pointsCopied, ledger.Copied)
 	w.counter(f.pointsFuture, c.PointsFuture)
 	w.counter(f.fieldsDropped, c.FieldsDropped)
 	w.gauge(f.residue, float64(ledger.Residue))
@@ -135,7 +130,12 @@ func (w *writer) rules(c *dataplane.Counters) {
 	for _, r := range byName(w.snapshot.Rules) {
 		w.counter(f.evicted, r.Evicted, r.Name)
 		w.gauge(f.firing, float64(r.Firing), r.Name)
+		w.gauge(f.inside.pending, float64(r.Pending), r.Name)
+		w.counter(f.inside.transitions, r.Transitions, r.Name)
+		w.counter(f.inside.derived, r.Derived, r.Name)
+		w.counter(f.inside.tooLong, r.TooLong, r.Name)
 	}
+	w.ruleGroups()
 	for _, n := range w.snapshot.Notifiers {
 		for rule, count := range n.ByRule {
 			w.counter(f.alerts, count, rule, n.Name)
@@ -169,8 +169,43 @@ func byName(all []Rule) []Rule {
 		sums[i].Firing += r.Firing
 		sums[i].Transitions += r.Transitions
 		sums[i].Evicted += r.Evicted
+		sums[i].Pending += r.Pending
+		sums[i].Derived += r.Derived
+		sums[i].TooLong += r.TooLong
+		sums[i].Keys += r.Keys
 	}
 	return sums
+}
+
+// sinkLedgers writes what became of the points of each sink, all of its URLs together.
+func (w *writer) sinkLedgers(c *dataplane.Counters) {
+	f := w.families
+	var names []string
+	sums := map[string]*dataplane.LaneCounters{}
+	for i := range w.snapshot.Sinks {
+		s := &w.snapshot.Sinks[i]
+		if sums[s.Name] == nil {
+			names, sums[s.Name] = append(names, s.Name), new(dataplane.LaneCounters)
+		}
+		settled := s.settled()
+		sums[s.Name].Add(&settled)
+	}
+	var lanes dataplane.LaneCounters
+	for _, name := range names {
+		sum := sums[name]
+		lanes.Add(sum)
+		w.counter(f.pointsWritten, sum.Written, name)
+		w.gauge(f.pointsInFlight, float64(sum.InFlight), name)
+		for i, n := range sum.Dropped {
+			w.counter(f.pointsDropped, n, name, dataplane.Drop(i).String())
+		}
+	}
+	for i, n := range c.PointsDropped {
+		// A reason is either the sinks' or is found before a point has one.
+		if lanes.Dropped[i] == 0 && n > 0 {
+			w.counter(f.pointsDropped, n, "", dataplane.Drop(i).String())
+		}
+	}
 }
 
 func (w *writer) sinks() {
@@ -179,6 +214,7 @@ func (w *writer) sinks() {
 	zeroCopy := map[string]totals{} // by sink, all URLs together
 	for _, s := range w.snapshot.Sinks {
 		w.gauge(f.sinkUp, truth(s.Up), s.Name, s.URL)
+		w.gauge(f.sinkBreaker, float64(s.Breaker), s.Name, s.URL)
 		w.gauge(f.sinkConnections, float64(s.Connections), s.Name, s.URL)
 		for code, n := range s.Requests {
 			w.counter(f.sinkRequests, n, s.Name, s.URL, code)

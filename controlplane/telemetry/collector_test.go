@@ -63,6 +63,12 @@ func TestMetricsOfTheContract(t *testing.T) {
 	f("points_dropped_total", "sink", "reason")
 	f("points_written_total", "sink")
 	f("points_in_flight", "sink")
+	f("points_spooled_total", "sink")
+	f("points_replayed_total", "sink")
+	f("points_restored_total", "sink")
+	f("points_spool_pending", "sink")
+	f("spool_bytes")
+	f("spool_oldest_seconds")
 	f("xdp_verdicts_total", "interface", "verdict")
 	f("xsk_statistics_total", "interface", "queue", "counter")
 	f("xsk_drops_total", "interface", "queue", "reason")
@@ -74,6 +80,7 @@ func TestMetricsOfTheContract(t *testing.T) {
 	f("alerts_firing", "rule")
 	f("alerts_total", "rule", "action")
 	f("sink_up", "sink", "url")
+	f("sink_breaker_state", "sink", "url")
 	f("sink_requests_total", "sink", "url", "code")
 	f("sink_zerocopy_total", "sink", "result")
 }
@@ -127,6 +134,7 @@ func TestMetricValues(t *testing.T) {
 	f(1004, "xdp_verdicts_total", "eth1", "redirected")
 	f(6, "alerts_total", "ops", "Hot")
 	f(0, "sink_up", "main", "http://127.0.0.1:8086")
+	f(2, "sink_breaker_state", "main", "http://127.0.0.1:8086")
 	f(3, "sink_zerocopy_total", "copied", "main")
 	f(0, "ready")
 }

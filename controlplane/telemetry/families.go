@@ -11,13 +11,16 @@ type families struct {
 	framesReceived, framesRejected, checksums                     *prometheus.Desc
 	pointsReceived, pointsDerived, pointsRejected, pointsFiltered *prometheus.Desc
 	pointsDropped, pointsWritten, pointsInFlight, pointsFuture    *prometheus.Desc
-	fieldsDropped, residue                                        *prometheus.Desc
+	fieldsDropped, residue, pointsCopied                          *prometheus.Desc
 	verdicts, xskStatistics, xskDrops, kernelDrops, received      *prometheus.Desc
 	evicted, handoverRetries, alertsHeld, firing, alerts          *prometheus.Desc
+	inside                                                        ruleFamilies
 	notifyQueued, notifyKeys, notifyRetries, notifyDropped, notifySkipped,
 	notifyLimited, notifyOverflowed, notifyRefreshed *prometheus.Desc
 	stages, alertLatency                                             *prometheus.Desc
-	sinkUp, sinkRequests, sinkZeroCopy, sinkConnections              *prometheus.Desc
+	sinkUp, sinkRequests, sinkZeroCopy, sinkConnections, sinkBreaker *prometheus.Desc
+	pointsSpooled, pointsReplayed, pointsRestored, spoolPending      *prometheus.Desc
+	spoolFailures, spoolBytes, spoolOldest                           *prometheus.Desc
 	workerHeartbeat, workerBatches, workerTurns, workerSleeps, place *prometheus.Desc
 }
 
@@ -32,7 +35,9 @@ func newFamilies() *families {
 	f.ledger()
 	f.kernel()
 	f.rules()
+	f.rulesInside()
 	f.delivery()
+	f.spool()
 	f.version = f.add("build_info", "Always 1; the label is the running version.", "version")
 	f.ready = f.add("ready", "1 when points can come in and go out, else 0: GET /health/ready says why not.")
 	f.clockSteps = f.add("clock_steps_total",
@@ -67,13 +72,18 @@ func (f *families) ledger() {
 			"absent is none over IPv4.", "kind")
 	f.pointsReceived = f.add("points_received_total", "Lines whose end was found, valid or not.", "listener")
 	f.pointsDerived = f.add("points_derived_total", "Points made by the gateway itself.")
+	f.pointsCopied = f.add("points_copied_total",
+		"Points once more for each further server of a sink with routing replicate.")
 	f.pointsRejected = f.add("points_rejected_total",
 		"Points refused by the decoder (stage decode) or on the sink's behalf (stage sink). The "+
 			"sender has to change what it sends; the log has samples.", "stage", "reason")
 	f.pointsFiltered = f.add("points_filtered_total", "Points left out because a rule says so.")
 	f.pointsDropped = f.add("points_dropped_total",
 		"Good points that are not in the database. undelivered: the sink was away too long. overload: "+
-			"it is too slow. oversize: a line exceeds batch.bytes.", "sink", "reason")
+			"it is too slow. oversize: a line exceeds batch.bytes. points_limit, series_limit: more than "+
+			"the tenant may send. "+
+			"spool_full: no room in spool.max, or none in memory while the disk fails. corrupt: the disk "+
+			"lost it. ttl: too old.", "sink", "reason")
 	f.pointsWritten = f.add("points_written_total", "Points that the database acknowledged.", "sink")
 	f.pointsInFlight = f.add("points_in_flight",
 		"Points in open, waiting or sent batches. One that only grows: the sink does not keep up.", "sink")
@@ -90,7 +100,8 @@ func (f *families) ledger() {
 func (f *families) kernel() {
 	f.verdicts = f.add("xdp_verdicts_total",
 		"Packets by what the XDP program did with them. unserved and stalled went to the kernel "+
-			"although meant for us: see the queues and workers.", "interface", "verdict")
+			"although meant for us: see the queues and workers. tenant_limit and source_limit are more "+
+			"than tenants[].limits allow.", "interface", "verdict")
 	f.xskStatistics = f.add("xsk_statistics_total",
 		"The kernel's own counters of an AF_XDP socket. They overlap: never add them up, use "+
 			"culvert_xsk_drops_total.", "interface", "queue", "counter")
@@ -144,6 +155,9 @@ func (f *families) rules() {
 func (f *families) delivery() {
 	f.sinkUp = f.add("sink_up",
 		"1 while the sink takes points, else 0: GET /api/v1/status has the last error.", "sink", "url")
+	f.sinkBreaker = f.add("sink_breaker_state",
+		"Keeps requests from being made in vain: 0 closed, 1 half-open (one batch tries), 2 open, since "+
+			"requests failed in a row or the server says that the target is wrong.", "sink", "url")
 	f.sinkConnections = f.add("sink_connections",
 		"Connections to the sink that are established.", "sink", "url")
 	f.sinkRequests = f.add("sink_requests_total",

@@ -38,7 +38,9 @@ type HealthEvent struct {
 	// PointsPerSecond and WrittenPerSecond are since the event before.
 	PointsPerSecond  *float64 `json:"points_per_second"`
 	WrittenPerSecond *float64 `json:"written_per_second"`
-	// P99 is by stage, in seconds, of what ended in the last ten seconds; stages without any are left out.
+	// P50 and P99 are by stage, in seconds, of what ended in the last ten seconds; stages without
+	// any are left out.
+	P50      map[string]float64 `json:"p50_seconds"`
 	P99      map[string]float64 `json:"p99_seconds"`
 	InFlight uint64             `json:"points_in_flight"`
 }
@@ -62,7 +64,7 @@ func (h *Health) Next(s *Snapshot) *HealthEvent {
 	now := look{taken: s.Taken, received: counters.PointsIn(), written: counters.PointsWritten,
 		lost: lostOf(s, &counters), stages: s.Stages}
 	e := &HealthEvent{State: Ready, Reasons: slices.Clone(s.Reasons), Taken: s.Taken,
-		P99: map[string]float64{}, InFlight: counters.PointsInFlight}
+		P50: map[string]float64{}, P99: map[string]float64{}, InFlight: counters.PointsInFlight}
 	for len(h.window) > 1 && now.taken.Sub(h.window[1].taken) >= healthWindow {
 		h.window = h.window[1:]
 	}
@@ -110,6 +112,7 @@ func (e *HealthEvent) compare(now, before *look) {
 			since.Count -= earlier.Count
 		}
 		if since.Count > 0 {
+			e.P50[stage] = float64(since.Quantile(0.50)) / second
 			e.P99[stage] = float64(since.Quantile(0.99)) / second
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"culvert/dataplane"
 	"culvert/dataplane/hist"
+	"culvert/dataplane/influx"
 )
 
 // Snapshot is everything the gateway shows of itself at one moment. The gateway fills it; nobody writes to it
@@ -26,6 +27,7 @@ type Snapshot struct {
 	Workers    []Worker
 	Sinks      []Sink
 	Rules      []Rule
+	RuleGroups []RuleGroup
 	Notifiers  []Notifier
 
 	// Stages are all workers' histograms together, in nanoseconds, keyed by the stage's name; AlertLatency is
@@ -92,16 +94,29 @@ type Sink struct {
 	Connections int
 	LastError   string            // the last failure in plain words; empty once it works
 	Requests    map[string]uint64 // by HTTP status code, or "error" where there was no answer
+	// Points are all workers' counters of it together.
+	Points dataplane.LaneCounters
+	// Spool is its spooler's state, nil where no spool is kept. It was read before the workers' counters.
+	Spool *dataplane.SpoolerState
+	// Breaker is the state of the worker's that is furthest from closed.
+	Breaker influx.BreakerState
 	// ZeroCopySent and ZeroCopyCopied count SEND_ZC notifications by what the kernel did.
 	ZeroCopySent, ZeroCopyCopied uint64
 }
 
-// Rule is one alert rule.
+// Rule is one rule: an alert or a record.
 type Rule struct {
 	Name        string
+	Group, Kind string
+	Expr        string
 	Firing      int
+	Pending     int // keys whose condition holds, but not yet for long enough
 	Transitions uint64
+	Derived     uint64
 	Evicted     uint64
+	TooLong     uint64 // points whose key has too long a text
+	// Its cost: the length of its program in instructions, keys that are remembered, bytes for each.
+	Steps, Keys, KeyBytes int
 }
 
 // Notifier is one way out for alerts.

@@ -34,6 +34,7 @@ type Status struct {
 type Ledger struct {
 	Received     uint64            `json:"received"`
 	Derived      uint64            `json:"derived"`
+	Copied       uint64            `json:"copied"` // for the second and further servers of replicate
 	Restored     uint64            `json:"restored"`
 	Written      uint64            `json:"written"`
 	Rejected     map[string]uint64 `json:"rejected"` // by "stage/reason"
@@ -108,24 +109,50 @@ type ListenerStatus struct {
 	KernelDrops    uint64 `json:"kernel_drops"`
 }
 
+// SinkPoints is the balance of one URL: stored is what was meant for it, and the sum of all others.
+type SinkPoints struct {
+	Stored   uint64            `json:"stored"`
+	Written  uint64            `json:"written"`
+	Rejected map[string]uint64 `json:"rejected"` // by reason
+	Dropped  map[string]uint64 `json:"dropped"`  // by reason
+	Moved    uint64            `json:"moved"`    // to another URL, which took over
+	Restored uint64            `json:"restored"` // found in the spool at start: in addition to stored
+	// SpoolPending waits in the spool.
+	SpoolPending uint64 `json:"spool_pending"`
+	InFlight     uint64 `json:"in_flight"`
+	Residue      int64  `json:"residue"`
+}
+
 // SinkStatus is one URL of one sink.
 type SinkStatus struct {
 	Name           string            `json:"name"`
 	URL            string            `json:"url"`
 	Up             bool              `json:"up"`
 	Connections    int               `json:"connections"`
+	Points         SinkPoints        `json:"points"`
+	Breaker        string            `json:"breaker"`         // closed, half_open, open
+	Spool          *SpoolStatus      `json:"spool,omitempty"` // absent where none is kept
 	LastError      string            `json:"last_error,omitempty"`
 	Requests       map[string]uint64 `json:"requests"` // by status code, or "error"
 	ZeroCopySent   uint64            `json:"zerocopy_sent"`
 	ZeroCopyCopied uint64            `json:"zerocopy_copied"`
 }
 
-// RuleStatus is one alert rule.
+// RuleStatus is one alert or record rule, and what it costs.
 type RuleStatus struct {
 	Name        string `json:"name"`
-	Firing      int    `json:"firing"` // keys that are firing now
+	Group       string `json:"group"`
+	Kind        string `json:"kind"` // alert | record
+	Expr        string `json:"expr"`
+	Firing      int    `json:"firing"`  // keys that are firing now
+	Pending     int    `json:"pending"` // keys whose condition holds, but not yet for long enough
 	Transitions uint64 `json:"transitions"`
+	Derived     uint64 `json:"derived"` // points that a record made
 	Evicted     uint64 `json:"evicted"`
+	TooLong     uint64 `json:"too_long"`
+	Steps       int    `json:"steps"`     // instructions of its program
+	Keys        int    `json:"keys"`      // that are remembered of its past
+	KeyBytes    int    `json:"key_bytes"` // memory for each of them
 }
 
 // NotifierStatus is one way out for alerts.
@@ -159,7 +186,7 @@ func NewStatus(s *Snapshot) *Status {
 	status := &Status{
 		Gateway: s.Gateway, Version: s.Version, Taken: s.Taken, Ready: s.Ready, Reasons: nonNil(s.Reasons),
 		UptimeSeconds: max(s.Taken.Sub(s.Started), 0).Seconds(),
-		Ledger:        newLedger(&counters), Packets: newPackets(s, &counters),
+		Ledger:        newLedger(s, &counters), Packets: newPackets(s, &counters),
 		Latency: map[string]Latency{}, ClockSteps: s.ClockSteps,
 		Interfaces: interfaceStatuses(s.Interfaces), Workers: []WorkerStatus{}, Listeners: []ListenerStatus{},
 		Sinks: []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
@@ -173,7 +200,9 @@ func NewStatus(s *Snapshot) *Status {
 	}
 	for _, sink := range s.Sinks {
 		status.Sinks = append(status.Sinks, SinkStatus{Name: sink.Name, URL: sink.URL, Up: sink.Up,
-			Connections: sink.Connections, LastError: sink.LastError, Requests: nonZero(sink.Requests),
+			Connections: sink.Connections, Points: sinkPoints(&sink), Spool: spoolStatus(&sink, s.Taken),
+			Breaker: sink.Breaker.String(), LastError: sink.LastError,
+			Requests:     nonZero(sink.Requests),
 			ZeroCopySent: sink.ZeroCopySent, ZeroCopyCopied: sink.ZeroCopyCopied})
 	}
 	for _, r := range s.Rules {
@@ -201,11 +230,12 @@ func (s *Snapshot) total() dataplane.Counters {
 	return sum
 }
 
-func newLedger(c *dataplane.Counters) Ledger {
+func newLedger(s *Snapshot, c *dataplane.Counters) Ledger {
+	spool := s.spools(c.PointsSpooled)
 	l := Ledger{
-		Received: c.PointsIn() - c.PointsDerived, Derived: c.PointsDerived, Written: c.PointsWritten,
-		Filtered: c.PointsFiltered,
-		InFlight: c.PointsInFlight,
+		Received: c.PointsIn() - c.PointsDerived - c.PointsCopied, Derived: c.PointsDerived,
+		Copied: c.PointsCopied, Restored: spool.Restored, Written: c.PointsWritten + spool.Replayed,
+		Filtered: c.PointsFiltered, SpoolPending: spool.Pending(), InFlight: c.PointsInFlight,
 		Rejected: map[string]uint64{}, Dropped: map[string]uint64{},
 	}
 	for i, n := range c.PointsRejected {
@@ -214,19 +244,40 @@ func newLedger(c *dataplane.Counters) Ledger {
 		}
 	}
 	for i, n := range c.PointsSinkRejected {
-		if n > 0 {
+		if n += spool.Rejected[i]; n > 0 {
 			l.Rejected["sink/"+dataplane.SinkReject(i).String()] = n
 		}
 	}
 	for i, n := range c.PointsDropped {
-		if n > 0 {
+		if n += spool.Dropped[i]; n > 0 {
 			l.Dropped[dataplane.Drop(i).String()] = n
 		}
 	}
-	in := l.Received + l.Derived + l.Restored
+	in := l.Received + l.Derived + l.Copied + l.Restored
 	out := l.Written + sum(l.Rejected) + l.Filtered + sum(l.Dropped) + l.SpoolPending + l.InFlight
 	l.Residue = int64(in - out)
 	return l
+}
+
+func sinkPoints(s *Sink) SinkPoints {
+	c, spool := s.settled(), s.spoolOf()
+	p := SinkPoints{
+		Stored: c.Stored, Restored: spool.Restored, Written: c.Written, Moved: c.Moved,
+		SpoolPending: spool.Pending(), InFlight: c.InFlight,
+		Rejected: map[string]uint64{}, Dropped: map[string]uint64{},
+		Residue: int64(c.Stored - s.Points.Out()),
+	}
+	for i, n := range c.Rejected {
+		if n > 0 {
+			p.Rejected[dataplane.SinkReject(i).String()] = n
+		}
+	}
+	for i, n := range c.Dropped {
+		if n > 0 {
+			p.Dropped[dataplane.Drop(i).String()] = n
+		}
+	}
+	return p
 }
 
 func newPackets(s *Snapshot, c *dataplane.Counters) Packets {

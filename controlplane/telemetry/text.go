@@ -79,6 +79,7 @@ func (p *page) ledger(l *Ledger) {
 	p.section("POINTS")
 	p.line("  received", right(l.Received))
 	p.unlessZero("  derived", l.Derived)
+	p.unlessZero("  copied", l.Copied)
 	p.unlessZero("  restored", l.Restored)
 	p.line("  written", right(l.Written))
 	p.reasons("  rejected", l.Rejected)
@@ -200,6 +201,28 @@ func (p *page) workers(s *Status) {
 	}
 }
 
+// spool tells what waits, once something has.
+func (p *page) spool(s *SpoolStatus) {
+	if s == nil || s.Restored+s.Spooled+s.DiskFailures == 0 {
+		return
+	}
+	waits := fmt.Sprintf("  spool: %s points wait", grouped(s.Pending))
+	if s.OldestSeconds > 0 {
+		age := time.Duration(s.OldestSeconds * float64(time.Second))
+		waits += ", the oldest for " + age.Round(time.Second).String()
+	}
+	p.line(waits + ", in " + grouped(s.Bytes) + " bytes")
+	p.line(fmt.Sprintf("  spool: restored: %s, spooled: %s, replayed: %s", grouped(s.Restored),
+		grouped(s.Spooled), grouped(s.Replayed)))
+	if s.DiskError != "" {
+		p.line(fmt.Sprintf("  spool's disk: %s; %s points in memory", s.DiskError, grouped(s.MemoryPoints)))
+	}
+	if s.Skipped > 0 {
+		p.line(fmt.Sprintf("  spool: %s damaged places skipped, %s bytes kept aside", grouped(s.Skipped),
+			grouped(s.KeptBytes)))
+	}
+}
+
 func (p *page) sinks(sinks []SinkStatus) {
 	for _, s := range sinks {
 		state := "up"
@@ -207,15 +230,26 @@ func (p *page) sinks(sinks []SinkStatus) {
 			state = "DOWN"
 		}
 		p.section(fmt.Sprintf("SINK %s  %s  %s, connections: %d", s.Name, s.URL, state, s.Connections))
-		p.line("  requests by answer: " + listed(s.Requests))
+		p.line("  breaker: " + s.Breaker + ", requests by answer: " + listed(s.Requests))
+		p.line(fmt.Sprintf("  points for it: %s, written: %s, in flight: %s%s", grouped(s.Points.Stored),
+			grouped(s.Points.Written), grouped(s.Points.InFlight), unbalanced(s.Points.Residue)))
 		if s.ZeroCopySent+s.ZeroCopyCopied > 0 {
 			p.line(fmt.Sprintf("  zero-copy sends: %s, copied after all: %s", grouped(s.ZeroCopySent),
 				grouped(s.ZeroCopyCopied)))
 		}
+		p.spool(s.Spool)
 		if s.LastError != "" {
 			p.line("  last error: " + s.LastError)
 		}
 	}
+}
+
+// unbalanced tells of what should not be.
+func unbalanced(residue int64) string {
+	if residue == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", NOT BALANCED by %d", residue)
 }
 
 // stageOrder is the way of a packet.

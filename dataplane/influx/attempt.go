@@ -8,9 +8,9 @@ type attempt struct {
 	index      int
 	generation uint32
 	batch      *Batch // nil while free
-	part       part
+	part       Part
 	head       []byte // this request's; lies in the slot
-	slot       []byte // the head's memory, beginning with the fixed part
+	slot       []byte // the head's memory
 	message    []byte // for sendmsg
 	sent       int    // bytes of head and body that the socket has taken
 	zeroCopy   bool   // the body leaves by SEND_ZC
@@ -22,7 +22,7 @@ type attempt struct {
 }
 
 // body is the request's.
-func (a *attempt) body() []byte { return a.batch.memory[a.part.from:a.part.to:a.part.to] }
+func (a *attempt) body() []byte { return a.batch.memory[a.part.From:a.part.To:a.part.To] }
 
 // size is the length of the whole request.
 func (a *attempt) size() int { return len(a.head) + a.part.size() }
@@ -35,9 +35,13 @@ func (a *attempt) rest() (head, body []byte) {
 	return nil, a.body()[a.sent-len(a.head):]
 }
 
-// begin writes the head for a part of a batch. The fixed part of the head stands in the slot for good.
-func (a *attempt) begin(b *Batch, p part, fixed int) {
-	head := strconv.AppendInt(a.slot[:fixed], int64(p.size()), 10)
+// begin writes the head for a part of a batch; fixed is what all heads begin with.
+func (a *attempt) begin(b *Batch, p Part, fixed string) {
+	head := strconv.AppendInt(append(a.slot[:0], fixed...), int64(p.size()), 10)
+	if b.trace != nil {
+		b.trace.next()
+		head = b.trace.appendTo(head)
+	}
 	a.head = append(head, "\r\n\r\n"...)
 	a.batch, a.part, a.sent, a.live, a.broken = b, p, 0, true, false
 	b.refs++

@@ -51,6 +51,12 @@ type Config struct {
 	// Memory is MemorySize bytes outside of the Go heap, for heads, answers and addresses. It stays the
 	// caller's and is in use until the writer and the ring are closed.
 	Memory []byte
+	// Aside tells that the caller keeps what cannot be delivered now: such batches settle with Outcome.Aside
+	// instead of Undelivered, soon after the breaker has opened, when the retry budget is spent, and when
+	// less than a quarter of the pool's batches is free.
+	Aside bool
+	// NoRelief, with Aside, lets the pool run out rather than that what waits is set aside for it.
+	NoRelief bool
 	// Seed (optional) is where jitter begins.
 	Seed uint64
 }
@@ -73,9 +79,14 @@ const (
 	connectionsMax = 1024
 )
 
-// headSize is what one request's head takes: the fixed part, up to ten digits and two line ends, in whole
-// cache lines.
-func headSize(c *Config) int { return (len(fixedHead(c)) + 10 + 4 + 63) &^ 63 }
+// authorizationRoom is by how much a new Authorization may be longer than the first.
+const authorizationRoom = 512
+
+// headSize is what one request's head takes: the fixed part, up to ten digits, a trace's line and two line
+// ends, and room for another Authorization, in whole cache lines.
+func headSize(c *Config) int {
+	return (len(fixedHead(c)) + 10 + traceHeader + 4 + authorizationRoom + 63) &^ 63
+}
 
 // MemorySize is how much Memory a writer with this configuration needs. Only Host, Path, Authorization,
 // UserAgent and Connections count.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"time"
 
@@ -70,7 +69,7 @@ func gone(err error) bool {
 func (w *Writer) drive(c *connection, now int64) {
 	switch c.state {
 	case connectionClosed:
-		if !w.closed && now >= w.connectAt && w.config.Address.IsValid() {
+		if now >= w.connectAt && w.mayConnect(c) {
 			w.open(c, now)
 		}
 	case connectionConnecting:
@@ -102,12 +101,12 @@ func (w *Writer) timer(c *connection) int64 {
 	switch {
 	case c.state == connectionConnecting || c.state == connectionBusy:
 		return c.deadline
-	case c.state == connectionClosed && !w.closed && w.config.Address.IsValid():
+	case c.state == connectionClosed && w.mayConnect(c):
 		return w.connectAt
 	case c.cancelDue:
 		return 0
 	}
-	return math.MaxInt64
+	return never
 }
 
 // open starts a connect.
@@ -174,24 +173,32 @@ func (w *Writer) connected(c *connection, now int64) {
 // connectFailed lets all connects wait, longer after each round that failed.
 func (w *Writer) connectFailed(c *connection, why error, now int64) {
 	w.lastError = fmt.Sprintf("connect to %s: %v", w.config.Address, why)
-	w.postpone(now)
+	if w.postpone(now) {
+		w.fail(now)
+	}
 	w.close(c, true)
 }
 
-// postpone counts a failed round of connects. Connections that fail together are one round.
-func (w *Writer) postpone(now int64) {
+// postpone counts a failed connect and reports whether it began a round of them: connections that fail
+// together are one.
+func (w *Writer) postpone(now int64) bool {
 	w.failures++
-	if now >= w.connectAt {
-		w.connectFail++
-		w.connectAt = now + w.backoff(w.connectFail)
+	if now < w.connectAt {
+		return false
 	}
+	w.connectFail++
+	w.connectAt = now + w.probeWait(w.connectFail)
+	return true
 }
 
 // send gives an attempt to an idle connection.
 func (w *Writer) send(c *connection, a *attempt, now int64) {
 	c.state, c.attempt, c.deadline = connectionBusy, a, now+int64(w.config.Timeout)
-	c.response = response{}
+	c.response = response{details: c.response.details[:0]}
 	a.connection = c.index
+	if a.batch.trace != nil {
+		a.batch.trace.begin(a.part, now)
+	}
 	if w.ring != nil {
 		w.sendRing(c, a, now)
 		return

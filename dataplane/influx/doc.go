@@ -14,5 +14,8 @@
 // until every operation on them has completed and every zero-copy send has been notified, however many
 // attempts there were; only then does the pool hand the batch out again.
 //
+// A breaker keeps the writer from trying in vain. For a caller who keeps what cannot be delivered now
+// (Config.Aside) such batches step aside: they settle with the parts that are left, and fresh batches pass.
+//
 // The package knows no TLS, no spool and no second URL: those stand beside it.
 package influx

@@ -18,7 +18,7 @@ const (
 
 // delivery is how far a batch has come.
 type delivery struct {
-	parts     [partsMax]part // what is still to be sent; the last one is next
+	parts     [partsMax]Part // what is still to be sent; the last one is next
 	count     int            // of parts
 	attempts  int            // failed, since the last progress
 	halves    int
@@ -26,25 +26,25 @@ type delivery struct {
 	notBefore int64 // when it may be sent
 	expires   int64 // when it counts as undelivered
 
-	written, rejected, undelivered int
-	reason                         Reason
-	code                           int
+	written, rejected, undelivered, aside int
+	reason                                Reason
+	code                                  int
 }
 
 // start makes a batch one part.
 func (d *delivery) start(b *Batch, expires int64) {
-	d.parts[0], d.count = part{to: b.used, points: b.points}, 1
+	d.parts[0], d.count = Part{To: b.used, Points: b.points}, 1
 	d.attempts, d.halves, d.repeated, d.notBefore, d.expires = 0, 0, false, 0, expires
-	d.written, d.rejected, d.undelivered, d.reason, d.code = 0, 0, 0, ReasonNone, 0
+	d.written, d.rejected, d.undelivered, d.aside, d.reason, d.code = 0, 0, 0, 0, ReasonNone, 0
 }
 
 // top is the part that is sent next.
-func (d *delivery) top() part { return d.parts[d.count-1] }
+func (d *delivery) top() Part { return d.parts[d.count-1] }
 
 // cut halves the part that is next and reports whether it could.
 func (d *delivery) cut(b *Batch) bool {
 	p := d.top()
-	if p.points < 2 || d.count == partsMax {
+	if p.Points < 2 || d.count == partsMax {
 		return false
 	}
 	left, right := halve(b.memory, p)
@@ -60,16 +60,10 @@ func (d *delivery) fit(b *Batch, limit int) {
 }
 
 // done takes the part that was sent off.
-func (d *delivery) done() part {
+func (d *delivery) done() Part {
 	d.count--
 	d.attempts, d.repeated, d.notBefore = 0, false, 0
 	return d.parts[d.count]
-}
-
-// refuse takes the part that was sent off as refused by the server.
-func (d *delivery) refuse() {
-	d.rejected += d.done().points
-	d.reason = max(d.reason, ReasonRefused)
 }
 
 // conclude does what the answer to an attempt asks for. The attempt's batch is then settled or waits.
@@ -78,51 +72,48 @@ func (w *Writer) conclude(r *response, a *attempt, now int64) {
 	d := &b.delivery
 	w.codes[r.status]++
 	d.code = r.status
-	v, rejected := judge(r, a.part.points)
+	b.ended(r.status, now)
+	v, rejected := judge(r, a.part.Points)
 	if (v == verdictWritten || v == verdictPartial) && a.sent < a.size() {
 		// The server cannot have read what was not sent.
 		v = verdictRetry
 	}
 	switch v {
 	case verdictWritten:
-		d.written += d.done().points
+		d.written += d.done().Points
+		w.wroteAt = now
 	case verdictPartial:
-		d.written += d.done().points - rejected
-		d.rejected += rejected
-		d.reason = max(d.reason, ReasonPartial)
-		w.lastReject = r.message()
+		w.partial(r, b, rejected)
+		w.wroteAt = now
 	case verdictRefused:
-		w.lastReject = r.message()
-		if rejected == a.part.points || d.halves >= halvesMax || !d.cut(b) {
-			d.refuse()
-		} else {
-			d.halves++
-			w.halve++
+		if !w.refused(r, b, rejected, now) {
+			return
 		}
 	case verdictTooLarge:
 		w.lastReject = r.message()
-		if d.halves >= halvesMax || !d.cut(b) {
-			d.refuse()
-		} else {
+		if w.cut(b) {
 			// The server's limit is learnt: later batches are cut before they are sent.
 			w.bodyLimit = min(w.bodyLimit, a.part.size()/2)
-			d.halves++
-			w.halve++
+		} else {
+			w.refuse(r, b, ReasonRefused)
 		}
 	case verdictHold:
-		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()), now)
-		w.requeue(b, now)
-		w.pausedUntil = max(w.pausedUntil, now+w.vary(int64(w.config.Retry.Max)))
+		w.hold(b, fmt.Sprintf("%d: %s", r.status, r.message()), now)
 		return
 	case verdictRetry:
 		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()), now)
+		wait := r.wait(time.Now())
+		if wait == 0 {
+			w.fail(now)
+		}
 		w.spend(b, now)
-		if wait := r.wait(time.Now()); wait > 0 {
+		if wait > 0 {
 			w.obey(now, min(wait, orderedMax))
 		}
 		return
 	}
 	w.troubled, w.lastError, w.goodAt = false, "", now
+	w.mend()
 	w.goOn(b)
 }
 
@@ -150,6 +141,7 @@ func (w *Writer) putFirst(b *Batch) {
 func (w *Writer) lost(c *connection, a *attempt, why error, now int64) {
 	b := a.batch
 	w.unanswered++
+	b.ended(0, now)
 	if gone(why) && c.requests > 0 && !c.response.started() && !b.delivery.repeated {
 		// The server closed a connection that it had kept for a while, just as this request was on its way.
 		// That says nothing about the request.
@@ -158,6 +150,7 @@ func (w *Writer) lost(c *connection, a *attempt, why error, now int64) {
 		return
 	}
 	w.trouble(fmt.Sprintf("write to %s: %v", w.config.Address, why), now)
+	w.fail(now)
 	w.spend(b, now)
 }
 
@@ -182,11 +175,16 @@ func (w *Writer) requeue(b *Batch, now int64) {
 	w.putFirst(b)
 }
 
-// giveUp settles what is left of a batch as undelivered.
+// giveUp settles what is left of a batch as set aside if somebody takes that, else as undelivered.
 func (w *Writer) giveUp(b *Batch) {
 	d := &b.delivery
+	if w.config.Aside {
+		d.setAside()
+		w.settle(b)
+		return
+	}
 	for d.count > 0 {
-		d.undelivered += d.done().points
+		d.undelivered += d.done().Points
 		d.reason = ReasonUndelivered
 	}
 	w.settle(b)

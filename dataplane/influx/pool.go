@@ -46,8 +46,8 @@ func (p *Pool) Take() *Batch {
 		}
 	}
 	b.move(stateFree, stateOpen)
-	b.used, b.points, b.opened, b.sealedAt = 0, 0, 0, 0
-	b.runs = b.runs[:0]
+	b.used, b.points, b.opened, b.sealedAt, b.Mark = 0, 0, 0, 0, 0
+	b.runs, b.trace = b.runs[:0], nil
 	return b
 }
 

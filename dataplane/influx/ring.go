@@ -104,9 +104,12 @@ func (w *Writer) sendBody(c *connection, a *attempt, body []byte) {
 		w.token(operationBody, a.index, a.generation))
 }
 
+// Tag is that of the writer whose operation a completion ends.
+func Tag(cqe uring.CQE) uint8 { return uint8(cqe.Token >> 56) }
+
 // Complete takes a completion from the ring. One with another writer's tag is left alone.
 func (w *Writer) Complete(cqe uring.CQE, now int64) {
-	if uint8(cqe.Token>>56) != w.config.Tag {
+	if Tag(cqe) != w.config.Tag {
 		return
 	}
 	op, index, generation := operation(cqe.Token>>48), int(uint16(cqe.Token>>32)), uint32(cqe.Token)
@@ -210,6 +213,7 @@ func (w *Writer) progress(c *connection, a *attempt, op operation, cqe *uring.CQ
 		return
 	} else {
 		a.sent += int(cqe.Result)
+		a.sentAll(now)
 	}
 	if op != operationHead && a.sent < a.size() {
 		w.sendRest(c, a, now)

@@ -68,6 +68,7 @@ func (w *Writer) pumpOut(c *connection, a *attempt, now int64) bool {
 			return false
 		default:
 			a.sent += n
+			a.sentAll(now)
 		}
 	}
 	return true

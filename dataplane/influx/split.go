@@ -57,27 +57,27 @@ func stringEnd(body []byte, i int) int {
 	return min(i+1, len(body))
 }
 
-// part is some lines of a body.
-type part struct {
-	from, to, points int
+// Part is some whole lines of a body: Body()[From:To] is so many points.
+type Part struct {
+	From, To, Points int
 }
 
 // size is its length in bytes.
-func (p part) size() int { return p.to - p.from }
+func (p Part) size() int { return p.To - p.From }
 
 // halve cuts a part of at least two points at the line's end nearest below its middle, or behind its first
 // line.
-func halve(body []byte, p part) (left, right part) {
-	middle := p.from + p.size()/2
-	at := lineEnd(body[:p.to], p.from)
-	left = part{from: p.from, to: at, points: 1}
-	for left.points < p.points-1 {
-		next := lineEnd(body[:p.to], at)
+func halve(body []byte, p Part) (left, right Part) {
+	middle := p.From + p.size()/2
+	at := lineEnd(body[:p.To], p.From)
+	left = Part{From: p.From, To: at, Points: 1}
+	for left.Points < p.Points-1 {
+		next := lineEnd(body[:p.To], at)
 		if next > middle {
 			break
 		}
-		at, left.to = next, next
-		left.points++
+		at, left.To = next, next
+		left.Points++
 	}
-	return left, part{from: left.to, to: p.to, points: p.points - left.points}
+	return left, Part{From: left.To, To: p.To, Points: p.Points - left.Points}
 }

@@ -54,9 +54,9 @@ func TestHalve(t *testing.T) {
 				continue
 			}
 			p := d.done()
-			if p.points != 1 || body[p.from:p.to] != lines[i] {
-				t.Fatalf("seed %d: part %d has %d points: %q, want %q", seed, i, p.points,
-					body[p.from:p.to], lines[i])
+			if p.Points != 1 || body[p.From:p.To] != lines[i] {
+				t.Fatalf("seed %d: part %d has %d points: %q, want %q", seed, i, p.Points,
+					body[p.From:p.To], lines[i])
 			}
 			i++
 		}
@@ -71,11 +71,11 @@ func TestFit(t *testing.T) {
 	b := &Batch{memory: []byte(body), used: len(body), points: 100}
 	b.delivery.start(b, 0)
 	b.delivery.fit(b, 100)
-	if p := b.delivery.top(); p.size() > 100 || p.size() < 48 || p.from != 0 {
+	if p := b.delivery.top(); p.size() > 100 || p.size() < 48 || p.From != 0 {
 		t.Fatalf("the first part is %+v", p)
 	}
 	b.delivery.fit(b, 1)
-	if p := b.delivery.top(); p.points != 1 {
-		t.Fatalf("what cannot fit is cut to %d points, want 1", p.points)
+	if p := b.delivery.top(); p.Points != 1 {
+		t.Fatalf("what cannot fit is cut to %d points, want 1", p.Points)
 	}
 }

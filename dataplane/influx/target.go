@@ -51,7 +51,7 @@ func Target(t TargetConfig) (Config, error) {
 	if missing != "" {
 		return Config{}, fmt.Errorf("read target %q: the %s is missing", redacted(t.URL), missing)
 	}
-	c := Config{Host: t.URL.Host, Path: WritePath(&t), Authorization: authorization(&t)}
+	c := Config{Host: t.URL.Host, Path: WritePath(&t), Authorization: Authorization(&t)}
 	for _, value := range []string{c.Host, c.Path, c.Authorization} {
 		if strings.ContainsAny(value, "\r\n\x00") {
 			return Config{}, fmt.Errorf("read target %q: a line break in what stands in the request's head",
@@ -82,7 +82,8 @@ func WritePath(t *TargetConfig) string {
 	return strings.TrimSuffix(t.URL.EscapedPath(), "/") + path + "?" + q.Encode()
 }
 
-func authorization(t *TargetConfig) string {
+// Authorization is the header's value for a target.
+func Authorization(t *TargetConfig) string {
 	switch {
 	case t.Token != "" && t.version() == 3:
 		return "Bearer " + t.Token

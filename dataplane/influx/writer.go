@@ -21,19 +21,26 @@ const (
 	ReasonRefused
 	// ReasonUndelivered: the retry budget was spent, or the writer was closed.
 	ReasonUndelivered
+	// ReasonAside: as before, or the breaker is open or the pool nearly empty; the caller keeps the points.
+	ReasonAside
 )
 
-var reasonNames = [...]string{"none", "partial_write", "refused", "undelivered"}
+// never is the time of what does not come by itself.
+const never = int64(math.MaxInt64)
+
+var reasonNames = [...]string{"none", "partial_write", "refused", "undelivered", "aside"}
 
 func (r Reason) String() string { return reasonNames[r] }
 
-// Outcome is what became of a batch. Its points are the sum of the three counts.
+// Outcome is what became of a batch. Its points are the sum of the four counts.
 type Outcome struct {
 	// Batch is the caller's again, to be released.
 	Batch *Batch
 	// Written are in the database, Rejected were refused by it, Undelivered have no answer that says either.
-	Written, Rejected, Undelivered int
-	// Reason is the worst that befell some of the points: undelivered, refused, partial, none.
+	// Aside are like Undelivered, but for the caller to keep: Batch.Rest names them. With Config.Aside there
+	// are these and never Undelivered, without it the other way round.
+	Written, Rejected, Undelivered, Aside int
+	// Reason is the worst that befell some of the points: aside, undelivered, refused, partial, none.
 	Reason Reason
 	// Code is the HTTP status of the last answer, 0 if there was none.
 	Code int
@@ -53,13 +60,15 @@ type Stats struct {
 	Halved uint64
 	// Waiting are batches that no connection has taken up.
 	Waiting int
+	// Breaker is its state.
+	Breaker BreakerState
 }
 
 // Writer brings batches to one server. It belongs to the thread that made it, which also made the ring.
 type Writer struct {
 	config      Config
 	ring        *uring.Ring
-	fixed       int // length of a head's fixed part
+	fixed       string // what every head begins with
 	age         int64
 	zeroCopyMin int
 	connections []connection
@@ -75,12 +84,15 @@ type Writer struct {
 	connectFail int   // rounds of connects that failed in a row
 	bodyLimit   int   // the longest body that the server has not called too large
 	random      uint64
+	breaker     breaker
 	troubled    bool  // the last answer, or its absence, was a failure
 	troubleAt   int64 // when a request failed last
 	goodAt      int64 // when the server was found in order last
 	closed      bool
 	lastError   string
 	lastReject  string
+	refusals    []Refusal
+	wroteAt     int64 // when the server took points last
 
 	codes                     [600]uint64
 	unanswered                uint64
@@ -123,8 +135,8 @@ func (w *Writer) layOut() {
 		rest = rest[n:]
 		return part
 	}
-	fixed, slot := fixedHead(c), headSize(c)
-	w.fixed = len(fixed)
+	slot := headSize(c)
+	w.fixed = fixedHead(c)
 	w.connections = make([]connection, c.Connections)
 	w.attempts = make([]attempt, c.Connections*attemptsPerConnection)
 	w.unused = make([]*attempt, 0, len(w.attempts))
@@ -136,14 +148,13 @@ func (w *Writer) layOut() {
 	for i := range w.attempts {
 		a := &w.attempts[i]
 		*a = attempt{index: i, message: take(messageSize), slot: take(slot)}
-		copy(a.slot, fixed)
 		w.unused = append(w.unused, a)
 	}
 }
 
 // Idle tells whether a connection waits for a batch and no batch waits for a connection.
 func (w *Writer) Idle() bool {
-	return len(w.waiting) == 0 && w.pausedUntil == 0 && len(w.unused) > 0 && w.idle() != nil
+	return len(w.waiting) == 0 && w.sends() && len(w.unused) > 0 && w.idle() != nil
 }
 
 // idle finds an established connection with nothing to do.
@@ -169,7 +180,10 @@ func (w *Writer) Submit(b *Batch, now int64) {
 		return
 	}
 	w.waiting = append(w.waiting, b)
+	w.probe(now)
 	w.dispatch(now)
+	w.divert()
+	w.relieve()
 }
 
 // Poll connects, times out, sends what waits and, over plain sockets, receives. It never blocks. The worker
@@ -181,15 +195,17 @@ func (w *Writer) Poll(now int64) {
 	for i := range w.connections {
 		w.drive(&w.connections[i], now)
 	}
+	w.probe(now)
 	w.dispatch(now)
 	if len(w.waiting) > 0 {
+		w.divert()
 		w.expire(now)
 	}
 }
 
 // dispatch gives waiting batches to idle connections.
 func (w *Writer) dispatch(now int64) {
-	for len(w.waiting) > 0 && w.pausedUntil == 0 {
+	for len(w.waiting) > 0 && w.sends() {
 		c := w.idle()
 		if c == nil {
 			return
@@ -222,15 +238,15 @@ func (w *Writer) ready(now int64) int {
 
 // NextTimer is when Poll must be called even if nothing happens, or the end of time.
 func (w *Writer) NextTimer() int64 {
-	next := int64(math.MaxInt64)
+	next := never
 	for i := range w.connections {
 		next = min(next, w.timer(&w.connections[i]))
 	}
-	sendable := w.idle() != nil && len(w.unused) > 0
+	sendable, at := w.idle() != nil && len(w.unused) > 0, w.sendsAt()
 	for _, b := range w.waiting {
 		next = min(next, b.delivery.expires)
 		if sendable {
-			next = min(next, max(b.delivery.notBefore, w.pausedUntil))
+			next = min(next, max(b.delivery.notBefore, at))
 		}
 	}
 	if w.pausedUntil != 0 {
@@ -256,13 +272,13 @@ func (w *Writer) settle(b *Batch) {
 	b.move(stateInFlight, stateSettled)
 	d := &b.delivery
 	w.outcomes[(w.firstOut+w.outs)%len(w.outcomes)] = Outcome{
-		Batch: b, Written: d.written, Rejected: d.rejected, Undelivered: d.undelivered,
+		Batch: b, Written: d.written, Rejected: d.rejected, Undelivered: d.undelivered, Aside: d.aside,
 		Reason: d.reason, Code: d.code,
 	}
 	w.outs++
-	if d.written+d.rejected+d.undelivered != b.points {
-		panic(fmt.Sprintf("BUG: a batch of %d points has %d written, %d rejected, %d undelivered",
-			b.points, d.written, d.rejected, d.undelivered))
+	if d.written+d.rejected+d.undelivered+d.aside != b.points {
+		panic(fmt.Sprintf("BUG: a batch of %d points has %d written, %d rejected, %d undelivered, %d aside",
+			b.points, d.written, d.rejected, d.undelivered, d.aside))
 	}
 }
 
@@ -296,7 +312,7 @@ func (w *Writer) Stats() Stats {
 	s := Stats{
 		Requests: map[string]uint64{}, Connections: w.established(), ZeroCopySent: w.zeroSent,
 		ZeroCopyCopied: w.zeroCopied, Connects: w.connects, Failures: w.failures, Halved: w.halve,
-		Waiting: len(w.waiting),
+		Waiting: len(w.waiting), Breaker: w.breaker.state,
 	}
 	for code, n := range w.codes {
 		if n > 0 {
@@ -309,6 +325,23 @@ func (w *Writer) Stats() Stats {
 	return s
 }
 
+// Reauthorize sends another Authorization from now on, and tries it at once if the breaker is open.
+func (w *Writer) Reauthorize(value string) error {
+	c := w.config
+	c.Authorization = value
+	if err := checkHead(&c); err != nil {
+		return err
+	}
+	// Ten digits and two line ends follow the fixed part.
+	if size, room := len(fixedHead(&c))+10+4, len(w.attempts[0].slot); size > room {
+		return fmt.Errorf("change the authorization: a head of %d bytes does not fit into %d: restart", size,
+			room)
+	}
+	w.config.Authorization, w.fixed = value, fixedHead(&c)
+	w.breaker.probeAt = 0
+	return nil
+}
+
 // Retarget connects to another address from now on. Requests under way get their answer from the old one.
 func (w *Writer) Retarget(address netip.AddrPort) {
 	if address == w.config.Address {
@@ -316,6 +349,7 @@ func (w *Writer) Retarget(address netip.AddrPort) {
 	}
 	w.config.Address = address
 	w.connectAt, w.connectFail, w.bodyLimit = 0, 0, math.MaxInt
+	w.mend()
 	for i := range w.connections {
 		switch c := &w.connections[i]; c.state {
 		case connectionBusy:

@@ -59,18 +59,20 @@ func TestPolicy(t *testing.T) {
 	}{
 		{"200", 200, "", "fine", 4, 0, ReasonNone, 200, 1, 0},
 		{"400 conflict", 400, one, partial("partial write: field type conflict: x dropped=2"),
-			2, 2, ReasonPartial, 400, 1, 0},
+			4, 0, ReasonNone, 204, 3, 0},
+		{"400 all in conflict", 400, one, partial("partial write: field type conflict: x dropped=4"),
+			0, 4, ReasonPartial, 400, 1, 0},
 		{"400 unparsed", 400, one, partial("partial write: " + unparsed1 + unparsed2 + " dropped=0"),
-			2, 2, ReasonPartial, 400, 1, 0},
+			4, 0, ReasonNone, 204, 3, 0},
 		{"400 all unparsed", 400, one, partial(unparsed1 + unparsed2), 0, 4, ReasonRefused, 400, 1, 0},
 		{"400 version 3", 400, "", `{"error":"partial write of line protocol occurred","data":[` +
 			`{"original_line":"m","line_number":2,"error_message":"x"}]}`, 3, 1, ReasonPartial, 400, 1, 0},
 		{"422", 422, "", `{"message":"failure writing points to database: partial write: x dropped=3"}`,
-			1, 3, ReasonPartial, 422, 1, 0},
+			4, 0, ReasonNone, 204, 3, 0},
 		{"400 once", 400, "", partial("something else"), 4, 0, ReasonNone, 204, 3, 0},
 		{"413 once", 413, "", "", 4, 0, ReasonNone, 204, 3, 0},
 		{"500 conflict", 500, "", partial("partial write: field type conflict: x dropped=1"),
-			3, 1, ReasonPartial, 500, 1, 0},
+			4, 0, ReasonNone, 204, 3, 0},
 		{"500", 500, "", partial("engine: timeout"), 4, 0, ReasonNone, 204, 2, 0},
 		{"502", 502, "", "<html>", 4, 0, ReasonNone, 204, 2, 0},
 		{"503 with a wait", 503, "Retry-After: 30\r\n", "", 4, 0, ReasonNone, 204, 2, 30},
@@ -97,7 +99,7 @@ func TestPolicy(t *testing.T) {
 				r := newRig(t, ring, 1<<16, testConfig(s.listener.Addr()))
 				r.submit(points(4, 0)...)
 				if row.jumps > 0 {
-					r.until("pause", func() bool { return r.writer.pausedUntil > 0 })
+					r.until("pause", func() bool { return !r.writer.sends() && !r.writer.busy() })
 					if r.writer.Idle() || r.writer.Up() || r.writer.LastError() == "" {
 						t.Fatal("a writer that was told off is idle or up, or says nothing")
 					}
@@ -164,7 +166,7 @@ func TestHalvingIsBounded(t *testing.T) {
 	overBoth(t, func(t *testing.T, ring bool) {
 		s := newServer(t, func(q *request) bool {
 			if strings.Contains(q.body, "bad") {
-				q.answer(400, "", `{"code":"invalid","message":"no"}`)
+				q.answer(400, "", `{"code":"invalid","message":"unable to parse 'something else': no"}`)
 				return true
 			}
 			q.ok()
@@ -243,7 +245,7 @@ func TestEarlyAnswer(t *testing.T) {
 		}()
 		r := newRig(t, ring, 8<<20, testConfig(listener.Addr()))
 		r.submit(points(35_000, 200)...)
-		r.until("pause", func() bool { return r.writer.pausedUntil > 0 })
+		r.until("hold", func() bool { return r.writer.Breaker() == BreakerOpen })
 		if stats := r.writer.Stats(); stats.Requests["401"] != 1 {
 			t.Fatalf("stats %+v", stats)
 		}

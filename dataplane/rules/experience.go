@@ -17,9 +17,12 @@ const (
 func (e *Evaluator) meet(number uint16) {
 	c := &e.set.cohorts[number]
 	k := e.key(c.shape)
+	t := e.machine.point.Time
 	switch {
 	case k.tooLong:
 		e.pasts[number].tooLong++
+	case t > timeMax || t < -timeMax || e.isAhead(t):
+		e.pasts[number].ahead++
 	case k.owner != e.config.Worker:
 		e.pack(number, k)
 	default:
@@ -31,10 +34,6 @@ func (e *Evaluator) meet(number uint16) {
 func (e *Evaluator) experience(number uint16, hash, check uint64) {
 	c, keys := &e.set.cohorts[number], &e.pasts[number]
 	t := e.machine.point.Time
-	if t > timeMax || t < -timeMax || e.isAhead(t) {
-		keys.ahead++
-		return
-	}
 	if e.started == never {
 		e.started = e.arrival
 	}

@@ -48,7 +48,7 @@ func (e *Evaluator) key(shape uint16) *key {
 			length += 2 + len(text)
 		}
 	}
-	hash, check = e.seeds.chain(hash, check, uint64(shape), uint64(length))
+	hash, check = e.seeds.chain(hash, check, sh.identity, uint64(length))
 	k.mark, k.hash, k.check = e.machine.mark, hash, check
 	k.tooLong, k.late = length > KeyMax, false
 	k.owner = e.config.Worker

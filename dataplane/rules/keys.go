@@ -57,6 +57,12 @@ func newPastKeys(words int) pastKeys {
 	}
 }
 
+// countOn begins with the counts of an earlier life.
+func (k *pastKeys) countOn(before *pastKeys) {
+	k.evicted, k.late, k.ahead = before.evicted, before.late, before.ahead
+	k.tooLong, k.refused = before.tooLong, before.refused
+}
+
 func (k *pastKeys) at(i int32) *pastKey { return &k.chunks[uint32(i)/keyChunk][uint32(i)%keyChunk] }
 
 // memory is the words of a key's memos.

@@ -106,3 +106,30 @@ func (l *lateness) passes(eventTime, late, wall int64) int64 {
 func (l *lateness) isFinal(eventTime, now, wall int64) bool {
 	return l.passes(eventTime, l.final, wall) < now
 }
+
+// GroupStats is what one evaluator counted of all rules with a past of one group, and what it knows of how
+// late their points are.
+type GroupStats struct {
+	Keys   int    // that are remembered
+	Late   uint64 // values too late for their window
+	Ahead  uint64 // points too far in the future
+	Missed uint64 // points that found no room on their way to the key's owner
+	// Early, OnTime and Final are the lateness that half of all points keep, nine of ten, and all but one in
+	// a thousand, in nanoseconds. They are worked out for groups with records alone, and 0 without.
+	Early, OnTime, Final int64
+}
+
+// GroupStats writes what was counted for each group, in the order of Set.Groups.
+func (e *Evaluator) GroupStats(into []GroupStats) {
+	for i := range e.groups {
+		g := &e.groups[i]
+		into[i] = GroupStats{Early: g.early, OnTime: g.onTime, Final: g.final}
+	}
+	for i := range e.set.cohorts {
+		g, keys := &into[e.set.cohorts[i].time], &e.pasts[i]
+		g.Keys += keys.list.length
+		g.Late += keys.late
+		g.Ahead += keys.ahead
+		g.Missed += keys.refused
+	}
+}

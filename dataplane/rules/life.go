@@ -141,7 +141,7 @@ func (e *Evaluator) verdictOf(r uint32, result bool) verdict {
 // rules say yes or no, so one note per key serves all of them; those of a rule with `clear` may say neither.
 func (e *Evaluator) recentHash(r uint32, hash uint64) uint64 {
 	if e.set.rules[r].clear != nil {
-		return cellHash(r+1, hash)
+		return cellHash(uint32(e.set.rules[r].hash), hash)
 	}
 	return hash
 }
@@ -366,6 +366,10 @@ func (e *Evaluator) silence(at int32, next phase, clock int64) {
 // SetWall tells how far wall time is ahead of CLOCK_MONOTONIC, in nanoseconds: before the first point, and
 // whenever it has changed.
 func (e *Evaluator) SetWall(offset int64) { e.wall = offset }
+
+// SetMaxAhead tells how far in the future the next points can lie for rules with a past, in nanoseconds:
+// Config.MaxAhead is what holds before.
+func (e *Evaluator) SetMaxAhead(most int64) { e.config.MaxAhead = most }
 
 // NextTimer is when Tick has to be called next for what time alone brings, in CLOCK_MONOTONIC
 // nanoseconds; the end of time if nothing waits for it.

@@ -56,8 +56,12 @@ func (e *Evaluator) Restore(data []byte, now int64, hot bool) (Restored, error) 
 		}
 		e.readCohort(&r, now, hot, &done)
 	}
+	numbers := make(map[uint64]int, len(e.set.rules))
+	for i := range e.set.rules {
+		numbers[e.set.rules[i].hash] = i
+	}
 	for r.more() {
-		e.readAlert(&r, now, hot, &done)
+		e.readAlert(&r, numbers, now, hot, &done)
 	}
 	if r.failed || len(r.in) > 0 {
 		return done, fmt.Errorf("restore rules: length: %w", ErrCheckpointCorrupt)
@@ -236,7 +240,8 @@ func (e *Evaluator) wakeKey(number int, at int32, now int64, hot bool) {
 	}
 }
 
-func (e *Evaluator) readAlert(r *reader, now int64, hot bool, done *Restored) {
+// readAlert takes over an alert; numbers are the rules' by their hashes.
+func (e *Evaluator) readAlert(r *reader, numbers map[uint64]int, now int64, hot bool, done *Restored) {
 	hash, flags := r.u64(), r.u32()
 	text, values := r.text(), r.text()
 	var times, clocks [4]int64
@@ -250,13 +255,8 @@ func (e *Evaluator) readAlert(r *reader, now int64, hot bool, done *Restored) {
 		r.failed = true
 		return
 	}
-	number := -1
-	for i := range e.set.rules {
-		if e.set.rules[i].hash == hash {
-			number = i
-		}
-	}
-	if number < 0 {
+	number, ok := numbers[hash]
+	if !ok {
 		done.Changed++
 		return
 	}
@@ -288,7 +288,7 @@ func (e *Evaluator) readAlert(r *reader, now int64, hot bool, done *Restored) {
 	rec.announced = flags>>24 != 0
 	if !hot {
 		rec.seen = max(rec.seen, now)
-		if rec.phase == phaseFiring {
+		if rec.phase.fires() {
 			rec.announced, rec.reason = false, ReasonRestored
 			rec.changeArrival = now
 		}
@@ -344,6 +344,6 @@ func (e *Evaluator) keyOf(shape uint16, text []byte) (hash, check uint64, ok boo
 			hash, check = e.seeds.chain(hash, check, h, c)
 		}
 	}
-	hash, check = e.seeds.chain(hash, check, uint64(shape), uint64(length))
+	hash, check = e.seeds.chain(hash, check, sh.identity, uint64(length))
 	return hash, check, ok && len(rest) == 0 && length <= KeyMax
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"slices"
+	"strconv"
 
 	"culvert/dataplane/point"
 )
@@ -12,6 +13,7 @@ type Set struct {
 	rules []rule
 
 	slots      []name
+	spellings  []slotName      // by slot
 	slotOf     map[name]uint16 // written while compiling only
 	tagSlots   table
 	fieldSlots table
@@ -75,6 +77,9 @@ type labelTemplate struct {
 // shape is what makes up a key: the measurement and the values of these tags, or all tags. Rules of one shape
 // share the key of a point.
 type shape struct {
+	// identity tells it from other shapes, the same in every Set: a key has one hash, and so one owner,
+	// before and after a reload.
+	identity uint64
 	series   bool
 	local    bool // every worker owns the keys of its own points
 	tags     []string
@@ -99,7 +104,8 @@ type plan struct {
 	members []uint32 // all its rules, in order
 	filters []uint32
 	cohorts []uint16 // of those that look at the past
-	always  []uint32 // rules to run on every point
+	always  []step   // rules to run on every point
+	shapes  []uint16 // of the keys of those without a past
 	selects []selection
 	// loose are chosen by a tag that their keys lack: a point that is not chosen may belong to a key that is
 	// firing and makes the condition false.
@@ -111,7 +117,15 @@ type plan struct {
 type selection struct {
 	slot   uint16
 	values table
-	rules  [][]uint32
+	rules  [][]step
+}
+
+// step is one rule of a plan, with what most points need of it.
+type step struct {
+	code []instruction
+	rule uint32
+	// quiet tells that a result of no changes nothing where the rule has no record.
+	quiet bool
 }
 
 // RuleSummary says what a rule is.
@@ -123,7 +137,10 @@ type RuleSummary struct {
 	By          []string // nil: every series for itself
 	// KeyBytes is the memory for each key that is remembered, beside its text; 0 for rules without a past.
 	KeyBytes int
-	Actions  []string
+	// Steps is the length of the rule's programs, in instructions: what a point that meets it costs at most,
+	// beside the memos that its cohort shares.
+	Steps   int
+	Actions []string
 }
 
 // Rules lists the rules in the order in which RuleStats count them.
@@ -134,7 +151,11 @@ func (s *Set) Rules() []RuleSummary {
 		out[i] = RuleSummary{
 			Kind:  r.kind,
 			Group: r.group, Name: r.name, On: slices.Clone(r.on), Expr: r.expr,
+			Steps:   len(r.code) + len(r.clear),
 			Actions: slices.Clone(r.actions),
+		}
+		for j := range r.fields {
+			out[i].Steps += len(r.fields[j].code)
 		}
 		if r.past {
 			out[i].KeyBytes = keyBytes + 8*s.cohorts[r.cohort].words
@@ -150,6 +171,18 @@ func (s *Set) Rules() []RuleSummary {
 }
 
 func (r *rule) isFilter() bool { return r.kind == KindKeep || r.kind == KindDrop }
+
+// Len is how many rules there are.
+func (s *Set) Len() int { return len(s.rules) }
+
+// Groups are the names of the groups, in their order.
+func (s *Set) Groups() []string {
+	names := make([]string, len(s.groups))
+	for i := range s.groups {
+		names[i] = s.groups[i].name
+	}
+	return names
+}
 
 // Names are the names of the alerts, in the order of Rules.
 func (s *Set) Names() []string {
@@ -212,6 +245,8 @@ func (s *Set) shapeOf(sh shape) uint16 {
 		sh.tagBytes = append(sh.tagBytes, []byte(tag))
 		sh.slots = append(sh.slots, s.slot(name{kind: nameTag, text: tag}))
 	}
+	sh.identity = textHash(append([]string{strconv.FormatBool(sh.series), strconv.FormatBool(sh.local)},
+		sh.tags...)...)
 	s.shapes = append(s.shapes, sh)
 	return uint16(len(s.shapes) - 1)
 }
@@ -236,22 +271,26 @@ func (s *Set) newPlan(members []uint32) plan {
 
 // dispatch sorts rules into those to run on every point and those to be found by a tag.
 func (s *Set) dispatch(p *plan, members []uint32) {
-	chosen := map[uint16]map[string][]uint32{}
+	chosen := map[uint16]map[string][]step{}
 	var order []uint16
 	for _, m := range members {
 		r := &s.rules[m]
+		next := step{code: r.code, rule: m, quiet: !r.past && r.clear == nil}
 		if len(r.choice.values) == 0 {
-			p.always = append(p.always, m)
+			p.always = append(p.always, next)
+			if !r.past && !slices.Contains(p.shapes, r.shape) {
+				p.shapes = append(p.shapes, r.shape)
+			}
 			continue
 		}
 		byValue := chosen[r.choice.slot]
 		if byValue == nil {
-			byValue = map[string][]uint32{}
+			byValue = map[string][]step{}
 			chosen[r.choice.slot] = byValue
 			order = append(order, r.choice.slot)
 		}
 		for _, v := range r.choice.values {
-			byValue[v] = append(byValue[v], m)
+			byValue[v] = append(byValue[v], next)
 		}
 		sh := &s.shapes[r.shape]
 		if !sh.series && !slices.Contains(sh.slots, r.choice.slot) {

@@ -53,8 +53,17 @@ func copySources(t *testing.T) string {
 	if err != nil {
 		t.Skipf("the sources cannot be listed: %v", err)
 	}
+	names := strings.Split(strings.TrimRight(string(list), "\x00"), "\x00")
+	// The dashboard's bundle is made, and is part of the program where it was.
+	bundle, err := filepath.Glob(filepath.Join(top, "web/dist/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range bundle {
+		names = append(names, filepath.Join("web/dist", filepath.Base(file)))
+	}
 	to := t.TempDir()
-	for name := range strings.SplitSeq(strings.TrimRight(string(list), "\x00"), "\x00") {
+	for _, name := range names {
 		if about, err := os.Lstat(filepath.Join(top, name)); err == nil && !about.Mode().IsRegular() {
 			continue // Links are in trees for tests alone.
 		}

@@ -31,6 +31,9 @@ const (
 	xxh3       = "github.com/zeebo/xxh3"
 	gopacket   = "github.com/gopacket/gopacket"
 	plot       = "gonum.org/v1/plot"
+	otel       = "go.opentelemetry.io/otel"
+	bubbletea  = "charm.land/bubbletea/v2"
+	charm      = "github.com/charmbracelet/x/ansi"
 	snappy     = "github.com/klauspost/compress"
 )
 
@@ -104,13 +107,22 @@ var layers = []layer{
 		internal: []string{"bpf", "numa", "dataplane", "controlplane"},
 		external: []string{ebpf, netlink, xsys},
 	},
+	{folder: "web"},
+	{
+		folder: "controlplane/traces", internal: []string{"dataplane"}, external: []string{otel},
+	},
+	{
+		folder: "controlplane/top", internal: []string{"controlplane/telemetry"},
+		external: []string{bubbletea, charm},
+	},
 	{folder: "controlplane/notify", internal: []string{"dataplane/wire"}, external: []string{xsys}},
 	{
 		folder: "controlplane/telemetry", internal: []string{"bpf", "dataplane"},
 		external: []string{ebpf, prometheus},
 	},
 	{
-		folder: "controlplane/api", internal: []string{"controlplane/gateway", "controlplane/telemetry"},
+		folder:   "controlplane/api",
+		internal: []string{"controlplane/gateway", "controlplane/telemetry", "web"},
 		external: []string{prometheus},
 	},
 	{
@@ -123,9 +135,10 @@ var layers = []layer{
 
 	{
 		folder: "cmd/culvert",
-		// The compiled rules pass through main on their way from rulefile to the gateway.
-		internal: []string{"controlplane", "numa", "dataplane/rules"},
-		external: []string{cobra, pflag, systemd, xsys},
+		// The compiled rules pass through main on their way from rulefile to the gateway; `culvert spool`
+		// works on files, without a gateway.
+		internal: []string{"controlplane", "numa", "dataplane/rules", "dataplane/spool"},
+		external: []string{cobra, pflag, systemd, xsys, bubbletea},
 	},
 
 	{
@@ -154,6 +167,7 @@ var assertionLibraries = []string{
 // topFolders are all that may lie at the top.
 var topFolders = []string{
 	".ci", ".github", "bench", "bpf", "cmd", "controlplane", "dataplane", "deploy", "docs", "numa", "scripts",
+	"web",
 }
 
 // Imports checks every import against the layers. Tests may import more: any package of ours and the

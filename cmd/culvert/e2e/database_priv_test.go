@@ -201,9 +201,9 @@ sinks: [{name: main, urls: [%s], database: telemetry, uint: int}]
 	f(`SELECT * FROM "nan"`, "ok", 1)
 }
 
-// Goal: what people have at hand brings points in, whole datagrams steered and fragmented ones by the slow path.
-// Method: netcat sends a file of one datagram and one that must be fragmented, the shell a line, over the veth
-// pair; InfluxDB is asked.
+// Goal: what people have at hand brings points in, whole datagrams steered and fragmented ones by the slow
+// path. Method: netcat sends a file of one datagram and one that must be fragmented, the shell a line, over
+// the veth pair; InfluxDB is asked.
 func TestPrivNetcatReachesInfluxDB(t *testing.T) {
 	need(t)
 	for _, program := range []string{"nc", "bash"} {

@@ -1,0 +1,79 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"culvert/controlplane/traces"
+	"culvert/dataplane"
+	"culvert/dataplane/spsc"
+)
+
+const (
+	// tracesInterval is how often finished traces are taken from the workers.
+	tracesInterval = 200 * time.Millisecond
+	// tracesTime bounds how long a stop waits for the exporter.
+	tracesTime = 3 * time.Second
+)
+
+// openTraces opens the exporter and a ring for each worker, if traces are on.
+func (g *Gateway) openTraces(ctx context.Context) (err error) {
+	c := g.options.Config
+	if c.Traces.Exporter == "off" {
+		return nil
+	}
+	config := traces.Config{
+		Exporter: c.Traces.Exporter, Endpoint: c.Traces.Endpoint, Gateway: c.Gateway.ID,
+		Version: g.options.Version, Log: g.log,
+		Wall: func() int64 { return time.Now().UnixNano() - g.clock.Now() },
+	}
+	for i := range c.Sinks {
+		for _, url := range c.Sinks[i].URLs {
+			config.Sinks = append(config.Sinks, traces.Sink{Name: c.Sinks[i].Name, URL: url})
+		}
+	}
+	if g.exporter, err = traces.New(ctx, config); err != nil {
+		return fmt.Errorf("traces: %w", err)
+	}
+	for range len(g.plan.Workers) + 1 {
+		g.traced = append(g.traced, spsc.New[dataplane.Traced](dataplane.TraceSlots))
+	}
+	return nil
+}
+
+// carryTraces takes finished traces to the exporter until the context ends.
+func (g *Gateway) carryTraces(ctx context.Context) {
+	ticker := time.NewTicker(tracesInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		g.emitTraces()
+	}
+}
+
+func (g *Gateway) emitTraces() {
+	for i, ring := range g.traced {
+		for t := ring.Peek(); t != nil; t = ring.Peek() {
+			g.exporter.Emit(t, g.workers[i].Name())
+			ring.Release()
+		}
+	}
+}
+
+// closeTraces sends what is left. The workers have ended.
+func (g *Gateway) closeTraces() error {
+	if g.exporter == nil {
+		return nil
+	}
+	if len(g.workers) == len(g.traced) {
+		g.emitTraces()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), tracesTime)
+	defer cancel()
+	return g.exporter.Close(ctx)
+}

@@ -1,0 +1,133 @@
+// Package traces turns what workers noted of a batch into OpenTelemetry spans, after the fact, and gives them
+// to an exporter. It measures nothing itself and runs beside the workers.
+//
+//	batch ─ receive ─ decode ─ rules ─ wait ─ (send ─ answer) ─ retry ─ (send ─ answer) …
+//
+// All but the first are children of "batch". The spans "send" have the numbers that went to the server in
+// traceparent, so that its own spans stand below them.
+package traces
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Exporters.
+const (
+	OTLP = "otlp"
+	File = "file"
+)
+
+const (
+	// endpointDefault is where a collector on this machine listens for OTLP over gRPC.
+	endpointDefault = "http://127.0.0.1:4317"
+	// fileDefault is where traces go without a name for the file.
+	fileDefault = "traces.json"
+)
+
+// Config says where traces go.
+type Config struct {
+	Exporter string // OTLP or File
+	// Endpoint (optional) is a collector's URL, http or https, or a file.
+	Endpoint string
+	// Gateway and Version are what the spans say they are from.
+	Gateway, Version string
+	// Log is told when the exporter fails.
+	Log *slog.Logger
+	// Sinks are the names and URLs of all URLs of all sinks, by their place.
+	Sinks []Sink
+	// Wall is what wall time is ahead of CLOCK_MONOTONIC now, in nanoseconds.
+	Wall func() int64
+}
+
+// Sink is where a batch went.
+type Sink struct{ Name, URL string }
+
+// Traces gives spans to an exporter. Emit belongs to one goroutine.
+type Traces struct {
+	config   Config
+	provider *sdktrace.TracerProvider
+	tracer   trace.Tracer
+	file     *os.File // nil unless there is one
+}
+
+// New opens the exporter. A collector that does not answer is no error: it is tried again.
+func New(ctx context.Context, config Config) (*Traces, error) {
+	t := &Traces{config: config}
+	// The SDK knows one place for its failures, which come from threads of its own.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		config.Log.Warn("traces are lost", "error", err)
+	}))
+	exporter, err := t.exporter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	about, err := resource.Merge(resource.Default(), resource.NewSchemaless(
+		attribute.String("service.name", "culvert"), attribute.String("service.version", config.Version),
+		attribute.String("service.instance.id", config.Gateway)))
+	if err != nil {
+		return nil, fmt.Errorf("describe the gateway in traces: %w", err)
+	}
+	t.provider = sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about),
+		sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithIDGenerator(numbers{}))
+	t.tracer = t.provider.Tracer("culvert")
+	return t, nil
+}
+
+func (t *Traces) exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
+	endpoint := t.config.Endpoint
+	switch t.config.Exporter {
+	case OTLP:
+		if endpoint == "" {
+			endpoint = endpointDefault
+		}
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, fmt.Errorf("send traces to %q: want http://HOST:PORT or https://HOST:PORT", endpoint)
+		}
+		exporter, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(endpoint))
+		if err != nil {
+			return nil, fmt.Errorf("send traces to %q: %w", endpoint, err)
+		}
+		return exporter, nil
+	case File:
+		if endpoint == "" {
+			endpoint = fileDefault
+		}
+		file, err := os.OpenFile(endpoint, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+		if err != nil {
+			return nil, fmt.Errorf("open the file of traces: %w", err)
+		}
+		exporter, err := stdouttrace.New(stdouttrace.WithWriter(file))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("write traces: %w", err), file.Close())
+		}
+		t.file = file
+		return exporter, nil
+	}
+	return nil, fmt.Errorf("open the exporter of traces: there is none named %q", t.config.Exporter)
+}
+
+// Close sends what is left, for as long as the context lasts.
+func (t *Traces) Close(ctx context.Context) error {
+	err := t.provider.Shutdown(ctx)
+	if t.file != nil {
+		err = errors.Join(err, t.file.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("close traces: %w", err)
+	}
+	return nil
+}

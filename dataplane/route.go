@@ -1,0 +1,103 @@
+package dataplane
+
+import (
+	"sync/atomic"
+
+	"culvert/dataplane/influx"
+	"culvert/dataplane/point"
+	"culvert/dataplane/shard"
+)
+
+// Routing is how a sink's points are shared out among its URLs.
+type Routing uint8
+
+const (
+	// RoutingHash gives each series to one URL; with weights that the control plane changes it is aware of
+	// load.
+	RoutingHash Routing = iota
+	// RoutingReplicate gives every point to all URLs.
+	RoutingReplicate
+	// RoutingFailover gives every point to the first URL in order that takes points.
+	RoutingFailover
+)
+
+// route is one sink's lanes and whose a point is. Only its worker touches it.
+type route struct {
+	lanes   []lane
+	routing Routing
+	shared  *atomic.Pointer[shard.Table]
+	table   *shard.Table // as of this turn
+	// only is the lane of every point, whatever its series; nil where that decides.
+	only   *lane
+	closed bool
+}
+
+func newRoute(c *SinkConfig, lanes []lane) route {
+	return route{lanes: lanes, routing: c.Routing, shared: c.Table}
+}
+
+// join connects the lanes once they are open. The route does not move afterwards.
+func (r *route) join() {
+	for i := range r.lanes {
+		r.lanes[i].route = r
+	}
+	if r.routing == RoutingReplicate {
+		for i := 1; i < len(r.lanes); i++ {
+			r.lanes[0].copies = append(r.lanes[0].copies, &r.lanes[i])
+		}
+	}
+	r.refresh()
+}
+
+// refresh looks once a turn what others may have changed: whose the slots are, and which server is in order.
+func (r *route) refresh() {
+	switch {
+	case len(r.lanes) == 1 || r.routing == RoutingReplicate:
+		r.only = &r.lanes[0]
+	case r.routing == RoutingFailover:
+		if r.only = r.healthy(nil); r.only == nil {
+			r.only = &r.lanes[0]
+		}
+	default:
+		r.table = r.shared.Load()
+	}
+}
+
+// lane is the lane of a point of a sink with several servers to choose from.
+func (r *route) lane(p *point.Point) *lane { return &r.lanes[r.table.Find(shard.Hash(p))] }
+
+// healthy is the first lane in order, but for one, whose server takes points or may be tried again.
+func (r *route) healthy(but *lane) *lane {
+	for i := range r.lanes {
+		o := &r.lanes[i]
+		if o == but {
+			continue
+		}
+		switch o.writer.Breaker() {
+		case influx.BreakerClosed:
+			return o
+		case influx.BreakerHalfOpen:
+			// One batch shows whether it is back; should it fail, that one moves on.
+			if o.writer.Idle() {
+				return o
+			}
+		}
+	}
+	return nil
+}
+
+// instead is the lane that takes over what another one could not deliver since its server is away, or nil.
+func (r *route) instead(o *lane) *lane {
+	if r.routing != RoutingFailover || r.closed || o.writer.Breaker() == influx.BreakerClosed {
+		return nil
+	}
+	return r.healthy(o)
+}
+
+// routeOf is the sink of a tenant's points.
+func (w *Worker) routeOf(tenant uint16) *route {
+	if int(tenant) < len(w.config.TenantSinks) {
+		return &w.routes[w.config.TenantSinks[tenant]]
+	}
+	return &w.routes[0]
+}

@@ -1,0 +1,320 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"sync/atomic"
+
+	"culvert/dataplane/influx"
+	"culvert/dataplane/lineproto"
+	"culvert/dataplane/shard"
+	"culvert/dataplane/uring"
+	"culvert/numa"
+)
+
+const (
+	// LanesMax bounds the URLs of all sinks together, which share a ring: its tokens name a lane in a byte.
+	LanesMax = 64
+	// ringEntriesMax is the kernel's bound less a factor of four for the completions.
+	ringEntriesMax = 8192
+)
+
+// SinkConfig says where a worker's batches go and how they are made.
+type SinkConfig struct {
+	// Writers are the targets, one for each URL, and their policy; the worker adds the ring and the memory.
+	Writers []influx.Config
+	// Spools (optional) are the ways to the spoolers, one for each URL.
+	Spools []*SpoolPort
+	// Always lets each batch go to disk before it is sent.
+	Always bool
+	// Routing is how points are shared out among the URLs.
+	Routing Routing
+	// Table (shared, replaced by the control plane) says whose a series is, for RoutingHash with several
+	// URLs.
+	Table *atomic.Pointer[shard.Table]
+	Uint  lineproto.UintPolicy
+	// Batches of BatchBytes each are what a worker can hold for one URL, open, waiting and in flight.
+	Batches, BatchBytes int
+	// BatchPoints seals a batch at this many points.
+	BatchPoints int
+	// Linger is how old a batch's first point gets while a connection is idle, Age while none is;
+	// nanoseconds.
+	Linger, Age int64
+	HugePages   numa.HugePages
+	// Sockets forces plain sockets where io_uring would work.
+	Sockets bool
+}
+
+// openSinks takes the batches' memory, the ring and the writers: a lane for each URL, in the order of the
+// configuration.
+func (w *Worker) openSinks() error {
+	sinks := w.config.Sinks
+	lanes, size, sockets := 0, 0, false
+	for i := range sinks {
+		lanes += len(sinks[i].Writers)
+		size += len(sinks[i].Writers) * sinks[i].Batches * sinks[i].BatchBytes
+		sockets = sockets || sinks[i].Sockets
+	}
+	if lanes == 0 || lanes > LanesMax {
+		return fmt.Errorf("open sinks: %d URLs in all, want 1 to %d", lanes, LanesMax)
+	}
+	if !sockets {
+		if err := w.openRing(lanes); err != nil {
+			return err
+		}
+	}
+	batches, err := w.alloc(size, sinks[0].HugePages)
+	if err != nil {
+		return fmt.Errorf("allocate batches: %w", err)
+	}
+	if w.ring != nil && w.ring.ZeroCopy() && lanes > 1 {
+		// A ring registers memory once. Without it sending in place works, only dearer.
+		_ = w.ring.RegisterBuffers(batches)
+	}
+	// Routes and writers keep pointers to lanes: the slices never grow.
+	w.lanes, w.routes = make([]lane, lanes), make([]route, len(sinks))
+	first := 0
+	for i := range sinks {
+		c := &sinks[i]
+		w.routes[i] = newRoute(c, w.lanes[first:first+len(c.Writers)])
+		for j := range c.Writers {
+			part := c.Batches * c.BatchBytes
+			if err := w.openLane(&w.lanes[first+j], c, j, uint8(first+j), batches[:part:part]); err != nil {
+				w.lanes = w.lanes[:first+j]
+				return err
+			}
+			batches = batches[part:]
+		}
+		first += len(c.Writers)
+	}
+	for i := range w.routes {
+		w.routes[i].join()
+	}
+	return nil
+}
+
+// openRing makes the ring that all lanes share.
+func (w *Worker) openRing(lanes int) (err error) {
+	entries := min(1<<bits.Len(uint(ringEntries*lanes-1)), ringEntriesMax)
+	w.ring, err = uring.New(uring.Config{Entries: entries, CompletionEntries: 4 * entries})
+	if errors.Is(err, uring.ErrUnavailable) {
+		w.withoutRing = err
+		return nil
+	}
+	if err == nil {
+		err = w.ring.Announce(w.waker.fd)
+	}
+	if err != nil {
+		return fmt.Errorf("set up io_uring: %w", err)
+	}
+	return nil
+}
+
+// openLane makes the writer to one URL.
+func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []byte) (err error) {
+	if o.pool, err = influx.NewPool(batches, c.BatchBytes); err != nil {
+		return err
+	}
+	config := c.Writers[url]
+	if len(c.Spools) > 0 {
+		o.spool, o.always, config.Aside = c.Spools[url], c.Always, true
+	}
+	config.Ring, config.Pool, config.Tag = w.ring, o.pool, tag
+	if c.Routing == RoutingFailover && len(c.Writers) > 1 && !config.Aside {
+		// The next server in order takes over what this one does not take.
+		config.Aside, config.NoRelief = true, true
+	}
+	if config.Memory, err = w.alloc(influx.MemorySize(config), numa.HugeOff); err != nil {
+		return fmt.Errorf("allocate request heads: %w", err)
+	}
+	if o.writer, err = influx.NewWriter(config); err != nil {
+		return err
+	}
+	o.encoder = lineproto.Encoder{Uint: c.Uint}
+	o.index = int(tag)
+	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
+	return nil
+}
+
+// alloc takes memory on the worker's node that is given back when the worker ends.
+func (w *Worker) alloc(size int, huge numa.HugePages) ([]byte, error) {
+	memory, err := numa.Alloc(size, w.config.Node, huge)
+	if err != nil {
+		return nil, err
+	}
+	w.memory = append(w.memory, memory)
+	return memory.Bytes(), nil
+}
+
+// held is how many points are in batches.
+func (w *Worker) held() (points int) {
+	for i := range w.lanes {
+		points += w.lanes[i].pool.Held()
+	}
+	return points
+}
+
+// sinkTimer is when deliver must be called even if nothing happens, or the end of time.
+func (w *Worker) sinkTimer() int64 {
+	next := int64(math.MaxInt64)
+	for i := range w.lanes {
+		o := &w.lanes[i]
+		next = min(next, o.timer(), o.writer.NextTimer())
+	}
+	return next
+}
+
+// deliver takes what the kernel completed, seals the open batches whose time has come, lets the writers go on
+// and settles the batches that have their answer. It returns how much it did.
+func (w *Worker) deliver() int {
+	now := w.clock.Now()
+	work := w.takeBack(now)
+	if w.ring != nil {
+		if w.ring.NeedsEnter() {
+			// A failure leaves everything queued; the next turn enters again.
+			_ = w.ring.Enter()
+		}
+		work += w.complete(now)
+	}
+	for i := range w.lanes {
+		o := &w.lanes[i]
+		if now >= o.timer() && !w.growing(o) {
+			w.seal(o, now)
+			work++
+		}
+		o.writer.Poll(now)
+		work += w.settleAll(o, now)
+	}
+	for i := range w.routes {
+		w.routes[i].refresh()
+	}
+	if w.ring != nil && w.ring.NeedsEnter() {
+		_ = w.ring.Enter()
+	}
+	return work
+}
+
+// complete gives the ring's completions to their writers.
+func (w *Worker) complete(now int64) (work int) {
+	var cqe uring.CQE
+	for w.ring.Next(&cqe) {
+		if tag := influx.Tag(cqe); int(tag) < len(w.lanes) {
+			w.lanes[tag].writer.Complete(cqe, now)
+		}
+		work++
+	}
+	return work
+}
+
+// settleAll enters the outcomes that there are into the ledger.
+func (w *Worker) settleAll(o *lane, now int64) (work int) {
+	for {
+		outcome, ok := o.writer.Outcome()
+		if !ok {
+			w.tellRefusals(o)
+			return work
+		}
+		w.settle(o, &outcome, now)
+		work++
+	}
+}
+
+// tellRefusals passes on what the server refused.
+func (w *Worker) tellRefusals(o *lane) {
+	refusals := o.writer.Refusals()
+	if len(refusals) == 0 {
+		return
+	}
+	if w.config.Refusals != nil {
+		for i := range refusals {
+			w.config.Refusals.Push(&Refusal{Lane: o.index, Refusal: refusals[i]})
+		}
+	}
+	o.writer.RefusalsTaken()
+}
+
+// settle enters a batch's outcome into the ledger and gives the batch back.
+func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
+	b := outcome.Batch
+	w.counters.PointsWritten += uint64(outcome.Written)
+	o.counters.Written += uint64(outcome.Written)
+	reason := SinkRefused
+	if outcome.Reason == influx.ReasonPartial {
+		reason = SinkPartial
+	}
+	w.rejectAtSink(o, reason, outcome.Rejected)
+	w.drop(o, DropUndelivered, outcome.Undelivered)
+	if outcome.Written > 0 {
+		w.stages.Write.Record(now - b.SealedAt())
+		for _, run := range b.Runs() {
+			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
+		}
+	}
+	if b.Trace() != nil {
+		w.traces.settled(o, outcome, now)
+	}
+	switch {
+	case outcome.Aside > 0:
+		w.stepAside(o, b, outcome.Aside)
+		return
+	case b.Mark != 0:
+		o.spool.push(spoolItem{kind: spoolForget, sequence: b.Mark})
+	}
+	o.pool.Release(b)
+}
+
+// closeSinks gives up on what the sinks did not take in time, the open batches included, and waits for the
+// kernel to let go of all memory.
+func (w *Worker) closeSinks(now int64) {
+	for i := range w.lanes {
+		w.seal(&w.lanes[i], now)
+	}
+	w.recall(now + closeTime)
+	for i := range w.lanes {
+		w.lanes[i].writer.Shut(now)
+	}
+	for i := range w.routes {
+		w.routes[i].closed = true
+	}
+	deadline := now + closeTime
+	for w.ring != nil && !w.quiet() && now < deadline && w.ring.EnterWait(deadline-now) == nil {
+		now = w.clock.Now()
+		w.complete(now)
+		for i := range w.lanes {
+			w.lanes[i].writer.Poll(now)
+		}
+	}
+	for i := range w.lanes {
+		o := &w.lanes[i]
+		o.writer.Close(now, now)
+		w.settleAll(o, now)
+	}
+	w.recall(now + closeTime)
+	w.publish()
+}
+
+// quiet tells whether the kernel holds nothing of any writer.
+func (w *Worker) quiet() bool {
+	for i := range w.lanes {
+		if !w.lanes[i].writer.Quiet() {
+			return false
+		}
+	}
+	return true
+}
+
+// publish shows the counters to others: the lanes' first, so that what is in the worker's is in those too.
+func (w *Worker) publish() {
+	held := 0
+	for i := range w.lanes {
+		o := &w.lanes[i]
+		n := o.pool.Held() - o.parked
+		held += n
+		o.counters.InFlight = uint64(n)
+		o.block.publish(&o.counters)
+	}
+	w.counters.PointsInFlight = uint64(held)
+	w.block.publish(&w.counters)
+}

@@ -1,0 +1,293 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// story is what was done with a spool, and what must be true of it afterwards.
+type story struct {
+	t       *testing.T
+	disk    *memory
+	log     *Log
+	random  *rand.Rand
+	tried   map[string]bool // every body that Append was called with
+	recent  map[string]bool // appended since the last Sync that succeeded
+	secured map[string]bool // appended and synced
+	acked   map[string]bool // acknowledged since the last Sync that succeeded
+	over    map[string]bool // acknowledged and synced
+	perhaps map[string]bool // acknowledged in an earlier life, synced or not
+	out     map[uint64]string
+	dropped int
+	count   int
+}
+
+func newStory(t *testing.T, disk *memory) *story {
+	return &story{
+		t: t, disk: disk, random: disk.random, tried: map[string]bool{}, recent: map[string]bool{},
+		secured: map[string]bool{}, acked: map[string]bool{}, over: map[string]bool{},
+		perhaps: map[string]bool{}, out: map[uint64]string{},
+	}
+}
+
+func (s *story) config() Config {
+	return Config{
+		Files: s.disk, Label: Label{Gateway: "g", Sink: "main", URL: "http://127.0.0.1:8086", Epoch: 7},
+		SegmentBytes: 2 * headMax, MaxBytes: 64 * headMax, Codec: CodecSnappy,
+	}
+}
+
+func (s *story) open() {
+	log, _, err := Open(s.config())
+	if err != nil {
+		s.t.Fatalf("open refuses: %v", err)
+	}
+	s.log, s.out = log, map[uint64]string{}
+}
+
+// body is one to three lines that nobody else has, sometimes long ones.
+func (s *story) body() (string, int) {
+	var b strings.Builder
+	n := 1 + s.random.IntN(3)
+	for range n {
+		s.count++
+		fmt.Fprintf(&b, "m,host=h%d v=%d,text=\"%s\" %d\n", s.random.IntN(9), s.random.Uint64(),
+			strings.Repeat(string(rune('a'+s.random.IntN(26))), s.random.IntN(900)), s.count)
+	}
+	return b.String(), n
+}
+
+func (s *story) append() {
+	text, points := s.body()
+	s.tried[text] = true
+	hold := s.random.IntN(4) == 0
+	r := Record{Points: points, Oldest: int64(s.count), Body: []byte(text), Tenant: "line-a"}
+	dropped, err := s.log.Append(&r, hold)
+	s.dropped += dropped
+	if err != nil {
+		return
+	}
+	s.recent[text] = true
+	if hold {
+		s.out[r.Sequence] = text
+	}
+}
+
+func (s *story) next() {
+	r, more, err := s.log.Next(nil)
+	if err != nil || !more {
+		return
+	}
+	text := string(r.Body)
+	switch {
+	case !s.tried[text]:
+		s.t.Fatalf("record %d was never appended: %q", r.Sequence, text)
+	case s.out[r.Sequence] != "":
+		s.t.Fatalf("record %d is given out twice", r.Sequence)
+	case s.acked[text] || s.over[text]:
+		s.t.Fatalf("record %d is given out after it was acknowledged", r.Sequence)
+	}
+	s.out[r.Sequence] = text
+}
+
+func (s *story) settle(ack bool) {
+	if len(s.out) == 0 {
+		return
+	}
+	sequence := slices.Sorted(maps.Keys(s.out))[s.random.IntN(len(s.out))]
+	text := s.out[sequence]
+	delete(s.out, sequence)
+	if ack {
+		s.log.Ack(sequence)
+		s.acked[text] = true
+	} else {
+		s.dropped += s.log.Return(sequence)
+	}
+}
+
+func (s *story) sync() {
+	err := s.log.Sync()
+	for text := range s.recent {
+		if err == nil {
+			s.secured[text] = true
+		}
+		delete(s.recent, text) // an fsync that failed says nothing about them for good
+	}
+	if err == nil {
+		for text := range s.acked {
+			s.over[text] = true
+			delete(s.acked, text)
+		}
+	}
+}
+
+// balance is the ledger of the log itself.
+func (s *story) balance() {
+	c := s.log.Stats()
+	if c.Restored+c.Appended != c.Acknowledged+c.Dropped+c.Corrupt+c.Waiting+c.Out {
+		s.t.Fatalf("the ledger does not balance: %+v", c)
+	}
+	if int(c.Dropped) != s.dropped {
+		s.t.Fatalf("%d points dropped, the caller was told of %d", c.Dropped, s.dropped)
+	}
+}
+
+// run does steps things in random order.
+func (s *story) run(steps int) {
+	for range steps {
+		switch n := s.random.IntN(20); {
+		case n < 8:
+			s.append()
+		case n < 12:
+			s.next()
+		case n < 15:
+			s.settle(true)
+		case n < 16:
+			s.settle(false)
+		default:
+			s.sync()
+		}
+		s.balance()
+	}
+}
+
+// after opens what a crash left and takes everything out.
+func (s *story) after() {
+	s.disk = s.disk.reboot()
+	s.open()
+	found := map[string]bool{}
+	for {
+		r, more, err := s.log.Next(nil)
+		if err != nil {
+			s.t.Fatalf("read after the crash: %v", err)
+		}
+		if !more {
+			break
+		}
+		text := string(r.Body)
+		switch {
+		case !s.tried[text]:
+			s.t.Fatalf("record %d was never appended: %q", r.Sequence, text)
+		case s.over[text]:
+			s.t.Fatalf("record %d was acknowledged for good", r.Sequence)
+		case found[text]:
+			s.t.Fatalf("record %d comes twice", r.Sequence)
+		case strings.Count(text, "\n") != r.Points || r.Tenant != "line-a" || r.Epoch != 7:
+			s.t.Fatalf("record %d came back as %+v", r.Sequence, r)
+		}
+		found[text] = true
+		s.log.Ack(r.Sequence)
+	}
+	for text := range s.secured {
+		if !found[text] && !s.acked[text] && !s.over[text] && !s.perhaps[text] {
+			s.t.Fatalf("lost although it was appended and synced: %q", text)
+		}
+	}
+	s.dropped = 0
+	s.balance()
+	if err := s.log.Sync(); err != nil {
+		s.t.Fatal(err)
+	}
+	if c := s.log.Stats(); c.Waiting != 0 || c.Out != 0 || c.Segments != 0 {
+		s.t.Fatalf("drained, but something is left: %+v", c)
+	}
+	// Goes on as if nothing had been.
+	s.append()
+	if err := s.log.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// What was appended and synced is never lost and nothing is given out that was not appended, whatever
+// operation fails, fails from then on, or is the last one. Every operation of each story takes its turn.
+func TestEveryOperationFails(t *testing.T) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range seeds {
+		for _, kind := range []fault{faultOnce, faultStays, faultCrash} {
+			points := 0
+			for at := 1; ; at++ {
+				disk := newMemory(rand.New(rand.NewPCG(seed, uint64(at))))
+				disk.kind, disk.fails = kind, at
+				disk.random = rand.New(rand.NewPCG(seed, 99)) // the same story up to the fault
+				s := newStory(t, disk)
+				s.open()
+				s.run(60)
+				points++
+				if disk.step < at {
+					break // the story ended before: all operations have had their turn
+				}
+				disk.random = rand.New(rand.NewPCG(seed, uint64(at)))
+				s.random = disk.random
+				s.after()
+				if t.Failed() {
+					t.Fatalf("seed %d, fault %d at operation %d", seed, kind, at)
+				}
+			}
+			if points < 30 {
+				t.Fatalf("seed %d: only %d operations", seed, points)
+			}
+		}
+	}
+}
+
+// Several lives, each ended by a crash: numbers are never given twice, and all of the above holds over all.
+func TestManyLives(t *testing.T) {
+	random := newRandom(t, 5)
+	for range 30 {
+		s := newStory(t, newMemory(random))
+		s.open()
+		for range 8 {
+			s.disk.kind, s.disk.fails = faultCrash, s.disk.step+1+random.IntN(80)
+			s.run(50)
+			s.disk = s.disk.reboot()
+			// What was only acknowledged in passing may come once more, what was not synced may be gone.
+			maps.Copy(s.perhaps, s.acked)
+			clear(s.acked)
+			clear(s.recent)
+			s.dropped = 0
+			s.open()
+		}
+		s.after()
+	}
+}
+
+// A record is told to be in doubt once, and the file whose fsync failed is not synced again.
+func TestFailedSync(t *testing.T) {
+	disk := newMemory(newRandom(t, 1))
+	s := newStory(t, disk)
+	s.open()
+	first := Record{Points: 2, Body: []byte("a v=1 1\na v=2 2\n")}
+	if _, err := s.log.Append(&first, false); err != nil {
+		t.Fatal(err)
+	}
+	disk.kind, disk.fails = faultOnce, disk.step+1
+	var failed *SyncError
+	if err := s.log.Sync(); !errors.As(err, &failed) || failed.Records != 1 || failed.Points != 2 {
+		t.Fatalf("a failed fsync gives %v", err)
+	}
+	before := len(disk.names)
+	second := Record{Points: 1, Body: []byte("b v=1 1\n")}
+	if _, err := s.log.Append(&second, false); err != nil {
+		t.Fatal(err)
+	}
+	if len(disk.names) != before+1 {
+		t.Fatal("after a failed fsync the same file was written to")
+	}
+	if err := s.log.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	// The record in doubt is still given out while it can be read.
+	for _, want := range []string{string(first.Body), string(second.Body)} {
+		if r, more, err := s.log.Next(nil); err != nil || !more || string(r.Body) != want {
+			t.Fatalf("got %q, %t, %v; want %q", r.Body, more, err, want)
+		}
+	}
+}

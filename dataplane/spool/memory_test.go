@@ -1,0 +1,265 @@
+package spool
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+var (
+	errInjected = errors.New("injected fault")
+	errCrashed  = errors.New("the machine has crashed")
+)
+
+// fault is what happens at one of the operations that change something.
+type fault uint8
+
+const (
+	faultNone  fault = iota
+	faultOnce        // it fails, perhaps half done; the next ones work
+	faultStays       // it and all later ones fail, as on a disk that is full or broken
+	faultCrash       // it is the last: perhaps done, perhaps half, and what was not synced may be lost
+)
+
+// node is a file: what programs see of it, and what the disk surely has.
+type node struct {
+	seen    []byte
+	durable []byte
+	pending []write // since the last sync that succeeded, in order
+	length  int     // of pending when a sync failed: those writes never reach the disk by a later sync
+}
+
+// write is a change of a file: bytes at an offset, or a truncation if there are none.
+type write struct {
+	at int
+	b  []byte
+}
+
+func (w write) apply(to []byte) []byte {
+	if w.b == nil {
+		return append(to[:min(w.at, len(to))], make([]byte, max(0, w.at-len(to)))...)
+	}
+	if end := w.at + len(w.b); end > len(to) {
+		to = append(to, make([]byte, end-len(to))...)
+	}
+	copy(to[w.at:], w.b)
+	return to
+}
+
+// memory is Files that can fail and crash at any operation. It plays a journaling file system: changes of
+// names reach the disk in order, changes of contents in any or none until they are synced.
+type memory struct {
+	random  *rand.Rand
+	names   map[string]*node
+	stable  map[string]*node   // names that are surely on disk
+	history []map[string]*node // names after each change since
+	step    int                // changes so far
+	fails   int                // the step at which the fault happens
+	kind    fault
+	crashed bool
+	most    int64 // the most bytes that the files had together
+}
+
+func newMemory(random *rand.Rand) *memory {
+	return &memory{random: random, names: map[string]*node{}, stable: map[string]*node{}}
+}
+
+// change counts an operation and tells what becomes of it: an error, and whether it is done nevertheless.
+func (m *memory) change() (done bool, err error) {
+	if m.crashed {
+		return false, errCrashed
+	}
+	m.step++
+	switch {
+	case m.kind == faultOnce && m.step == m.fails, m.kind == faultStays && m.step >= m.fails:
+		return m.random.IntN(2) == 0, errInjected
+	case m.kind == faultCrash && m.step == m.fails:
+		m.crashed = true
+		return m.random.IntN(2) == 0, errCrashed
+	}
+	return true, nil
+}
+
+func (m *memory) renamed() {
+	m.history = append(m.history, maps.Clone(m.names))
+	m.measure()
+}
+
+func (m *memory) measure() { m.most = max(m.most, m.size()) }
+
+// size is what the files take.
+func (m *memory) size() (n int64) {
+	for _, f := range m.names {
+		n += int64(len(f.seen))
+	}
+	return n
+}
+
+// reboot is what is on disk after a crash here: of each file what was synced and some of the rest, of the
+// names those that were synced and some of the changes after.
+func (m *memory) reboot() *memory {
+	after := newMemory(m.random)
+	names := m.stable
+	if n := len(m.history); n > 0 {
+		if i := m.random.IntN(n + 1); i > 0 {
+			names = m.history[i-1]
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) { // in order, so that a seed tells one story
+		file := names[name]
+		content := append([]byte(nil), file.durable...)
+		mode := m.random.IntN(3) // nothing, everything, anything of what was not synced
+		for i, w := range file.pending {
+			if mode == 0 || mode == 2 && m.random.IntN(2) == 0 || i < file.length && mode != 2 {
+				continue
+			}
+			if mode == 2 && len(w.b) > 1 && m.random.IntN(3) == 0 {
+				w.b = w.b[:m.random.IntN(len(w.b))+1]
+			}
+			content = w.apply(content)
+		}
+		after.names[name] = &node{seen: content, durable: append([]byte(nil), content...)}
+	}
+	after.stable = maps.Clone(after.names)
+	return after
+}
+
+func (m *memory) List() ([]Entry, error) {
+	var entries []Entry
+	for name, file := range m.names {
+		entries = append(entries, Entry{name, int64(len(file.seen))})
+	}
+	return entries, nil
+}
+
+func (m *memory) Create(name string) (File, error) {
+	if m.names[name] != nil {
+		return nil, fs.ErrExist
+	}
+	done, err := m.change()
+	if done {
+		m.names[name] = &node{}
+		m.renamed()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &handle{m, m.names[name]}, nil
+}
+
+func (m *memory) Open(name string) (File, error) {
+	if file := m.names[name]; file != nil && !m.crashed {
+		return &handle{m, file}, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (m *memory) Rename(from, to string) error {
+	done, err := m.change()
+	if file := m.names[from]; file == nil {
+		return fs.ErrNotExist
+	} else if done {
+		delete(m.names, from)
+		m.names[to] = file
+		m.renamed()
+	}
+	return err
+}
+
+func (m *memory) Remove(name string) error {
+	if m.names[name] == nil {
+		return fs.ErrNotExist
+	}
+	done, err := m.change()
+	if done {
+		delete(m.names, name)
+		m.renamed()
+	}
+	return err
+}
+
+func (m *memory) Sync() error {
+	done, err := m.change()
+	if done {
+		m.stable, m.history = maps.Clone(m.names), nil
+	}
+	return err
+}
+
+func (m *memory) Close() error { return nil }
+
+// handle is an open file.
+type handle struct {
+	disk *memory
+	file *node
+}
+
+func (h *handle) ReadAt(b []byte, at int64) (int, error) {
+	if at >= int64(len(h.file.seen)) {
+		return 0, io.EOF
+	}
+	n := copy(b, h.file.seen[at:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (h *handle) put(w write) {
+	h.file.seen = w.apply(h.file.seen)
+	h.file.pending = append(h.file.pending, w)
+	h.disk.measure()
+}
+
+func (h *handle) WriteAt(b []byte, at int64) (int, error) {
+	done, err := h.disk.change()
+	w := write{int(at), append([]byte{}, b...)}
+	if !done {
+		// A write that fails may have written some of it.
+		w.b = w.b[:h.disk.random.IntN(len(b)+1)]
+	}
+	if len(w.b) > 0 && (err == nil || !errors.Is(err, errCrashed) || h.disk.step == h.disk.fails) {
+		h.put(w)
+	}
+	if err != nil {
+		return len(w.b), err
+	}
+	return len(b), nil
+}
+
+func (h *handle) Sync() error {
+	done, err := h.disk.change()
+	switch {
+	case err == nil, done && errors.Is(err, errCrashed):
+		for i, w := range h.file.pending {
+			if i >= h.file.length {
+				h.file.durable = w.apply(h.file.durable)
+			}
+		}
+		h.file.pending, h.file.length = nil, 0
+	case !errors.Is(err, errCrashed):
+		// The kernel says it once: what was dirty counts as clean afterwards, and is not written again.
+		h.file.length = len(h.file.pending)
+	}
+	return err
+}
+
+func (h *handle) Truncate(size int64) error {
+	done, err := h.disk.change()
+	if done {
+		h.put(write{at: int(size)})
+	}
+	return err
+}
+
+func (h *handle) Close() error { return nil }
+
+// newRandom is a generator whose seed is in the log.
+func newRandom(t testing.TB, seed uint64) *rand.Rand {
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 1))
+}

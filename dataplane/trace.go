@@ -1,0 +1,111 @@
+package dataplane
+
+import (
+	"encoding/binary"
+
+	"culvert/dataplane/influx"
+	"culvert/dataplane/spsc"
+)
+
+const (
+	// TraceSlots is the size of a ring of finished traces, read some times a second.
+	TraceSlots = 64
+	// tracesMax is how many batches of a worker are traced at once. Where more are due, they are not.
+	tracesMax = 16
+)
+
+// Traced is a batch's trace from its first packet to its outcome.
+type Traced struct {
+	influx.Trace
+	Lane                                     int // its place among all URLs of all sinks
+	Sealed, Settled                          int64
+	Points, Bytes                            int
+	Written, Rejected, Undelivered, SetAside int
+	Code                                     int // of the last answer
+}
+
+// tracing is one worker's. Its zero value traces nothing.
+type tracing struct {
+	out     *spsc.Ring[Traced]
+	every   int // one in so many batches; 0: none
+	left    int // batches until the next one
+	random  uint64
+	free    []*influx.Trace
+	filling *influx.Trace // of an open batch of which no packet was measured yet; else nil
+	slot    Traced
+}
+
+// newTracing takes the memory for all traces. seed tells workers and runs apart.
+func newTracing(out *spsc.Ring[Traced], every int, seed uint64) tracing {
+	if out == nil || every <= 0 {
+		return tracing{}
+	}
+	t := tracing{out: out, every: every, left: 1, random: seed, free: make([]*influx.Trace, tracesMax)}
+	traces := make([]influx.Trace, tracesMax)
+	for i := range traces {
+		t.free[i] = &traces[i]
+	}
+	return t
+}
+
+// number is a random one, by splitmix64; it is not 0, which trace contexts forbid.
+func (t *tracing) number() uint64 {
+	for {
+		t.random += 0x9E3779B97F4A7C15
+		z := t.random
+		z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
+		z = (z ^ z>>27) * 0x94D049BB133111EB
+		if z ^= z >> 31; z != 0 {
+			return z
+		}
+	}
+}
+
+// opened decides whether a new batch is traced. now is when its first packet was taken.
+func (t *tracing) opened(b *influx.Batch, now int64) {
+	if t.left--; t.left > 0 {
+		return
+	}
+	t.left = t.every
+	n := len(t.free)
+	if n == 0 {
+		return
+	}
+	trace := t.free[n-1]
+	t.free = t.free[:n-1]
+	*trace = influx.Trace{Seen: now, Span: t.number()}
+	binary.BigEndian.PutUint64(trace.ID[:8], t.number())
+	binary.BigEndian.PutUint64(trace.ID[8:], t.number())
+	b.SetTrace(trace)
+	t.filling = trace
+}
+
+// measured notes what a payload took.
+func (t *tracing) measured(shares *stopwatch) {
+	if t.filling != nil {
+		t.filling.Measured, t.filling.Decode, t.filling.Rules = shares.begun, shares.decode, shares.rules
+		t.filling = nil
+	}
+}
+
+// sealed notes when the first packet of a batch came.
+func (t *tracing) sealed(trace *influx.Trace, b *influx.Batch) {
+	trace.Opened = b.Opened()
+	if t.filling == trace {
+		t.filling = nil
+	}
+}
+
+// settled passes a trace on, if there is room, and takes its memory back.
+func (t *tracing) settled(o *lane, outcome *influx.Outcome, now int64) {
+	b := outcome.Batch
+	trace := b.Trace()
+	t.slot = Traced{
+		Trace: *trace, Lane: o.index, Sealed: b.SealedAt(), Settled: now,
+		Points: b.Points(), Bytes: b.Bytes(), Written: outcome.Written, Rejected: outcome.Rejected,
+		Undelivered: outcome.Undelivered, SetAside: outcome.Aside, Code: outcome.Code,
+	}
+	t.out.Push(&t.slot)
+	b.SetTrace(nil)
+	t.free = append(t.free, trace)
+}
