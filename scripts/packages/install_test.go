@@ -69,10 +69,10 @@ func (h *tree) dpkg(arguments ...string) string {
 
 // Goal: the package is installed, runs, is upgraded with the administrator's configuration kept, removed with
 // it kept, and purged without a trace. Method: a directory that dpkg takes for a host.
-func TestInstallDebian(t *testing.T) {
+func installDebian(t *testing.T, old made, date time.Time) {
+	t.Helper()
 	h := newTree(t)
-	date := time.Unix(1700000000, 0).UTC()
-	old, recent := packages(t, top, "v1.2.3", date), packages(t, top, "v1.2.4", date)
+	recent := packages(t, top, "v1.2.4", date)
 	h.dpkg("--install", old.files["deb"])
 	for _, name := range wanted {
 		if h.read(name) == "" {

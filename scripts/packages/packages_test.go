@@ -85,11 +85,20 @@ func copySources(t *testing.T) string {
 	return to
 }
 
-// Goal: two builds are the same to the last bit, wherever the sources lie, whatever their files' times and
-// modes, and whoever builds when.
-func TestReproducible(t *testing.T) {
+// TestPackages makes them once for all that is asked of them.
+func TestPackages(t *testing.T) {
 	date := time.Unix(1700000000, 0).UTC()
 	first := packages(t, top, "v1.2.3", date)
+	t.Run("reproducible", func(t *testing.T) { reproducible(t, first, date) })
+	t.Run("archive", func(t *testing.T) { archive(t, first, date) })
+	t.Run("rpm", func(t *testing.T) { readByRPM(t, first) })
+	t.Run("debian", func(t *testing.T) { installDebian(t, first, date) })
+}
+
+// Goal: two builds are the same to the last bit, wherever the sources lie, whatever their files' times and
+// modes, and whoever builds when.
+func reproducible(t *testing.T, first made, date time.Time) {
+	t.Helper()
 	t.Setenv("TZ", "Pacific/Auckland")
 	second := packages(t, copySources(t), "v1.2.3", date)
 	for format, file := range first.files {
@@ -108,8 +117,8 @@ func TestReproducible(t *testing.T) {
 }
 
 // Goal: the archive holds all that a package does, below one folder, owned by root.
-func TestArchive(t *testing.T) {
-	m := packages(t, top, "v1.2.3", time.Unix(1700000000, 0).UTC())
+func archive(t *testing.T, m made, date time.Time) {
+	t.Helper()
 	file, err := os.Open(m.files["tar"])
 	if err != nil {
 		t.Fatal(err)
@@ -120,15 +129,15 @@ func TestArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
-	for archive := tar.NewReader(unpacked); ; {
-		header, err := archive.Next()
+	for reader := tar.NewReader(unpacked); ; {
+		header, err := reader.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if header.Uid != 0 || header.Gid != 0 || header.ModTime.Unix() != 1700000000 {
+		if header.Uid != 0 || header.Gid != 0 || !header.ModTime.Equal(date) {
 			t.Errorf("%s: owner %d:%d, time %v", header.Name, header.Uid, header.Gid, header.ModTime)
 		}
 		names = append(names, header.Name)
@@ -154,11 +163,11 @@ var wanted = []string{
 }
 
 // Goal: rpm itself reads the package: its digests hold, its files and scripts are there.
-func TestRPM(t *testing.T) {
+func readByRPM(t *testing.T, m made) {
+	t.Helper()
 	if _, err := exec.LookPath("rpm"); err != nil {
 		t.Skip("rpm is missing (scripts/setup packages)")
 	}
-	m := packages(t, top, "v1.2.3", time.Unix(1700000000, 0).UTC())
 	rpm := func(arguments ...string) string {
 		t.Helper()
 		command := exec.Command("rpm", append(arguments, m.files["rpm"])...)
