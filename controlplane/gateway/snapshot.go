@@ -48,6 +48,7 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	}
 	s.Listeners = g.listenersShown()
 	s.Reasons = g.reasons(s)
+	s.Deviations = g.deviations()
 	g.mutex.Unlock()
 	s.Ready = len(s.Reasons) == 0
 	return s

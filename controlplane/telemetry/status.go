@@ -22,6 +22,7 @@ type Status struct {
 	Packets       Packets            `json:"packets"`
 	Interfaces    []InterfaceStatus  `json:"interfaces"`
 	Workers       []WorkerStatus     `json:"workers"`
+	Deviations    []string           `json:"deviations"` // of the workers' placement from plan and best
 	Listeners     []ListenerStatus   `json:"listeners"`
 	Sinks         []SinkStatus       `json:"sinks"`
 	Rules         []RuleStatus       `json:"rules"`
@@ -189,7 +190,8 @@ func NewStatus(s *Snapshot) *Status {
 		Ledger:        newLedger(s, &counters), Packets: newPackets(s, &counters),
 		Latency: map[string]Latency{}, ClockSteps: s.ClockSteps,
 		Interfaces: interfaceStatuses(s.Interfaces), Workers: []WorkerStatus{}, Listeners: []ListenerStatus{},
-		Sinks: []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
+		Deviations: append([]string{}, s.Deviations...),
+		Sinks:      []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
 	}
 	for i := range s.Workers {
 		status.Workers = append(status.Workers, workerStatus(&s.Workers[i]))
