@@ -12,6 +12,7 @@ RATE ?= 100000
 POINTS_PER_PACKET ?= 10
 SERIES ?= 1000
 FUZZTIME ?= 30s
+comma := ,
 BENCHTIME ?= 1x
 ROUNDS ?= 5
 KERNELS ?= 6.1 6.12 6.18
@@ -37,6 +38,27 @@ setup: ## installs the distribution's packages that tests and demo need, or name
 .PHONY: build
 build: ## builds the one static binary, bin/culvert
 	$(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags '$(LDFLAGS)' -o bin/culvert ./cmd/culvert
+
+# Packages carry the last commit's time and nothing of this machine: the same commit gives the same bytes.
+PACKAGES_DATE = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date +%s))
+
+.PHONY: deb rpm tar packages
+deb: ## packages for Debian, amd64 and arm64, into dist
+rpm: ## packages for RPM, into dist
+tar: ## archives, into dist
+deb rpm tar:
+	@$(MAKE) --no-print-directory packages FORMATS=$@
+
+packages: web ## all of deb, rpm and tar; FORMATS ARCHES
+	@$(GO) -C scripts/packages build -o ../../build/packages .
+	@build/packages -version '$(VERSION)' -date '$(PACKAGES_DATE)' -buildvcs=$(BUILDVCS) -out dist \
+	  -formats '$(or $(FORMATS),deb$(comma)rpm$(comma)tar)' -arches '$(or $(ARCHES),amd64$(comma)arm64)'
+
+.PHONY: test-packages
+test-packages: ## makes packages twice and compares them; installs, upgrades, removes one (as root)
+	@scripts/setup packages
+	@$(GO) -C scripts/packages vet .
+	@$(GO) -C scripts/packages test -count=1 .
 
 .PHONY: web
 web: ## bundles the dashboard with its plots, web/dist; without it a build has the plain page
@@ -174,5 +196,5 @@ check: generated fmt vet tidy staticcheck test ## all that must hold before a co
 
 .PHONY: clean
 clean: ## removes what was built here, the virtual machines' kernels included
-	rm -rf bin build web/node_modules
+	rm -rf bin build dist web/node_modules
 	find web/dist -type f ! -name .gitignore -delete

@@ -233,6 +233,9 @@ func (w *Worker) CPU() int { return w.config.CPU }
 // Node is the NUMA node of the worker's memory, or −1.
 func (w *Worker) Node() int { return w.config.Node }
 
+// Thread is the kernel's number of the worker's thread.
+func (w *Worker) Thread() int { return w.thread }
+
 // WithoutRing is why the worker sends over plain sockets instead of an io_uring, or nil.
 func (w *Worker) WithoutRing() error { return w.withoutRing }
 

@@ -121,6 +121,7 @@ type Worker struct {
 	datagrams  datagramBatch
 
 	departures departures
+	thread     int // written once, before others know the worker
 
 	// Waiting.
 	pollSet   []unix.PollFd
@@ -177,6 +178,7 @@ func Start(config Config) (*Worker, error) {
 
 // open takes everything the loop needs, on the worker's thread.
 func (w *Worker) open() (err error) {
+	w.thread = unix.Gettid()
 	if w.config.CPU >= 0 {
 		if err := numa.Pin(w.config.CPU); err != nil {
 			return err

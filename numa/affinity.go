@@ -28,6 +28,15 @@ func Allowed() ([]int, error) {
 	return cpus, nil
 }
 
+// AllowedTo are the CPUs that a thread of this process may run on, ascending; thread is the kernel's number.
+func AllowedTo(thread int) ([]int, error) {
+	cpus, err := affinity(thread)
+	if err != nil {
+		return nil, fmt.Errorf("read the CPU affinity of thread %d: %w", thread, err)
+	}
+	return cpus, nil
+}
+
 // Pin binds the calling thread to one CPU and checks that it arrived. The caller has locked its goroutine to
 // the thread (runtime.LockOSThread) and never unlocks it: the thread is to end with its goroutine.
 func Pin(cpu int) error {

@@ -64,7 +64,7 @@ func newRootCommand() (*cobra.Command, *bool) {
 	root.AddCommand(newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(),
 		newStatusCommand(), newTopCommand(), newTapCommand(), newReloadCommand(), newRulesCommand(),
 		newLoadCommand(), newSinkCommand(), newSpoolCommand(), newRejectsCommand(), newVersionCommand())
-	root.AddCommand(newDoctorCommand(), newTuneCommand())
+	root.AddCommand(newDoctorCommand(), newTuneCommand(), newManCommand())
 	started := new(bool)
 	noteStart(root.Commands(), started)
 	return root, started

@@ -59,6 +59,7 @@ type Gateway struct {
 	log     *slog.Logger
 	started time.Time
 	plan    *Plan
+	placed  placed
 	clock   *dataplane.Clock
 
 	exchange  *dataplane.Exchange

@@ -50,6 +50,7 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	s.Listeners = g.listenersShown()
 	s.Tenants = g.tenantsShown(s)
 	s.Reasons = g.reasons(s)
+	s.Deviations = g.deviations()
 	g.mutex.Unlock()
 	s.Ready = len(s.Reasons) == 0
 	return s

@@ -31,6 +31,8 @@ type Snapshot struct {
 	Rules      []Rule
 	RuleGroups []RuleGroup
 	Notifiers  []Notifier
+	// Deviations are where the workers' placement is not as planned, or not the best, in plain words.
+	Deviations []string
 
 	// Stages are all workers' histograms together, in nanoseconds, keyed by the stage's name; AlertLatency is
 	// XDP stamp → alert handed to the wire.

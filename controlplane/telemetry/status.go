@@ -22,6 +22,7 @@ type Status struct {
 	Packets       Packets           `json:"packets"`
 	Interfaces    []InterfaceStatus `json:"interfaces"`
 	Workers       []WorkerStatus    `json:"workers"`
+	Deviations    []string          `json:"deviations"` // of the workers' placement from plan and best
 	Listeners     []ListenerStatus  `json:"listeners"`
 	Tenants       []TenantStatus    `json:"tenants"`
 	// HeavySeries are those that one in a hundred points of late or more belong to, heaviest first.
@@ -192,7 +193,8 @@ func NewStatus(s *Snapshot) *Status {
 		Ledger:        newLedger(s, &counters), Packets: newPackets(s, &counters),
 		Latency: map[string]Latency{}, ClockSteps: s.ClockSteps,
 		Interfaces: interfaceStatuses(s.Interfaces), Workers: []WorkerStatus{}, Listeners: []ListenerStatus{},
-		Sinks: []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
+		Deviations: append([]string{}, s.Deviations...),
+		Sinks:      []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
 	}
 	status.Tenants, status.HeavySeries = tenantStatuses(s.Tenants), heavyStatuses(s.Heavy)
 	for i := range s.Workers {

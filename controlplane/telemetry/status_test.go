@@ -209,8 +209,9 @@ func TestStatusNames(t *testing.T) {
 		residue_decode interfaces name driver mode zerocopy need_wakeup busy_poll adopted state queues
 		queue cpu node worker statistics rx_ring_full verdicts not_ours workers transport
 		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
-		turns sleeps listeners port tenants tenant sink packets_limited points_limit series series_limit
-		heavy_series listener key share sinks url up connections breaker last_error requests 204 error
+		turns sleeps deviations listeners port tenants tenant sink packets_limited points_limit series
+		series_limit heavy_series listener key share sinks url up connections breaker last_error requests
+		204 error
 		spool spooled replayed pending bytes segments oldest_seconds memory_points disk_failures disk_error
 		replay_error skipped kept_bytes
 		zerocopy_sent zerocopy_copied rules group kind expr firing transitions evicted steps keys

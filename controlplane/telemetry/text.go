@@ -194,6 +194,10 @@ func (p *page) workers(s *Status) {
 		p.line("  "+w.Name, number(w.CPU), number(w.Node), right(w.PacketsReceived), right(w.PointsReceived),
 			right(w.PointsWritten), w.Transport, short(w.HeartbeatAge)+" ago")
 	}
+	for _, deviation := range s.Deviations {
+		p.Writer.Flush()
+		fmt.Fprintln(p.Writer, "  warning: "+deviation)
+	}
 	if len(s.Listeners) == 0 {
 		return
 	}

@@ -146,6 +146,7 @@ var layers = []layer{
 		external: []string{ebpf, netlink, netns, xsys, plot},
 	},
 	{folder: "bench/telegraf", external: []string{"github.com/influxdata/telegraf"}},
+	{folder: "scripts/packages", external: []string{"github.com/goreleaser/nfpm"}},
 	{
 		folder: "scripts", internal: []string{"bpf", "numa", "dataplane", "controlplane", "scripts"},
 		external: []string{netlink, netns, xsys, yaml},
