@@ -45,6 +45,8 @@ const (
 	ringEntries = 256
 	// closeTime bounds how long a worker waits at its end for the kernel to let go of batches, nanoseconds.
 	closeTime = int64(2 * time.Second)
+	// closeStep bounds one wait for the ring meanwhile: not everything that is waited for is on it.
+	closeStep = int64(10 * time.Millisecond)
 )
 
 // row is lines that stand one behind the other in a payload and go into one lane's batch as they came, by one
@@ -189,14 +191,15 @@ func (w *Worker) seal(o *lane, now int64) {
 
 // timer is when the open batch must be sealed, CLOCK_MONOTONIC nanoseconds, or the end of time. While batches
 // wait for a connection, sealing another gains nothing and costs a batch of the pool: it grows until it is
-// full, and a slow sink gets large batches (docs/decisions/0001).
+// full, and a slow sink gets large batches (docs/decisions/0001). So does the pool's last one, which has no
+// successor until another comes back from the server or the spool.
 func (o *lane) timer() int64 {
 	if o.open == nil || o.open.Points() == 0 {
 		return math.MaxInt64
 	}
 	// Batches that go to disk first wait as well.
 	idle := o.appending == 0 && o.writer.Idle()
-	if !idle && o.appending+o.writer.Backlog() > 0 {
+	if !idle && (o.appending+o.writer.Backlog() > 0 || o.pool.Free() == 0) {
 		return math.MaxInt64
 	}
 	return due(idle, o.open.Opened(), o.sealed, o.linger, o.age)

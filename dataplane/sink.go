@@ -122,6 +122,11 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		// The next server in order takes over what this one does not take.
 		config.Aside, config.NoRelief = true, true
 	}
+	if config.Remote != nil {
+		one := *config.Remote
+		one.Wake = w.waker.Wake
+		config.Remote = &one
+	}
 	if config.Memory, err = w.alloc(influx.MemorySize(config), numa.HugeOff); err != nil {
 		return fmt.Errorf("allocate request heads: %w", err)
 	}
@@ -248,6 +253,9 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	w.drop(o, DropUndelivered, outcome.Undelivered)
 	if outcome.Written > 0 {
 		w.stages.Write.Record(now - b.SealedAt())
+		if o.spool != nil {
+			o.spool.wrote(now-b.SealedAt(), o.counters.Written)
+		}
 		for _, run := range b.Runs() {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}
@@ -281,7 +289,10 @@ func (w *Worker) closeSinks(now int64) {
 		w.routes[i].closed = true
 	}
 	deadline := now + closeTime
-	for w.ring != nil && !w.quiet() && now < deadline && w.ring.EnterWait(deadline-now) == nil {
+	for w.ring != nil && !w.quiet() && now < deadline {
+		if w.ring.EnterWait(min(deadline-now, closeStep)) != nil {
+			break
+		}
 		now = w.clock.Now()
 		w.complete(now)
 		for i := range w.urls {
@@ -289,8 +300,10 @@ func (w *Worker) closeSinks(now int64) {
 		}
 	}
 	for i := range w.urls {
-		w.lanes[i].writer.Close(now, now)
-		w.settleAll(&w.lanes[i], now)
+		o := &w.lanes[i]
+		// Only those wait here that are not on the ring.
+		o.writer.Close(now, deadline)
+		w.settleAll(o, now)
 	}
 	w.recall(now + closeTime)
 	w.publish()

@@ -313,6 +313,11 @@ func (w *Worker) anything() bool {
 	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() || w.cameBack() {
 		return true
 	}
+	for i := range w.lanes {
+		if w.lanes[i].writer.Ready() {
+			return true
+		}
+	}
 	if w.rules == nil {
 		return false
 	}

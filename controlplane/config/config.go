@@ -191,7 +191,8 @@ type Sink struct {
 	Name string `yaml:"name" required:"true"`
 	// What it is.
 	Type string `yaml:"type" enum:"influxdb"`
-	// Its addresses: http://host:port, several where several servers share the points or each get all.
+	// Its addresses: http://host:port or https://host:port, several where several servers share the points
+	// or each get all.
 	URLs []string `yaml:"urls" required:"true"`
 	// The version of its write API. 0: 2 where there is a bucket, else 1.
 	Version int `yaml:"version" enum:"0,1,2,3"`
@@ -205,8 +206,8 @@ type Sink struct {
 	TokenFile string `yaml:"token_file"`
 	// Certificates for https.
 	TLS TLS `yaml:"tls"`
-	// Compresses the bodies.
-	Gzip bool `yaml:"gzip" later:"*"`
+	// Compresses the bodies, beside the workers. Worth it on a slow network only.
+	Gzip bool `yaml:"gzip"`
 	// Connections of each worker.
 	Connections int `yaml:"connections" min:"1" max:"64"`
 	// Whether a retry may overtake a newer write of the same series.
@@ -231,11 +232,11 @@ type Sink struct {
 // TLS names the files of https.
 type TLS struct {
 	// Certificates to trust instead of the system's.
-	CAFile string `yaml:"ca_file" later:"*"`
+	CAFile string `yaml:"ca_file"`
 	// The gateway's own certificate.
-	CertFile string `yaml:"cert_file" later:"*"`
+	CertFile string `yaml:"cert_file"`
 	// Its key.
-	KeyFile string `yaml:"key_file" later:"*"`
+	KeyFile string `yaml:"key_file"`
 }
 
 // Batch says when a batch is sealed.

@@ -254,6 +254,9 @@ func (k *checker) sinks() {
 		k.name(key+".name", s.Name, names, i)
 		k.urls(key, s)
 		k.target(key, s)
+		if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
+			k.failf(key+".tls", "cert_file and key_file go together")
+		}
 		if s.Batch.Linger > s.Batch.Age {
 			k.failf(key+".batch.linger", "%s is more than age (%s)", shortDuration(s.Batch.Linger),
 				shortDuration(s.Batch.Age))
@@ -295,10 +298,8 @@ func (k *checker) urls(key string, s *Sink) {
 			k.failf(path, "%q is number %d already", text, first+1)
 		case err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port(), 1):
 			k.failf(path, "%q is not a URL such as http://127.0.0.1:8086", text)
-		case u.Scheme == "https":
-			k.failf(path, "https is not supported by this version")
-		case u.Scheme != "http":
-			k.failf(path, "%q does not begin with http://", text)
+		case u.Scheme != "http" && u.Scheme != "https":
+			k.failf(path, "%q does not begin with http:// or https://", text)
 		case u.User != nil:
 			k.failf(path, "a password does not belong here: put \"user:password\" into token_file")
 		case u.RawQuery != "" || u.Fragment != "":

@@ -62,7 +62,7 @@ func (g *Gateway) notifyConfigs(c *config.Config) ([]notify.Config, error) {
 		if n.Type == "influxdb" && len(n.URL) == 0 {
 			// The first sink's server, database and token.
 			first := &g.targets[0].writer
-			one.URLs = []string{"http://" + first.Host + first.Path}
+			one.URLs = []string{g.targets[0].parsed.Scheme + "://" + first.Host + first.Path}
 			one.Authorization = first.Authorization
 		}
 		configs = append(configs, one)

@@ -70,11 +70,16 @@ func unwritable(c *config.Config, key, tag string) *config.Error {
 		"value, nor stand in pairs before a comma, an equals sign or a space", tag)
 }
 
-// checkTokens finds the tokens that can't be had.
+// checkTokens finds the tokens and certificates that can't be had.
 func checkTokens(c *config.Config) (found []*config.Error) {
 	for i := range c.Sinks {
 		if _, err := readToken(c.Sinks[i].TokenFile); err != nil {
 			found = append(found, c.Mistake(fmt.Sprintf("sinks[%d].token_file", i), "%v", err))
+		}
+	}
+	for i := range c.Sinks {
+		if _, err := tlsOf(&c.Sinks[i].TLS); err != nil {
+			found = append(found, c.Mistake(fmt.Sprintf("sinks[%d].tls", i), "%v", err))
 		}
 	}
 	if _, err := readToken(c.HTTP.TokenFile); err != nil {

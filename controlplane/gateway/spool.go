@@ -15,6 +15,7 @@ import (
 	"culvert/dataplane"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/spool"
+	"culvert/dataplane/spsc"
 )
 
 const (
@@ -127,7 +128,10 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	folder := t.spoolFolder(g.spools.dir)
 	writer := s.writer(t)
 	writer.Seed = open.Label.Epoch + uint64(t.lane)
+	refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
+	g.refusals = append(g.refusals, refusals)
 	return dataplane.StartSpooler(dataplane.SpoolerConfig{
+		Refusals: refusals, Lane: t.lane,
 		Open: func() (*spool.Log, spool.Recovery, error) {
 			files, err := spool.OpenDirectory(folder)
 			if err != nil {

@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -25,6 +27,8 @@ const (
 	resolveTime     = 5 * time.Second
 	// askTime bounds a question to a sink that is in doubt.
 	askTime = 2 * time.Second
+	// askWords is how much of a server's answer to it is read, in bytes.
+	askWords = 4096
 )
 
 // sinkTarget is one URL of a sink and the address that its name has now. Workers only connect: looking names
@@ -33,7 +37,8 @@ type sinkTarget struct {
 	config  *config.Sink
 	url     string
 	parsed  *url.URL
-	lane    int // its place among all URLs of all sinks
+	tls     *tls.Config // nil: what the system trusts, and no certificate of our own
+	lane    int         // its place among all URLs of all sinks
 	log     *slog.Logger
 	writer  influx.Config
 	name    string // host name to look up; empty for a literal address
@@ -63,11 +68,30 @@ func newSinkTarget(ctx context.Context, sink *config.Sink, address, token string
 	if err != nil {
 		return nil, fmt.Errorf("sink %q: %w", sink.Name, err)
 	}
+	if t.writer.Remote == nil && sink.Gzip {
+		t.writer.Remote = &influx.RemoteConfig{URL: "http://" + t.writer.Host + t.writer.Path}
+	}
+	if t.writer.Remote != nil {
+		if t.tls, err = tlsOf(&sink.TLS); err != nil {
+			return nil, fmt.Errorf("sink %q: %w", sink.Name, err)
+		}
+		t.writer.Remote.TLS, t.writer.Remote.Gzip = t.tls, sink.Gzip
+	}
 	t.name, t.port = u.Hostname(), portOf(u)
 	if err := t.resolve(ctx); err != nil {
 		log.Warn("sink not found yet", "sink", sink.Name, "url", address, "error", err)
 	}
 	return t, nil
+}
+
+// aboutContent tells whether a server complains of a write that holds no point, and of nothing else.
+func aboutContent(words string) bool {
+	for _, word := range []string{"point", "line", "parse", "empty", "no data"} {
+		if strings.Contains(strings.ToLower(words), word) {
+			return true
+		}
+	}
+	return false
 }
 
 // authorization is the header's value in use.
@@ -88,6 +112,9 @@ func (t *sinkTarget) setAuthorization(value string) {
 
 func portOf(u *url.URL) uint16 {
 	var port uint16 = 80
+	if u.Scheme == "https" {
+		port = 443
+	}
 	if text := u.Port(); text != "" {
 		// The configuration's check has let only numbers through.
 		_, _ = fmt.Sscanf(text, "%d", &port)
@@ -161,7 +188,7 @@ func (t *sinkTarget) follow(ctx context.Context, workers []*dataplane.Worker, sp
 func (t *sinkTarget) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	address := "http://" + t.writer.Host + t.writer.Path
+	address := t.parsed.Scheme + "://" + t.writer.Host + t.writer.Path
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader("#\n"))
 	if err != nil {
 		return fmt.Errorf("ask sink %q: %w", t.config.Name, err)
@@ -172,16 +199,19 @@ func (t *sinkTarget) ask(ctx context.Context) error {
 	}
 	// No proxy, no redirect and no connection that is kept: as the writer does it, but once.
 	client := http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Transport:     &http.Transport{DisableKeepAlives: true, TLSClientConfig: t.tls},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("ask sink %q: %w", t.config.Name, err)
 	}
+	words, _ := io.ReadAll(io.LimitReader(response.Body, askWords))
 	response.Body.Close()
 	// InfluxDB 2.x calls a write without points a bad request, once it has found bucket and token good.
-	if code := response.StatusCode; code >= 300 && code != http.StatusBadRequest {
+	if code := response.StatusCode; code == http.StatusBadRequest && aboutContent(string(words)) {
+		return nil
+	} else if code >= 300 {
 		return fmt.Errorf("ask sink %q: it answers %s", t.config.Name, response.Status)
 	}
 	return nil

@@ -51,6 +51,9 @@ type Config struct {
 	// Memory is MemorySize bytes outside of the Go heap, for heads, answers and addresses. It stays the
 	// caller's and is in use until the writer and the ring are closed.
 	Memory []byte
+	// Remote (optional) carries the requests by net/http on goroutines, for TLS and compression; Ring and
+	// Address then have no part in it.
+	Remote *RemoteConfig
 	// Aside tells that the caller keeps what cannot be delivered now: such batches settle with Outcome.Aside
 	// instead of Undelivered, soon after the breaker has opened, when the retry budget is spent, and when
 	// less than a quarter of the pool's batches is free.

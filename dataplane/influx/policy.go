@@ -149,7 +149,7 @@ func (w *Writer) lost(c *connection, a *attempt, why error, now int64) {
 		w.requeue(b, now)
 		return
 	}
-	w.trouble(fmt.Sprintf("write to %s: %v", w.config.Address, why), now)
+	w.trouble(fmt.Sprintf("write to %s: %v", w.where(), why), now)
 	w.fail(now)
 	w.spend(b, now)
 }

@@ -68,6 +68,7 @@ type Stats struct {
 type Writer struct {
 	config      Config
 	ring        *uring.Ring
+	remote      *remote
 	fixed       string // what every head begins with
 	age         int64
 	zeroCopyMin int
@@ -117,6 +118,10 @@ func NewWriter(config Config) (*Writer, error) {
 		w.zeroCopyMin = zeroCopyDefault
 	}
 	w.layOut()
+	if config.Remote != nil {
+		w.ring, w.zeroCopyMin = nil, math.MaxInt
+		w.remote = newRemote(&config)
+	}
 	if w.zeroCopyMin < math.MaxInt && !w.ring.Registered(config.Pool.memory[:1]) {
 		if err := w.ring.RegisterBuffers(config.Pool.memory); err != nil {
 			// Sending in place works without, only dearer: it pins pages each time.
@@ -191,6 +196,9 @@ func (w *Writer) Submit(b *Batch, now int64) {
 func (w *Writer) Poll(now int64) {
 	if w.pausedUntil != 0 && now >= w.pausedUntil {
 		w.pausedUntil = 0
+	}
+	if w.remote != nil {
+		w.pollRemote(now)
 	}
 	for i := range w.connections {
 		w.drive(&w.connections[i], now)
@@ -344,7 +352,7 @@ func (w *Writer) Reauthorize(value string) error {
 
 // Retarget connects to another address from now on. Requests under way get their answer from the old one.
 func (w *Writer) Retarget(address netip.AddrPort) {
-	if address == w.config.Address {
+	if address == w.config.Address || w.remote != nil {
 		return
 	}
 	w.config.Address = address
