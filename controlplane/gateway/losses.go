@@ -84,7 +84,7 @@ func (g *Gateway) losses() []loss {
 	for _, p := range g.interfaces {
 		interfaces = append(interfaces, g.interfaceOf(p))
 	}
-	return lossesOf(&c, g.listenersShown(), interfaces)
+	return append(lossesOf(&c, g.listenersShown(), interfaces), g.limitLosses(&c)...)
 }
 
 // dropRemedies says of each reason what would mend it.

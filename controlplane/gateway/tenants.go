@@ -95,19 +95,40 @@ func (g *Gateway) tenantsShown(s *telemetry.Snapshot) []telemetry.Tenant {
 			shown[i].Ledger.Add(&ledger)
 		}
 	}
+	inXDP := g.limitedInXDP()
 	for i := range shown {
-		shown[i].PacketsLimited = shown[i].Ledger.PacketsLimited
-	}
-	if len(packetLimitsOf(c)) == 0 {
-		return shown
-	}
-	for _, p := range g.interfaces {
-		counts := p.countLimited(len(shown))
-		for i := range shown {
-			shown[i].PacketsLimited += counts[i]
-		}
+		shown[i].PacketsLimited = shown[i].Ledger.PacketsLimited + inXDP[i]
 	}
 	return shown
+}
+
+// limitedInXDP is how many packets of each tenant the XDP programs dropped for its limits. The mutex is held.
+func (g *Gateway) limitedInXDP() (sum [bpf.TenantsMax]uint64) {
+	c := g.options.Config
+	if len(packetLimitsOf(c)) == 0 {
+		return sum
+	}
+	for _, p := range g.interfaces {
+		counts := p.countLimited(len(c.Tenants))
+		for i := range c.Tenants {
+			sum[i] += counts[i]
+		}
+	}
+	return sum
+}
+
+// limitLosses are the packets that tenants' limits cost. The mutex is held.
+func (g *Gateway) limitLosses(workers *dataplane.Counters) (losses []loss) {
+	const message, remedy = "packets dropped: over a tenant's limit",
+		"find the sender, or raise limits.packets_per_second or source_packets_per_second"
+	for i, n := range g.limitedInXDP() {
+		if n > 0 {
+			losses = append(losses, loss{message, "tenant", g.options.Config.Tenants[i].Name, n, remedy})
+		}
+	}
+	slow := workers.FramesRejected[dataplane.FrameTenantLimit] +
+		workers.FramesRejected[dataplane.FrameSourceLimit]
+	return append(losses, loss{message, "interface", kernelName, slow, remedy})
 }
 
 // onlyTenant is the ledger of the tenant that there is no other beside: all workers' counters.

@@ -283,6 +283,15 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 			t.Errorf("no %s in\n%s", line, metrics)
 		}
 	}
+	eventually(t, "the log says what limits cost", func() error {
+		log := g.output.String()
+		for _, words := range []string{`"tenant":"slow","count":1`, `"interface":"kernel","count":3`} {
+			if !strings.Contains(log, `over a tenant's limit",`+words) {
+				return fmt.Errorf("no %q in\n%s", words, log)
+			}
+		}
+		return nil
+	})
 	if lines := recorder.all(); len(lines) != 14 {
 		t.Errorf("%d lines were written: %q", len(lines), lines)
 	}
