@@ -138,9 +138,13 @@ spool: {dir: %s}
 	load(t, lab, steady)
 	t.Logf("live P99 of each second of replay ≤ %.4g s; then without ≤ %.4g s", windows,
 		p99(after, g.endToEnd()))
+	replayed = s.Sinks[0].Spool.Replayed - replayed
+	if s, err = g.status(); err != nil {
+		t.Fatal(err)
+	}
 	t.Logf("flood: %.0f points/s in; replay: %.0f points/s beside %d live ones; live P99 ≤ %.4g s without, "+
 		"≤ %.4g s with replay", flood.Rate,
-		float64(s.Sinks[0].Spool.Replayed-replayed)/took, live, p99(before, quiet), during)
+		float64(replayed)/took, live, p99(before, quiet), during)
 	if s = g.emptied(s.Ledger.Received); s.Ledger.Residue != 0 || len(s.Ledger.Dropped) > 0 ||
 		s.Ledger.Written != s.Ledger.Received {
 		t.Fatalf("%+v", s.Ledger)
