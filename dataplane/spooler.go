@@ -21,6 +21,10 @@ import (
 const (
 	// diskRetry is how long a disk that failed is left alone, in nanoseconds.
 	diskRetry = int64(time.Second)
+	// ackSync is how often what was acknowledged is made durable while nothing is appended, in nanoseconds.
+	// Each time disturbs others who wait for the same disk, often the database; a crash before costs a
+	// repetition.
+	ackSync = int64(time.Second)
 	// openRetry is how often a spool that could not be opened is tried again, in nanoseconds.
 	openRetry = int64(10 * time.Second)
 	// spoolerRest bounds every sleep of a spooler, in nanoseconds.
@@ -191,21 +195,25 @@ func (s *Spooler) sync(now int64) {
 		s.syncAt = 0
 		return
 	}
-	if s.syncAt == 0 {
-		s.syncAt = now + int64(s.config.Sync)
+	due := now + int64(s.config.Sync)
+	if !s.log.Unsynced() {
+		due = now + max(int64(s.config.Sync), ackSync)
+	}
+	if s.syncAt == 0 || due < s.syncAt {
+		s.syncAt = due
 	}
 	if now < s.syncAt {
 		return
 	}
-	s.syncAt = 0
 	if err := s.log.Sync(); err != nil {
 		s.diskFailed(err, now)
 	} else if now >= s.diskAt {
 		s.counts.DiskError = ""
 	}
+	s.syncAt = 0
 	if s.log.Dirty() {
 		// What is spent goes with the next one, and what failed is tried again.
-		s.syncAt = now + int64(s.config.Sync)
+		s.syncAt = due
 	}
 }
 

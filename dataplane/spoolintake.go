@@ -100,9 +100,6 @@ func (s *Spooler) append(r *spool.Record, hold bool, now int64) error {
 	if err != nil && !errors.Is(err, spool.ErrFull) {
 		s.diskFailed(err, now)
 	}
-	if s.syncAt == 0 {
-		s.syncAt = now + int64(s.config.Sync)
-	}
 	return err
 }
 

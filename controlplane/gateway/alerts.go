@@ -143,7 +143,7 @@ func (g *Gateway) logSinks(ctx context.Context) {
 				g.log.Info("sink is up", "sink", state.Name, "url", state.URL)
 				continue
 			}
-			g.log.Warn("sink is down: points wait in memory for a while, then are dropped as undelivered",
+			g.log.Warn(g.downMessage(),
 				"sink", state.Name, "url", state.URL, "error", orUnknown(state.LastError))
 		}
 	}
@@ -170,4 +170,12 @@ func (g *Gateway) logRefusals(t *sinkTarget, states [][]dataplane.SinkState, sai
 		g.log.Warn("sink refused points", "sink", t.config.Name, "url", t.url,
 			"answer", words[:min(len(words), refusalText)])
 	}
+}
+
+// downMessage says what becomes of points while a sink is down.
+func (g *Gateway) downMessage() string {
+	if g.spools.dir != "" {
+		return "sink is down: points wait in the spool"
+	}
+	return "sink is down: points wait in memory for a while, then are dropped as undelivered"
 }

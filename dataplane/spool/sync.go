@@ -22,9 +22,11 @@ func (e *SyncError) Error() string {
 func (e *SyncError) Unwrap() error { return e.Err }
 
 // Dirty tells whether Sync has anything to do.
-func (l *Log) Dirty() bool {
-	return l.unsynced.records > 0 || l.moved || l.failed != nil || l.spent()
-}
+func (l *Log) Dirty() bool { return l.Unsynced() || l.moved || l.spent() }
+
+// Unsynced tells whether Sync has records to bring to disk, or a failure to tell; else it is about what was
+// acknowledged, which costs nothing but a repetition if it comes late.
+func (l *Log) Unsynced() bool { return l.unsynced.records > 0 || l.failed != nil }
 
 // spent tells whether all of the active segment is acknowledged.
 func (l *Log) spent() bool {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"culvert/controlplane/loadgen"
 	"culvert/scripts/testenv"
 )
@@ -115,13 +117,16 @@ spool: {dir: %s}
 	begun, first := time.Now(), g.endToEnd()
 	replayed := s.Sinks[0].Spool.Replayed
 	var during, took float64
+	var windows []float64 // P99 of each second
 	for took == 0 {
+		window := g.endToEnd()
 		load(t, lab, loadgen.Config{
 			Rate: live, Duration: time.Second, PointsPerPacket: 10, Template: "short", Seed: 3,
 		})
 		if s, err = g.status(); err != nil {
 			t.Fatal(err)
 		}
+		windows = append(windows, p99(window, g.endToEnd()))
 		if s.Ledger.SpoolPending == 0 {
 			took = time.Since(begun).Seconds()
 			during = p99(first, g.endToEnd())
@@ -129,9 +134,17 @@ spool: {dir: %s}
 			t.Fatalf("it takes too long: %+v", s.Ledger)
 		}
 	}
+	after := g.endToEnd()
+	load(t, lab, steady)
+	t.Logf("live P99 of each second of replay ≤ %.4g s; then without ≤ %.4g s", windows,
+		p99(after, g.endToEnd()))
+	replayed = s.Sinks[0].Spool.Replayed - replayed
+	if s, err = g.status(); err != nil {
+		t.Fatal(err)
+	}
 	t.Logf("flood: %.0f points/s in; replay: %.0f points/s beside %d live ones; live P99 ≤ %.4g s without, "+
 		"≤ %.4g s with replay", flood.Rate,
-		float64(s.Sinks[0].Spool.Replayed-replayed)/took, live, p99(before, quiet), during)
+		float64(replayed)/took, live, p99(before, quiet), during)
 	if s = g.emptied(s.Ledger.Received); s.Ledger.Residue != 0 || len(s.Ledger.Dropped) > 0 ||
 		s.Ledger.Written != s.Ledger.Received {
 		t.Fatalf("%+v", s.Ledger)
@@ -143,6 +156,73 @@ spool: {dir: %s}
 	eventually(t, "the disk is given back", func() error {
 		s, err := g.status()
 		if err == nil && s.Sinks[0].Spool.Segments != 0 {
+			err = fmt.Errorf("%+v", s.Sinks[0].Spool)
+		}
+		return err
+	})
+}
+
+// Goal: a disk that fills up to the brim during an outage costs no point as long as memory keeps the rest, is
+// said, and is drained to the last byte. Method: the spool on a tmpfs of 32 MiB that is smaller than
+// spool.max, more points than it holds while InfluxDB is away, then InfluxDB again.
+func TestPrivSpoolFillsTheDisk(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 2)
+	d := newDatabase(t, lab)
+	disk := t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=32m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(disk, unix.MNT_DETACH) })
+	path := write(t, t.TempDir(), "culvert.yaml", fmt.Sprintf(
+		`interfaces: [{name: %s, mode: native, stall_after: 10s}]
+listeners: [{name: plant, port: %d}]
+sinks: [{name: main, urls: [%s], database: telemetry, retry: {attempts: 2, first: 20ms, max: 200ms}}]
+spool: {dir: %s, segment: 4MiB, max: 128MiB, compression: none}
+`, lab.GatewayInterface, port, d.url, filepath.Join(disk, "spool")))
+	g := start(t, lab, "run", "-c", path)
+	eventually(t, "XDP is on", func() error {
+		if !xdpOf(t, lab) {
+			return fmt.Errorf("no program is attached")
+		}
+		_, err := g.status()
+		return err
+	})
+	// 46 bytes each: 41 MiB.
+	load(t, lab, loadgen.Config{
+		Rate: 300_000, Count: 900_000, PointsPerPacket: 20, Template: "short", Seed: 1,
+	})
+	eventually(t, "the disk is full and memory keeps the rest", func() error {
+		s, err := g.status()
+		if err == nil && (s.Ledger.InFlight > 0 || s.Sinks[0].Spool.MemoryPoints == 0 ||
+			!strings.Contains(s.Sinks[0].Spool.DiskError, "no space left")) {
+			err = fmt.Errorf("%+v, %+v", s.Ledger, s.Sinks[0].Spool)
+		}
+		return err
+	})
+	var room unix.Statfs_t
+	if err := unix.Statfs(disk, &room); err != nil {
+		t.Fatal(err)
+	}
+	s, err := g.status()
+	if err != nil || s.Ledger.Residue != 0 || len(s.Ledger.Dropped) > 0 {
+		t.Fatalf("%+v, %v", s.Ledger, err)
+	}
+	t.Logf("%d bytes left on the disk, %d of %d points in memory", room.Bavail*uint64(room.Bsize),
+		s.Sinks[0].Spool.MemoryPoints, s.Ledger.SpoolPending)
+	received := s.Ledger.Received
+	d.start()
+	s = g.emptied(received)
+	if s.Ledger.Written != received || s.Ledger.Residue != 0 || len(s.Ledger.Dropped) > 0 {
+		t.Fatalf("%+v", s.Ledger)
+	}
+	rows, err := d.query("SELECT count(temperature) FROM m")
+	if err != nil || len(rows) != 1 || fmt.Sprint(rows[0]["count"]) != fmt.Sprint(received) {
+		t.Fatalf("%d points received, the database has %v, %v", received, rows, err)
+	}
+	eventually(t, "the disk is given back", func() error {
+		s, err := g.status()
+		if err == nil && (s.Sinks[0].Spool.Segments != 0 || s.Sinks[0].Spool.DiskError != "") {
 			err = fmt.Errorf("%+v", s.Sinks[0].Spool)
 		}
 		return err
