@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"culvert/dataplane/hist"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/rules"
 )
@@ -296,6 +297,9 @@ func (w *Worker) SinkStates() ([]SinkState, error) {
 		return states
 	})
 }
+
+// LaneWrites is the time from sealed to acknowledged of a lane's batches, to be read while it is written.
+func (w *Worker) LaneWrites(lane int) *hist.Histogram { return w.lanes[lane].writes }
 
 // LaneCounters are a lane's counters as of one turn's end.
 func (w *Worker) LaneCounters(lane int) LaneCounters { return w.lanes[lane].block.Read() }

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"sync/atomic"
 
+	"culvert/dataplane/hist"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
 	"culvert/dataplane/shard"
@@ -143,7 +144,7 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		o.writer.StayBehind()
 	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
-	o.index = int(tag)
+	o.index, o.writes = int(tag), new(hist.Histogram)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
 	return nil
 }
@@ -261,6 +262,7 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	w.drop(o, DropUndelivered, outcome.Undelivered)
 	if outcome.Written > 0 {
 		w.stages.Write.Record(now - b.SealedAt())
+		o.writes.Record(now - b.SealedAt())
 		for _, run := range b.Runs() {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}

@@ -111,7 +111,7 @@ func tenantsOf(c *config.Config, sink string) (names []string) {
 func printShares(out io.Writer, c *config.Config, file string) error {
 	for i := range c.Sinks {
 		s := &c.Sinks[i]
-		if len(s.URLs) == 1 || s.Routing != "hash" {
+		if len(s.URLs) == 1 || s.Routing != "hash" && s.Routing != "load_aware" {
 			continue
 		}
 		sample, err := os.Open(file)
