@@ -14,6 +14,7 @@ import (
 
 	"culvert/dataplane/influx"
 	"culvert/dataplane/spool"
+	"culvert/dataplane/spsc"
 	"culvert/numa"
 )
 
@@ -41,6 +42,9 @@ type SpoolerConfig struct {
 	// MemoryBytes and MemoryTTL bound what is kept in memory while the disk fails.
 	MemoryBytes int64
 	MemoryTTL   time.Duration
+	// Refusals (optional) are points of what is replayed that the server refused; Lane is the URL's place.
+	Refusals *spsc.Ring[Refusal]
+	Lane     int
 	// Ports are the workers'.
 	Ports []*SpoolPort
 }
@@ -89,10 +93,11 @@ type Spooler struct {
 	replayer replayer
 	pollSet  []unix.PollFd
 
-	retarget atomic.Pointer[netip.AddrPort]
-	exit     atomic.Bool
-	ended    chan struct{}
-	closeErr error
+	retarget    atomic.Pointer[netip.AddrPort]
+	reauthorize atomic.Pointer[string]
+	exit        atomic.Bool
+	ended       chan struct{}
+	closeErr    error
 
 	mutex sync.Mutex
 	shown SpoolerState // guarded by the mutex
@@ -117,6 +122,11 @@ func StartSpooler(config SpoolerConfig) (*Spooler, error) {
 	}
 	for _, p := range config.Ports {
 		p.spooler = s.waker
+	}
+	if config.Writer.Remote != nil {
+		remote := *config.Writer.Remote
+		remote.Wake = s.waker.Wake
+		config.Writer.Remote = &remote
 	}
 	if err := s.replayer.open(config.Writer, config.BatchBytes); err != nil {
 		if s.log != nil {
@@ -159,9 +169,7 @@ func (s *Spooler) run() {
 	for !s.exit.Load() {
 		now := s.clock.Now()
 		s.clock.Measure(now)
-		if address := s.retarget.Swap(nil); address != nil {
-			s.replayer.writer.Retarget(*address)
-		}
+		s.follow()
 		if s.log == nil && now >= s.diskAt {
 			_ = s.openLog(now) // the failure is shown, and tried again
 		}
@@ -229,6 +237,27 @@ func (s *Spooler) State() SpoolerState {
 	return s.shown
 }
 
+// follow takes over a new address and a new authorization.
+func (s *Spooler) follow() {
+	r := &s.replayer
+	if address := s.retarget.Swap(nil); address != nil {
+		r.config.Address = *address
+		r.writer.Retarget(*address)
+	}
+	if value := s.reauthorize.Swap(nil); value != nil {
+		// One that is too long is refused by the workers' writers in the same way, and they say so.
+		if r.writer.Reauthorize(*value) == nil {
+			r.config.Authorization = *value
+		}
+	}
+}
+
+// Reauthorize lets what is replayed carry another token.
+func (s *Spooler) Reauthorize(value string) {
+	s.reauthorize.Store(&value)
+	s.waker.Wake()
+}
+
 // Retarget lets what is replayed go to another address.
 func (s *Spooler) Retarget(address netip.AddrPort) {
 	s.retarget.Store(&address)
@@ -240,7 +269,8 @@ func (s *Spooler) rest(now int64) {
 	s.waker.sleeping.Store(true)
 	defer s.waker.sleeping.Store(false)
 	s.waker.clear()
-	if s.exit.Load() || s.retarget.Load() != nil || s.offered() {
+	if s.exit.Load() || s.retarget.Load() != nil || s.reauthorize.Load() != nil || s.offered() ||
+		s.replayer.writer.Ready() {
 		return
 	}
 	timeout := unix.NsecToTimespec(max(s.due(now)-now, 0))

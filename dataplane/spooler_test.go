@@ -25,6 +25,7 @@ type lineServer struct {
 	lines  map[string]int
 	order  []string
 	refuse func(body string) int // (optional) the answer instead of 204
+	wanted string                // (optional) the Authorization that it takes
 }
 
 func newLineServer(t *testing.T) *lineServer {
@@ -33,6 +34,10 @@ func newLineServer(t *testing.T) *lineServer {
 		body, err := io.ReadAll(r.Body)
 		d.mutex.Lock()
 		defer d.mutex.Unlock()
+		if d.wanted != "" && r.Header.Get("Authorization") != d.wanted {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
 		if err != nil {
 			return
 		}
@@ -57,6 +62,12 @@ func (d *lineServer) answer(refuse func(string) int) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	d.refuse = refuse
+}
+
+func (d *lineServer) token(wanted string) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	d.wanted = wanted
 }
 
 func (d *lineServer) count() int {
@@ -238,6 +249,17 @@ func TestSpoolerOutlivesAnOutage(t *testing.T) {
 			t.Fatalf("line %d is %q, want %q", i, line, want)
 		}
 	}
+}
+
+// What waits under a token that the server refuses is delivered with the next one.
+func TestSpoolerTakesAnotherToken(t *testing.T) {
+	r := newSpoolRig(t, func(r *spoolRig) { r.config.Writer.Authorization = "Token old-and-long" })
+	r.d.token("Token new")
+	r.send(5, "a")
+	r.until("the server refuses", func() bool { return r.spooler.State().ReplayError != "" })
+	r.spooler.Reauthorize("Token new")
+	r.until("all is delivered", func() bool { return r.spooler.State().Replayed == 50 })
+	r.balance()
 }
 
 // What waits when the spooler ends is restored by the next.

@@ -27,10 +27,12 @@ type SpoolPort struct {
 	// settled is how many items had been popped when nothing waited for delivery any more.
 	settled atomic.Uint64
 
-	// What replay gives way to: how many batches wait for a connection, and how many were sealed so far. The
-	// worker writes them once a batch.
+	// What replay gives way to: how many batches wait for a connection, how many were sealed so far, and how
+	// long writes take of late, in nanoseconds. The worker writes them once a batch.
 	backlog atomic.Int64
 	sealed  atomic.Uint64
+	took    atomic.Int64
+	points  atomic.Uint64 // written
 }
 
 // spoolKind is what an item asks for.
@@ -105,4 +107,17 @@ func (p *SpoolPort) pop() (back spoolBack, ok bool) {
 	back = *slot
 	p.backs.Release()
 	return back, true
+}
+
+// tookMemory is how many writes the latency shown is a mean of, about.
+const tookMemory = 8
+
+// wrote notes how long a live write took, and how many points were written so far. Only the worker calls it.
+func (p *SpoolPort) wrote(took int64, points uint64) {
+	p.points.Store(points)
+	before := p.took.Load()
+	if before == 0 {
+		before = took
+	}
+	p.took.Store(max(before+(took-before)/tookMemory, 1))
 }

@@ -18,13 +18,9 @@ const (
 	replayWindow  = 2
 	// replayRecords bounds the records of one request and of one turn's move from memory to disk.
 	replayRecords = 256
-	// liveFor is how long a worker counts as busy after it sealed a batch, in nanoseconds.
-	liveFor = int64(time.Second)
-	// yieldLive and yieldBacklog are how long replay rests after a request, in times of what the request
-	// took: while there is live traffic, and while that waits for the server.
-	yieldLive, yieldBacklog = 1, 4
-	// yieldMax bounds such a rest, in nanoseconds.
-	yieldMax = int64(time.Second)
+	// replayLive is how long a request gets by putting records together while there is live traffic: long
+	// ones hold the server up for as long as they take, in bytes.
+	replayLive = 64 << 10
 	// probeRest is how often an open breaker is looked at, in nanoseconds.
 	probeRest = int64(50 * time.Millisecond)
 	// parkedMax bounds the records that were set aside since the server refuses them alone.
@@ -58,9 +54,7 @@ type replayer struct {
 	parked  []parked
 	next    *spool.Record // read and not yet in a request; its body is in scratch
 	scratch []byte
-	nextAt  int64    // replay rests until then
-	sealed  []uint64 // the ports' counts when they were last looked at
-	liveAt  int64    // when a worker sealed something last
+	pace    pace
 }
 
 // open makes the writer for requests of so many bytes.
@@ -93,7 +87,7 @@ func (r *replayer) close() error {
 	var errs []error
 	now, err := monotonic()
 	errs = append(errs, err)
-	r.writer.Close(now, now)
+	r.writer.Close(now, now+closeTime)
 	for _, memory := range r.memory {
 		errs = append(errs, memory.Close())
 	}
@@ -114,7 +108,12 @@ func (r *replayer) release(s *Spooler) {
 }
 
 // giveBack lets a record of the log wait again. Its segment may have given way meanwhile.
-func (s *Spooler) giveBack(sequence uint64) { s.drop(DropSpoolFull, s.log.Return(sequence)) }
+func (s *Spooler) giveBack(sequence uint64) {
+	if dropped := s.log.Return(sequence); dropped > 0 {
+		s.drop(DropSpoolFull, dropped)
+		delete(s.replayer.failed, sequence)
+	}
+}
 
 // due is when replay goes on by itself. An open breaker has no timer of its own while the writer has nothing.
 func (r *replayer) due(now int64) int64 {
@@ -122,8 +121,8 @@ func (r *replayer) due(now int64) int64 {
 	if r.writer.Breaker() != influx.BreakerClosed && len(r.flights) == 0 {
 		at = now + probeRest
 	}
-	if r.nextAt > now {
-		at = r.nextAt
+	if r.pace.nextAt > now {
+		at = min(at, r.pace.nextAt)
 	}
 	for _, p := range r.parked {
 		at = min(at, p.until)
@@ -131,33 +130,22 @@ func (r *replayer) due(now int64) int64 {
 	return at
 }
 
-// watch looks how busy the workers are with the server: nothing, live traffic, or traffic that waits.
-func (s *Spooler) watch(now int64) (live, backlog bool) {
-	r := &s.replayer
-	if r.sealed == nil {
-		r.sealed = make([]uint64, len(s.config.Ports))
-	}
-	for i, p := range s.config.Ports {
-		if n := p.sealed.Load(); n != r.sealed[i] {
-			r.sealed[i], r.liveAt = n, now
-		}
-		backlog = backlog || p.backlog.Load() > 0
-	}
-	return r.liveAt != 0 && now-r.liveAt < liveFor, backlog
-}
-
 // replay sends the oldest of what waits, as much as live traffic leaves it, and returns how many requests it
 // began.
 func (s *Spooler) replay(now int64) (work int) {
 	r := &s.replayer
 	s.unpark(now)
-	live, backlog := s.watch(now)
-	window := replayWindow
-	if live || backlog || s.config.Ordered {
+	r.pace.watch(s.config.Ports, len(r.flights) == 0)
+	r.pace.measure(s.config.Ports, now)
+	window, size := replayWindow, r.size
+	switch {
+	case r.pace.live(s.config.Ports, now):
+		window, size = 1, replayLive
+	case s.config.Ordered:
 		window = 1
 	}
-	for now >= r.nextAt && len(r.flights) < window && r.writer.Idle() {
-		b, flight := s.fill(now)
+	for now >= r.pace.nextAt && len(r.flights) < window && r.writer.Idle() {
+		b, flight := s.fill(size, now)
 		if b == nil {
 			break
 		}
@@ -169,8 +157,8 @@ func (s *Spooler) replay(now int64) (work int) {
 	return work
 }
 
-// fill makes a request of what waits, or returns nil.
-func (s *Spooler) fill(now int64) (*influx.Batch, []flown) {
+// fill makes a request of so many bytes of what waits, or of one record that is longer, or returns nil.
+func (s *Spooler) fill(size int, now int64) (*influx.Batch, []flown) {
 	r := &s.replayer
 	b := r.pool.Take()
 	if b == nil {
@@ -183,7 +171,7 @@ func (s *Spooler) fill(now int64) (*influx.Batch, []flown) {
 			break
 		}
 		alone := r.failed[f.sequence] > 0 || f.kept.bad > 0
-		if len(body) > b.Room() || alone && len(flight) > 0 {
+		if len(body) > b.Room() || len(flight) > 0 && (alone || b.Bytes()+len(body) > size) {
 			if f.sequence == 0 {
 				s.memory.putBack(f.kept)
 			}
@@ -233,7 +221,7 @@ func (s *Spooler) grow(size int) {
 	if len(r.flights) > 0 {
 		return
 	}
-	larger := replayer{scratch: r.scratch, next: r.next, parked: r.parked, nextAt: r.nextAt}
+	larger := replayer{scratch: r.scratch, next: r.next, parked: r.parked, pace: r.pace}
 	if err := larger.open(r.config, size); err != nil {
 		// No memory now: it is tried again with the next turn.
 		_ = larger.closeMemory()
@@ -261,6 +249,7 @@ func (s *Spooler) settle(now int64) (work int) {
 	for {
 		outcome, ok := r.writer.Outcome()
 		if !ok {
+			s.tellRefusals()
 			return work
 		}
 		flight := r.flights[outcome.Batch]
@@ -270,23 +259,24 @@ func (s *Spooler) settle(now int64) (work int) {
 		} else {
 			s.undelivered(flight, now)
 		}
-		s.yield(now-outcome.Batch.SealedAt(), now)
+		r.pace.after(s.config.Ports, outcome.Batch.Points(), now)
 		r.pool.Release(outcome.Batch)
 		work++
 	}
 }
 
-// yield lets the server serve live traffic before the next request.
-func (s *Spooler) yield(took, now int64) {
-	live, backlog := s.watch(now)
-	switch {
-	case backlog:
-		s.replayer.nextAt = now + min(yieldBacklog*took, yieldMax)
-	case live:
-		s.replayer.nextAt = now + min(yieldLive*took, yieldMax)
-	default:
-		s.replayer.nextAt = now
+// tellRefusals passes on what the server refused.
+func (s *Spooler) tellRefusals() {
+	refusals := s.replayer.writer.Refusals()
+	if len(refusals) == 0 {
+		return
 	}
+	if s.config.Refusals != nil {
+		for i := range refusals {
+			s.config.Refusals.Push(&Refusal{Lane: s.config.Lane, Refusal: refusals[i]})
+		}
+	}
+	s.replayer.writer.RefusalsTaken()
 }
 
 // delivered acknowledges the records of a request.

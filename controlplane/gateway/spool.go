@@ -15,6 +15,7 @@ import (
 	"culvert/dataplane"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/spool"
+	"culvert/dataplane/spsc"
 )
 
 const (
@@ -62,7 +63,8 @@ func (g *Gateway) openSpools(workers int) error {
 		for _, t := range s.targets {
 			var ports []*dataplane.SpoolPort
 			for worker := range workers {
-				port := dataplane.NewSpoolPort(g.exchange, worker, s.batches(worker == g.slowWorker()))
+				batches, _ := s.batches(worker == g.slowWorker())
+				port := dataplane.NewSpoolPort(g.exchange, worker, batches)
 				g.spools.ports[worker] = append(g.spools.ports[worker], port)
 				ports = append(ports, port)
 			}
@@ -127,7 +129,10 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	writer := s.writer(t)
 	writer.Ordered = false // The spooler keeps the order by itself.
 	writer.Seed = open.Label.Epoch + uint64(t.lane)
+	refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
+	g.refusals = append(g.refusals, refusals)
 	return dataplane.StartSpooler(dataplane.SpoolerConfig{
+		Refusals: refusals, Lane: t.lane,
 		Open: func() (*spool.Log, spool.Recovery, error) {
 			files, err := spool.OpenDirectory(folder)
 			if err != nil {
@@ -220,8 +225,18 @@ func (s *sink) writer(t *sinkTarget) influx.Config {
 	return w
 }
 
-// batches is how many batches a worker has for one URL.
-func (s *sink) batches(slow bool) int {
+// batches is how many batches a worker has for one URL, and how many bytes each. Where many tenants share
+// them, there are more and smaller ones of the same memory, so that each tenant can have some.
+func (s *sink) batches(slow bool) (n, bytes int) {
+	n, bytes = s.batchesWhole(slow), int(s.config.Batch.Bytes)
+	if need := batchesPerTenant * s.tenants; need > n {
+		bytes = min(bytes, max(n*bytes/need, batchBytesMin))
+		n = need
+	}
+	return n, bytes
+}
+
+func (s *sink) batchesWhole(slow bool) int {
 	switch {
 	case slow:
 		return batchesSlow

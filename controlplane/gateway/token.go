@@ -94,6 +94,9 @@ func (g *Gateway) reauthorize(s *sink, token string) {
 			URL: t.parsed, Bucket: s.config.Bucket, Version: s.config.Version, Token: token,
 		})
 		t.setAuthorization(value)
+		if spooler := g.spools.of(t); spooler != nil {
+			spooler.Reauthorize(value)
+		}
 		for _, w := range g.workers {
 			if err := w.Reauthorize(t.lane, value); err != nil {
 				g.log.Error("change the token", "sink", s.config.Name, "url", t.url, "worker", w.Name(),
