@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"culvert/dataplane/hist"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/rules"
 )
@@ -298,6 +299,9 @@ func (w *Worker) SinkStates() ([]SinkState, error) {
 		return states
 	})
 }
+
+// LaneWrites is the time from sealed to acknowledged of a lane's batches, to be read while it is written.
+func (w *Worker) LaneWrites(lane int) *hist.Histogram { return w.lanes[lane].writes }
 
 // LaneCounters are the counters of one URL, all tenants together, each as of one turn's end.
 func (w *Worker) LaneCounters(url int) LaneCounters {

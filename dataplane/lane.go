@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"culvert/dataplane/hist"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
 	"culvert/dataplane/point"
@@ -36,6 +37,7 @@ type lane struct {
 	parked    int // points of settled batches whose bytes the spooler reads
 	appending int // batches that are on their way to disk before they are sent
 
+	writes   *hist.Histogram // sealed → acknowledged, nanoseconds
 	counters LaneCounters
 	block    laneBlock
 }

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"sync/atomic"
 
+	"culvert/dataplane/hist"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
 	"culvert/dataplane/shard"
@@ -139,7 +140,7 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		o.writer.StayBehind()
 	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
-	o.index = int(tag)
+	o.index, o.writes = int(tag), new(hist.Histogram)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
 	return nil
 }
@@ -195,11 +196,12 @@ func (w *Worker) deliver() int {
 	}
 	for i := range w.urls {
 		o := &w.lanes[i]
+		o.writer.Poll(now)
+		work += w.settleAll(o, now)
+		// Only now has the spool been told of all that went aside.
 		if o.writer.Behind() && o.spool != nil && o.spool.caughtUp() {
 			o.writer.Resume()
 		}
-		o.writer.Poll(now)
-		work += w.settleAll(o, now)
 	}
 	for i := range w.routes {
 		w.routes[i].refresh()
@@ -262,6 +264,7 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	w.drop(o, DropUndelivered, outcome.Undelivered)
 	if outcome.Written > 0 {
 		w.stages.Write.Record(now - b.SealedAt())
+		w.lanes[o.index].writes.Record(now - b.SealedAt())
 		if o.spool != nil {
 			o.spool.wrote(now-b.SealedAt(), o.counters.Written)
 		}

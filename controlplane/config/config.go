@@ -215,9 +215,9 @@ type Sink struct {
 	Order string `yaml:"order" enum:"none,series"`
 	// What becomes of unsigned integers (42u), which InfluxDB 1.x refuses.
 	Uint string `yaml:"uint" enum:"keep,int,float"`
-	// How points are shared out among several urls: each series to one of them, every point to all of them,
-	// or every point to the first that takes points.
-	Routing string `yaml:"routing" enum:"hash,replicate,failover" later:"load_aware"`
+	// How points are shared out among several urls: each series to one of them; likewise, but fewer to those
+	// that show load or errors; every point to all of them; or every point to the first that takes points.
+	Routing string `yaml:"routing" enum:"hash,load_aware,replicate,failover"`
 	// What becomes of the spool of a URL that a reload removes.
 	OnRemove string `yaml:"on_remove" enum:"rehash" later:"drain,keep"`
 	// When a batch is full or old enough.
