@@ -59,6 +59,8 @@ enum verdict {
 	/* Dropped. */
 	VERDICT_MALFORMED, /* for a listener, and a length in its headers lies */
 	VERDICT_SOURCE,	   /* for a listener that does not allow this sender */
+	VERDICT_TENANT_LIMIT, /* more packets than its tenant may send */
+	VERDICT_SOURCE_LIMIT, /* more packets than one sender of its tenant may send */
 
 	VERDICTS, /* how many there are */
 };
@@ -77,6 +79,7 @@ struct settings {
 	__u64 control;
 	__u64 stall_after; /* ns a worker may show no life; 0 = for ever */
 	__u64 packet_max;  /* bytes of a packet that a frame holds; 0 = no limit */
+	__u64 tables;	   /* how often the tables were replaced, counted before control names the new ones */
 };
 
 #define CONTROL_MAC 0x0000ffffffffffffULL
@@ -106,9 +109,21 @@ struct endpoint {
 	__u16 flags;
 };
 
+/*
+ * Where one CPU's last packet for a listener went: most packets go where the one before went, and to
+ * compare 20 bytes costs a tenth of looking them up. `tables` is what the settings said then. A generation
+ * comes back after 256 changes, the two together never do.
+ */
+struct recent {
+	__u64 tables;
+	struct endpoint_key to;
+	struct endpoint found;
+};
+
 #define ENDPOINT_ADDRESS 1 /* the mark of an address, not an endpoint */
 #define ENDPOINT_SOURCES 2 /* only senders in sources_v4 and sources_v6 are allowed */
 #define ENDPOINT_TENANTS 4 /* look the sender up in tenants_v4 and tenants_v6 */
+#define ENDPOINT_LIMITS 8  /* a tenant that sends here has limits: look it up in tenant_limits */
 
 /* Bits of a prefix key in front of the address; they are always compared. */
 #define PREFIX_BITS_FIXED 32
@@ -125,6 +140,46 @@ struct prefix_v6 {
 	__u16 generation;
 	__u16 listener;
 	__u8 address[16];
+};
+
+/* The tenants of a configuration, at most. Tables by tenant hold two generations: the lowest bit tells. */
+#define TENANTS_MAX 256
+
+/*
+ * What a tenant may send, and its bucket. A bucket is one time: until when what was taken out of it is paid
+ * for. Whoever takes moves it on by what that costs; it is empty while it lies too far ahead of the clock,
+ * and full when it lies in the past. CPUs take packets for a while at once, so that they meet here seldom.
+ */
+struct tenant_limit {
+	__u64 draw_cost;    /* ns that one draw moves the bucket's time on; 0: no limit */
+	__u64 depth;	    /* ns that the time may lie ahead for a draw to be allowed */
+	__u64 source_cost;  /* ns that a packet moves on its sender's own time; 0: no limit */
+	__u64 source_depth; /* the same of one sender */
+	__u32 draw;	    /* packets in one draw */
+	__u32 reserved;
+	__u64 unused[3];    /* all CPUs read what stands above, and write below: a cache line each */
+	__u64 paid_until;   /* CLOCK_MONOTONIC, ns */
+	__u64 unused_too[7];
+};
+
+/* What one CPU drew for a tenant and has not used, and how many of the tenant's packets it dropped. */
+struct tenant_share {
+	__u32 generation; /* the one that the credit is of */
+	__u32 credit;
+	__u64 limited;
+};
+
+/*
+ * Senders by a hash of tenant and address, one CPU's, as a set of a table: where a sender has no place in
+ * its set, it takes the one that is paid for the shortest, most likely one whose bucket is full again, of
+ * which nothing needs to be known.
+ */
+#define SOURCE_WAYS 4
+#define SOURCE_SETS 1024
+
+struct source_set {
+	__u64 key[SOURCE_WAYS]; /* 0: nobody's */
+	__u64 paid_until[SOURCE_WAYS];
 };
 
 #endif

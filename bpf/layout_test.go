@@ -101,7 +101,9 @@ func TestVerdictsMatch(t *testing.T) {
 		}
 	}
 	settings := objectType[*btf.Struct](t, "settings")
-	for i, want := range map[int]uint32{controlWord: 0, stallAfterWord: 8, packetMaxWord: 16} {
+	for i, want := range map[int]uint32{
+		controlWord: 0, stallAfterWord: 8, packetMaxWord: 16, tablesWord: 24,
+	} {
 		if got := settings.Members[i].Offset.Bytes(); got != want {
 			t.Errorf("word %d of struct settings lies at %d, want %d", i, got, want)
 		}

@@ -51,6 +51,7 @@ type tableSet struct {
 	endpoints  map[steerEndpointKey]steerEndpoint
 	sources    prefixSet
 	tenants    prefixSet
+	limits     map[uint16]steerTenantLimit
 }
 
 type prefixSet struct {
@@ -60,8 +61,12 @@ type prefixSet struct {
 
 // replace writes the listeners as the next generation, publishes it, and clears the old one away once no
 // packet can be using it.
-func (t *tables) replace(listeners []Listener, publish func(generation uint8)) error {
-	next, err := buildSet(listeners, t.live.generation+1)
+func (t *tables) replace(listeners []Listener, limits []TenantLimit, publish func(generation uint8)) error {
+	cpus, err := possibleCPUs()
+	if err != nil {
+		return err
+	}
+	next, err := buildSet(listeners, limits, cpus, t.live.generation+1)
 	if err != nil {
 		return err
 	}
@@ -93,12 +98,16 @@ func waitForReaders() {
 	}
 }
 
-func buildSet(listeners []Listener, generation uint8) (tableSet, error) {
+func buildSet(listeners []Listener, limits []TenantLimit, cpus int, generation uint8) (tableSet, error) {
 	set := tableSet{
 		generation: generation,
 		endpoints:  map[steerEndpointKey]steerEndpoint{},
 		sources:    prefixSet{map[steerPrefixV4]uint32{}, map[steerPrefixV6]uint32{}},
 		tenants:    prefixSet{map[steerPrefixV4]uint32{}, map[steerPrefixV6]uint32{}},
+		limits:     map[uint16]steerTenantLimit{},
+	}
+	if err := set.addLimits(limits, cpus); err != nil {
+		return set, err
 	}
 	seen := map[uint16]bool{}
 	for i := range listeners {
@@ -124,6 +133,9 @@ func (set *tableSet) add(l *Listener) error {
 	}
 	if len(l.Tenants) > 0 {
 		value.Flags |= endpointTenants
+	}
+	if set.limited(l) {
+		value.Flags |= endpointLimits
 	}
 	for _, address := range l.Addresses {
 		if !address.IsValid() {
@@ -204,6 +216,7 @@ func (t *tables) insert(set *tableSet) error {
 		insertAll(t.objects.SourcesV6, "IPv6 sources", set.sources.v6),
 		insertAll(t.objects.TenantsV4, "IPv4 tenants", set.tenants.v4),
 		insertAll(t.objects.TenantsV6, "IPv6 tenants", set.tenants.v6),
+		insertLimits(t.objects.TenantLimits, set),
 	)
 }
 

@@ -12,7 +12,7 @@ func TestBuildSetRefuses(t *testing.T) {
 	f := func(words string, listeners ...Listener) {
 		t.Helper()
 		for range 2 {
-			_, err := buildSet(listeners, 1)
+			_, err := buildSet(listeners, nil, 1, 1)
 			if err == nil || !strings.Contains(err.Error(), words) {
 				t.Errorf("%v, want an error with %q", err, words)
 			}
@@ -43,7 +43,7 @@ func TestBuildSet(t *testing.T) {
 			netip.MustParsePrefix("::/0"),
 		}},
 		{ID: 3, Port: 3}, // no address yet: an interface that is still without
-	}, 9)
+	}, []TenantLimit{{Tenant: 1, PacketsPerSecond: 5}}, 1, 9)
 	if err != nil {
 		t.Fatal(err)
 	}

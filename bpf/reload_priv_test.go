@@ -2,10 +2,12 @@ package bpf
 
 import (
 	"net/netip"
+	"runtime"
 	"sync"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"culvert/bpf/abi"
 )
@@ -131,4 +133,49 @@ func TestPrivGenerationsWrap(t *testing.T) {
 	if got := s.tables.live.generation; got != 2 {
 		t.Errorf("generation %d, want 2", got)
 	}
+}
+
+// Goal: what the program remembers of a CPU's last packet ends with the listeners that it was for.
+// Method: packets for two listeners in turn, on one CPU, over so many changes that a generation's number
+// comes back, during which no packet runs. The listener of an address and port is another one afterwards.
+func TestPrivRecentEndpoint(t *testing.T) {
+	runtime.LockOSThread() // Never unlocked: the thread ends with the goroutine, and its affinity with it.
+	var first unix.CPUSet
+	first.Set(0)
+	check(t, unix.SchedSetaffinity(0, &first))
+	one := Listener{ID: 1, Port: ourPort, Addresses: []netip.Addr{ourV4, ourV6}}
+	two := Listener{ID: 2, Port: ourPort + 1, Addresses: []netip.Addr{ourV4}}
+	s := newSteer(t, one, two)
+	next := func(f *frame) { f.port = ourPort + 1 }
+	listener := func(f frame, want uint16) {
+		t.Helper()
+		meta, ok := abi.ReadMeta(expect(t, s, f.bytes(), abi.Redirected))
+		if !ok || meta.Listener != want {
+			t.Fatalf("a packet has metadata %+v, %t; want listener %d", meta, ok, want)
+		}
+	}
+	for range 2 {
+		for _, f := range []frame{telemetry4(), telemetry4(), telemetry6()} {
+			listener(f, 1)
+		}
+		listener(telemetry4().with(next), 2)
+		listener(telemetry4().with(next), 2)
+	}
+	one.ID, two.ID = 3, 4
+	check(t, s.SetListeners([]Listener{one, two}))
+	listener(telemetry4().with(next), 4)
+	listener(telemetry4(), 3)
+	generation := s.tables.live.generation
+	one.ID = 5
+	for range 256 {
+		check(t, s.SetListeners([]Listener{one}))
+	}
+	if s.tables.live.generation != generation {
+		t.Fatalf("generation %d, want %d again", s.tables.live.generation, generation)
+	}
+	listener(telemetry4(), 5)
+	first4, second4 := telemetry4(), telemetry4().with(next)
+	expect(t, s, second4.bytes(), abi.NotOurs)
+	check(t, s.SetListeners(nil))
+	expect(t, s, first4.bytes(), abi.NotOurs)
 }

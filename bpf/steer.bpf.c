@@ -5,9 +5,11 @@
  * Hook:     XDP, native or generic, one program and one set of maps per interface.
  * Input:    any frame.
  * Verdicts: a UDP datagram for a listener is stamped with struct meta and redirected to the AF_XDP socket
- *           of its queue. One for a listener whose lengths lie, or whose sender is not allowed, is dropped.
+ *           of its queue. One for a listener whose lengths lie, or whose sender is not allowed or sends more
+ *           than it may, is dropped.
  *           Everything else passes to the kernel as it came. Each outcome is counted (enum verdict).
- * Maps:     settings (what is live), endpoints (who listens), sources_* and tenants_* (who sends),
+ * Maps:     settings (what is live), endpoints (who listens), recents (who did last), sources_* and
+ *           tenants_* (who sends), tenant_limits, tenant_shares and source_buckets (how much, see limit.h),
  *           heartbeats (whether the worker lives), xsks (where to), verdicts (what happened).
  *
  * Needs nothing that Linux 6.1 lacks. To load it takes CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON, because
@@ -17,6 +19,7 @@
 #include <linux/bpf.h>
 
 #include "culvert.h"
+#include "limit.h"
 #include "parse.h"
 
 /* Both generations of 64 listeners on 64 addresses each, marks included, while one replaces the other. */
@@ -78,9 +81,16 @@ struct {
 	__type(value, struct verdict_counts);
 } verdicts SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct recent);
+} recents SEC(".maps");
+
 /* What parsing finds. Pointers into the packet do not outlive it: everything here is a copy. */
 struct packet {
-	struct endpoint_key to;
+	struct endpoint_key to __attribute__((aligned(8)));
 	__u8 source[16]; /* IPv4 in the first 4 bytes */
 	__u32 length; /* of the whole packet */
 	__u32 l3_offset;
@@ -230,17 +240,55 @@ static __always_inline int read_packet(struct xdp_md *ctx, __u64 control, struct
 	return is_vlan(type) ? VERDICT_VLAN_DEPTH : VERDICT_NOT_IP;
 }
 
+/* A key in words, to be compared in three steps. */
+struct key_words {
+	__u64 address[2];
+	__u32 rest;
+};
+
+static __always_inline struct key_words words_of(const struct endpoint_key *key)
+{
+	struct key_words words;
+
+	__builtin_memcpy(&words, __builtin_assume_aligned(key, 8), sizeof(*key));
+	return words;
+}
+
+static __always_inline int same_endpoint(const struct endpoint_key *a, const struct endpoint_key *b)
+{
+	struct key_words x = words_of(a), y = words_of(b);
+
+	return x.address[0] == y.address[0] && x.address[1] == y.address[1] && x.rest == y.rest;
+}
+
+/* Finds what listens where a packet goes to. A zeroed recent is nobody's: no packet has family 0. */
+static __always_inline int look_up(struct packet *p, __u64 tables, struct endpoint *to)
+{
+	__u32 zero = 0;
+	struct recent *recent = bpf_map_lookup_elem(&recents, &zero);
+	struct endpoint *found;
+
+	if (recent && recent->tables == tables && same_endpoint(&recent->to, &p->to)) {
+		*to = recent->found;
+		return 1;
+	}
+	found = bpf_map_lookup_elem(&endpoints, &p->to);
+	if (!found)
+		return 0;
+	*to = *found;
+	if (recent)
+		*recent = (struct recent){.tables = tables, .to = p->to, .found = *to};
+	return 1;
+}
+
 /* Finds the listener a packet is for, and what is wrong with the packet if it is for one. */
-static __always_inline int find_endpoint(struct packet *p, struct endpoint *to)
+static __always_inline int find_endpoint(struct packet *p, __u64 tables, struct endpoint *to)
 {
 	/* The port stayed 0 in a packet that hides it, so that it meets the mark of its address. */
-	struct endpoint *found = bpf_map_lookup_elem(&endpoints, &p->to);
-
-	if (!found)
+	if (!look_up(p, tables, to))
 		return VERDICT_NOT_OURS;
 	if (p->hidden)
 		return VERDICT_MALFORMED;
-	*to = *found;
 	/* A datagram that is really sent to port 0 meets the mark, too, and is nobody's. */
 	if (to->flags & ENDPOINT_ADDRESS)
 		return VERDICT_NOT_OURS;
@@ -310,9 +358,16 @@ static __always_inline int check_worker(__u32 queue, __u64 now, __u64 stall_afte
 	return GO_ON;
 }
 
-static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct endpoint *to, __u64 now)
+static __always_inline int check_limits(struct packet *p, struct endpoint *to, __u16 tenant, __u64 now)
 {
-	__u16 tenant = find_tenant(p, to);
+	if (!(to->flags & ENDPOINT_LIMITS))
+		return GO_ON;
+	return take_packet(tenant, p->to.generation, p->source, now);
+}
+
+static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct endpoint *to, __u16 tenant,
+				 __u64 now)
+{
 	struct meta *meta;
 
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
@@ -339,9 +394,12 @@ static __always_inline int steer(struct xdp_md *ctx, struct settings *live)
 {
 	/* Read once: the generation must not change under a packet. */
 	__u64 control = *(volatile __u64 *)&live->control;
+	/* Read after it: tables that are counted already may be those to come, never the other way round. */
+	__u64 tables = *(volatile __u64 *)&live->tables;
 	struct packet p = {.to.generation = control >> CONTROL_GENERATION_SHIFT};
 	__u32 queue = ctx->rx_queue_index;
 	struct endpoint to;
+	__u16 tenant;
 	__u64 now;
 	int reason;
 
@@ -350,22 +408,27 @@ static __always_inline int steer(struct xdp_md *ctx, struct settings *live)
 	reason = read_packet(ctx, control, &p);
 	if (reason != GO_ON)
 		return reason;
-	reason = find_endpoint(&p, &to);
+	reason = find_endpoint(&p, tables, &to);
 	if (reason != GO_ON)
 		return reason;
 	if (!source_allowed(&p, &to))
 		return VERDICT_SOURCE;
+	now = bpf_ktime_get_ns();
+	tenant = find_tenant(&p, &to);
+	/* Before all that passes to the kernel: its socket is no way round a limit. */
+	reason = check_limits(&p, &to, tenant, now);
+	if (reason != GO_ON)
+		return reason;
 	/* The socket would drop what its frame cannot hold; the kernel's own socket takes it. */
 	if (live->packet_max && bpf_xdp_get_buff_len(ctx) > live->packet_max)
 		return VERDICT_TOO_LONG;
-	now = bpf_ktime_get_ns();
 	reason = check_worker(queue, now, live->stall_after);
 	if (reason != GO_ON)
 		return reason;
 	/* Asked before the stamp, so that a packet without a socket passes without metadata, as it came. */
 	if (bpf_redirect_map(&xsks, queue, XDP_PASS) != XDP_REDIRECT)
 		return VERDICT_UNSERVED;
-	return stamp(ctx, &p, &to, now);
+	return stamp(ctx, &p, &to, tenant, now);
 }
 
 SEC("xdp")
@@ -384,7 +447,8 @@ int culvert_steer(struct xdp_md *ctx)
 		counts->count[verdict]++;
 	if (verdict == VERDICT_REDIRECTED)
 		return XDP_REDIRECT;
-	if (verdict == VERDICT_MALFORMED || verdict == VERDICT_SOURCE)
+	/* The last ones of the enum are those to drop. */
+	if (verdict >= VERDICT_MALFORMED)
 		return XDP_DROP;
 	return XDP_PASS;
 }

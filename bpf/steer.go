@@ -40,6 +40,7 @@ const (
 	controlWord    = 0
 	stallAfterWord = 1
 	packetMaxWord  = 2
+	tablesWord     = 3
 )
 
 // heartbeatWords is the size of struct heartbeat in words of 8 bytes: one cache line.
@@ -186,10 +187,10 @@ func (s *Steer) changeControl(what string, change func(uint64) uint64) error {
 	return nil
 }
 
-// SetListeners replaces the listeners. The new ones take effect for all packets at one instant; until then,
-// and if an error is returned, the old ones stay as they are. So no packet of an unchanged listener is lost,
-// and none meets a mixture of old and new rules.
-func (s *Steer) SetListeners(listeners []Listener) error {
+// SetListeners replaces the listeners and the tenants' limits. The new ones take effect for all packets at
+// one instant, with full buckets; until then, and if an error is returned, the old ones stay as they are. So
+// no packet of an unchanged listener is lost, and none meets a mixture of old and new rules.
+func (s *Steer) SetListeners(listeners []Listener, limits ...TenantLimit) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -197,10 +198,11 @@ func (s *Steer) SetListeners(listeners []Listener) error {
 	}
 	control := &s.settings.words[controlWord]
 	publish := func(generation uint8) {
+		s.settings.words[tablesWord].Add(1)
 		word := control.Load() &^ (0xff << controlGenerationShift)
 		control.Store(word | uint64(generation)<<controlGenerationShift)
 	}
-	if err := s.tables.replace(listeners, publish); err != nil {
+	if err := s.tables.replace(listeners, limits, publish); err != nil {
 		return fmt.Errorf("set listeners: %w", err)
 	}
 	return nil

@@ -49,17 +49,51 @@ type steerPrefixV6 struct {
 	Address    [16]uint8
 }
 
+type steerRecent struct {
+	_      structs.HostLayout
+	Tables uint64
+	To     steerEndpointKey
+	Found  steerEndpoint
+}
+
 type steerSettings struct {
 	_          structs.HostLayout
 	Control    uint64
 	StallAfter uint64
 	PacketMax  uint64
+	Tables     uint64
+}
+
+type steerSourceSet struct {
+	_         structs.HostLayout
+	Key       [4]uint64
+	PaidUntil [4]uint64
+}
+
+type steerTenantLimit struct {
+	_           structs.HostLayout
+	DrawCost    uint64
+	Depth       uint64
+	SourceCost  uint64
+	SourceDepth uint64
+	Draw        uint32
+	Reserved    uint32
+	Unused      [3]uint64
+	PaidUntil   uint64
+	UnusedToo   [7]uint64
+}
+
+type steerTenantShare struct {
+	_          structs.HostLayout
+	Generation uint32
+	Credit     uint32
+	Limited    uint64
 }
 
 type steerVerdictCounts struct {
 	_     structs.HostLayout
-	Count [17]uint64
-	_     [56]byte
+	Count [19]uint64
+	_     [40]byte
 }
 
 // Names of all BPF objects in the ELF.
@@ -68,9 +102,13 @@ type steerVerdictCounts struct {
 const (
 	steerMapEndpoints     = "endpoints"
 	steerMapHeartbeats    = "heartbeats"
+	steerMapRecents       = "recents"
 	steerMapSettings      = "settings"
+	steerMapSourceBuckets = "source_buckets"
 	steerMapSourcesV4     = "sources_v4"
 	steerMapSourcesV6     = "sources_v6"
+	steerMapTenantLimits  = "tenant_limits"
+	steerMapTenantShares  = "tenant_shares"
 	steerMapTenantsV4     = "tenants_v4"
 	steerMapTenantsV6     = "tenants_v6"
 	steerMapVerdicts      = "verdicts"
@@ -127,15 +165,19 @@ type steerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerMapSpecs struct {
-	Endpoints  *ebpf.MapSpec `ebpf:"endpoints"`
-	Heartbeats *ebpf.MapSpec `ebpf:"heartbeats"`
-	Settings   *ebpf.MapSpec `ebpf:"settings"`
-	SourcesV4  *ebpf.MapSpec `ebpf:"sources_v4"`
-	SourcesV6  *ebpf.MapSpec `ebpf:"sources_v6"`
-	TenantsV4  *ebpf.MapSpec `ebpf:"tenants_v4"`
-	TenantsV6  *ebpf.MapSpec `ebpf:"tenants_v6"`
-	Verdicts   *ebpf.MapSpec `ebpf:"verdicts"`
-	Xsks       *ebpf.MapSpec `ebpf:"xsks"`
+	Endpoints     *ebpf.MapSpec `ebpf:"endpoints"`
+	Heartbeats    *ebpf.MapSpec `ebpf:"heartbeats"`
+	Recents       *ebpf.MapSpec `ebpf:"recents"`
+	Settings      *ebpf.MapSpec `ebpf:"settings"`
+	SourceBuckets *ebpf.MapSpec `ebpf:"source_buckets"`
+	SourcesV4     *ebpf.MapSpec `ebpf:"sources_v4"`
+	SourcesV6     *ebpf.MapSpec `ebpf:"sources_v6"`
+	TenantLimits  *ebpf.MapSpec `ebpf:"tenant_limits"`
+	TenantShares  *ebpf.MapSpec `ebpf:"tenant_shares"`
+	TenantsV4     *ebpf.MapSpec `ebpf:"tenants_v4"`
+	TenantsV6     *ebpf.MapSpec `ebpf:"tenants_v6"`
+	Verdicts      *ebpf.MapSpec `ebpf:"verdicts"`
+	Xsks          *ebpf.MapSpec `ebpf:"xsks"`
 }
 
 // steerVariableSpecs contains global variables before they are loaded into the kernel.
@@ -164,24 +206,32 @@ func (o *steerObjects) Close() error {
 //
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerMaps struct {
-	Endpoints  *ebpf.Map `ebpf:"endpoints"`
-	Heartbeats *ebpf.Map `ebpf:"heartbeats"`
-	Settings   *ebpf.Map `ebpf:"settings"`
-	SourcesV4  *ebpf.Map `ebpf:"sources_v4"`
-	SourcesV6  *ebpf.Map `ebpf:"sources_v6"`
-	TenantsV4  *ebpf.Map `ebpf:"tenants_v4"`
-	TenantsV6  *ebpf.Map `ebpf:"tenants_v6"`
-	Verdicts   *ebpf.Map `ebpf:"verdicts"`
-	Xsks       *ebpf.Map `ebpf:"xsks"`
+	Endpoints     *ebpf.Map `ebpf:"endpoints"`
+	Heartbeats    *ebpf.Map `ebpf:"heartbeats"`
+	Recents       *ebpf.Map `ebpf:"recents"`
+	Settings      *ebpf.Map `ebpf:"settings"`
+	SourceBuckets *ebpf.Map `ebpf:"source_buckets"`
+	SourcesV4     *ebpf.Map `ebpf:"sources_v4"`
+	SourcesV6     *ebpf.Map `ebpf:"sources_v6"`
+	TenantLimits  *ebpf.Map `ebpf:"tenant_limits"`
+	TenantShares  *ebpf.Map `ebpf:"tenant_shares"`
+	TenantsV4     *ebpf.Map `ebpf:"tenants_v4"`
+	TenantsV6     *ebpf.Map `ebpf:"tenants_v6"`
+	Verdicts      *ebpf.Map `ebpf:"verdicts"`
+	Xsks          *ebpf.Map `ebpf:"xsks"`
 }
 
 func (m *steerMaps) Close() error {
 	return _SteerClose(
 		m.Endpoints,
 		m.Heartbeats,
+		m.Recents,
 		m.Settings,
+		m.SourceBuckets,
 		m.SourcesV4,
 		m.SourcesV6,
+		m.TenantLimits,
+		m.TenantShares,
 		m.TenantsV4,
 		m.TenantsV6,
 		m.Verdicts,

@@ -40,29 +40,49 @@ func BenchmarkSteer(b *testing.B) {
 			{netip.MustParsePrefix("10.2.0.0/16"), 1}, {netip.MustParsePrefix("10.3.0.0/16"), 2},
 		},
 	}}
+	otherLimit := []TenantLimit{{Tenant: 2, PacketsPerSecond: 1}}
+	wideTenant := []TenantLimit{{Tenant: 1, PacketsPerSecond: 1e9}}
+	wideSource := []TenantLimit{{Tenant: 1, SourcePacketsPerSecond: 1e9}}
 	for _, c := range []struct {
 		name      string
 		listeners []Listener
 		frame     frame
 		want      abi.Verdict
+		limits    []TenantLimit
 	}{
-		{"steered/v4", plain, telemetry4(), abi.Redirected},
-		{"steered/v6", plain, telemetry6(), abi.Redirected},
+		{"steered/v4", plain, telemetry4(), abi.Redirected, nil},
+		{"steered/v6", plain, telemetry6(), abi.Redirected, nil},
 		{"steered/v4_vlan", plain, telemetry4().with(func(f *frame) { f.tags = []uint16{0x8100} }),
-			abi.Redirected},
-		{"steered/v4_sources_tenants", ruled, telemetry4(), abi.Redirected},
-		{"passed/tcp", plain, telemetry4().with(func(f *frame) { f.protocol = 6 }), abi.NotUDP},
-		{"passed/arp", plain, telemetry4().with(func(f *frame) { f.etherType = 0x0806 }), abi.NotIP},
-		{"passed/other_mac", plain, telemetry4().with(func(f *frame) { f.to = otherMAC }), abi.OtherMAC},
-		{"passed/other_port", plain, telemetry4().with(func(f *frame) { f.port = 53 }), abi.NotOurs},
-		{"dropped/malformed", plain, telemetry4().with(func(f *frame) { f.udpLength = 3 }), abi.Malformed},
+			abi.Redirected, nil},
+		{"steered/v4_sources_tenants", ruled, telemetry4(), abi.Redirected, nil},
+		{"steered/v4_others_limited", ruled, telemetry4(), abi.Redirected, otherLimit},
+		{"steered/v4_tenant_limit", ruled, telemetry4(), abi.Redirected, wideTenant},
+		{"steered/v4_source_limit", ruled, telemetry4(), abi.Redirected, wideSource},
+		{"passed/tcp", plain, telemetry4().with(func(f *frame) { f.protocol = 6 }), abi.NotUDP, nil},
+		{"passed/arp", plain, telemetry4().with(func(f *frame) { f.etherType = 0x0806 }), abi.NotIP, nil},
+		{"passed/other_mac", plain, telemetry4().with(func(f *frame) { f.to = otherMAC }), abi.OtherMAC, nil},
+		{"passed/other_port", plain, telemetry4().with(func(f *frame) { f.port = 53 }), abi.NotOurs, nil},
+		{"dropped/malformed", plain, telemetry4().with(func(f *frame) { f.udpLength = 3 }), abi.Malformed,
+			nil},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s, packet := newSteer(b, c.listeners...), c.frame.bytes()
+			check(b, s.SetListeners(c.listeners, c.limits...))
 			expect(b, s, packet, c.want)
 			benchmarkSteer(b, s.Program(), packet)
 		})
 	}
+	b.Run("dropped/tenant_limit", func(b *testing.B) {
+		s, f := newSteer(b, ruled...), telemetry4()
+		check(b, s.SetListeners(ruled, TenantLimit{Tenant: 1, PacketsPerSecond: 1, Burst: 1}))
+		expect(b, s, f.bytes(), abi.Redirected)
+		benchmarkSteer(b, s.Program(), f.bytes())
+		counts, err := s.Limited(TenantsMax)
+		check(b, err)
+		if counts[1] < 1_000_000 {
+			b.Fatalf("%d packets were limited", counts[1])
+		}
+	})
 	b.Run("passed/off", func(b *testing.B) {
 		s, f := newSteer(b, plain...), telemetry4()
 		check(b, s.SetRedirect(false))

@@ -125,6 +125,11 @@ func (w *Worker) Retarget(lane int, address netip.AddrPort) error {
 	})
 }
 
+// Reauthorize gives a lane's writer another token. It is an error when the head has no room for it.
+func (w *Worker) Reauthorize(lane int, value string) error {
+	return w.Do(func() error { return w.lanes[lane].writer.Reauthorize(value) })
+}
+
 // Drain lets the worker empty its sources, seal what is open and wait for the answers, until everything is
 // settled or the limit is over; what is left then is dropped as undelivered. The control plane has turned the
 // redirect off, and the kernel's sockets take nothing more. Drain returns when it is done; the worker then
@@ -212,7 +217,9 @@ func (w *Worker) closeAll() {
 		w.ring.Close()
 	}
 	for _, memory := range w.memory {
-		memory.Close()
+		if !w.keepMemory {
+			memory.Close()
+		}
 	}
 	w.heartbeat.Store(math.MaxInt64)
 }
@@ -270,12 +277,11 @@ func ask[T any](w *Worker, question func() T) (T, error) {
 	return none, fmt.Errorf("ask worker %q: %w", w.config.Name, os.ErrDeadlineExceeded)
 }
 
-// SinkStates asks the worker's writers: one entry a lane, which is a URL of a sink, in the order of the
-// configuration.
+// SinkStates asks the worker's writers: one entry a URL of a sink, in the order of the configuration.
 func (w *Worker) SinkStates() ([]SinkState, error) {
 	return ask(w, func() []SinkState {
-		states := make([]SinkState, len(w.lanes))
-		for i := range w.lanes {
+		states := make([]SinkState, w.urls)
+		for i := range states {
 			o := w.lanes[i].writer
 			states[i] = SinkState{
 				Up: o.Up(), LastError: o.LastError(), LastReject: o.LastReject(),
@@ -290,19 +296,51 @@ func (w *Worker) SinkStates() ([]SinkState, error) {
 	})
 }
 
-// LaneCounters are a lane's counters as of one turn's end.
-func (w *Worker) LaneCounters(lane int) LaneCounters { return w.lanes[lane].block.Read() }
-
-// RuleStats asks the worker's rules: one entry a rule.
-func (w *Worker) RuleStats() ([]rules.RuleStats, error) {
-	return ask(w, func() []rules.RuleStats {
-		if w.rules == nil {
-			return nil
+// LaneCounters are the counters of one URL, all tenants together, each as of one turn's end.
+func (w *Worker) LaneCounters(url int) LaneCounters {
+	sum := w.lanes[url].block.Read()
+	for i := w.urls; i < len(w.lanes); i++ {
+		if w.lanes[i].index == url {
+			one := w.lanes[i].block.Read()
+			sum.Add(&one)
 		}
-		stats := make([]rules.RuleStats, len(w.config.Rules.Rules()))
-		w.rules.Stats(stats)
-		return stats
+	}
+	return sum
+}
+
+// RuleCounts is what a worker's rules counted.
+type RuleCounts struct {
+	Set    *rules.Set // nil for none; the worker has others after a reload
+	Rules  []rules.RuleStats
+	Groups []rules.GroupStats
+}
+
+// RuleCounts asks the worker's rules.
+func (w *Worker) RuleCounts() (RuleCounts, error) {
+	return ask(w, func() (c RuleCounts) {
+		if w.rules == nil {
+			return c
+		}
+		c.Set = w.config.Rules
+		c.Rules = make([]rules.RuleStats, c.Set.Len())
+		c.Groups = make([]rules.GroupStats, len(c.Set.Groups()))
+		w.rules.Stats(c.Rules)
+		w.rules.GroupStats(c.Groups)
+		return c
 	})
+}
+
+// Forwarded is how many state changes of alerts went to the notifiers, and whether these are all there are.
+func (w *Worker) Forwarded() (n uint64, all bool, err error) {
+	type answer struct {
+		n   uint64
+		all bool
+	}
+	a, err := ask(w, func() answer {
+		all := w.rules == nil || w.rules.Settled() && len(w.rules.Transitions()) == 0
+		return answer{w.forwarded, all}
+	})
+	return a.n, a.all, err
 }
 
 // ClockSteps is how often the worker saw wall time step.

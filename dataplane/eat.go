@@ -38,19 +38,13 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	l := &w.listeners[payload.Listener]
 	p := &w.point
 	p.ScratchBytes = append(p.ScratchBytes[:0], l.text...)
-	source := w.sourceTag(l, payload)
-	adds := len(l.tags) > 0 || source != 0
-	if w.tap != nil {
-		w.tap.offer(payload, w.heartbeat.Load(), w.clock.Wall(payload.Arrival))
-	}
-	w.counters.FramesDecoded++
-	w.counters.BytesReceived += uint64(len(payload.Bytes))
+	source, adds := w.beginPayload(payload, l)
 	var shares stopwatch
 	if timed {
 		shares.start(w.clock)
 	}
-	route := w.routeOf(payload.Tenant)
-	var received uint64
+	route, limits := w.startPayload(payload)
+	received, sampleAt := uint64(0), w.hitters.next
 	var lines row
 	w.decoder.Start(payload.Bytes, l.Precision, p)
 	for {
@@ -64,6 +58,12 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		received++
 		if outcome == lineproto.Rejected {
 			w.rejectLine(payload)
+			continue
+		}
+		if received >= sampleAt {
+			sampleAt = received + w.sampleSeries(p, payload)
+		}
+		if limits != nil && !w.admitPoint(limits, p) {
 			continue
 		}
 		w.stamp(p, payload.Arrival, l.MaxAhead)
@@ -98,10 +98,42 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 		}
 	}
 	w.storeRow(&lines, payload)
-	w.counters.PointsReceived[payload.Listener] += received
-	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
+	w.hitters.next = max(sampleAt, received+1) - received
+	w.endPayload(payload, received)
 	if timed {
 		w.record(&shares)
+	}
+}
+
+// startPayload finds where a payload's points go and what they may be.
+func (w *Worker) startPayload(payload *Payload) (*route, *gate) {
+	if w.tenants != nil {
+		w.marks = w.markPayload()
+	}
+	return w.routeOf(payload.Tenant), w.gates.ofPoints(payload.Tenant)
+}
+
+// beginPayload tells those who want to know that a payload comes, and finds what the listener adds to each
+// point: the sender's tag, if any, and whether there is anything at all.
+func (w *Worker) beginPayload(payload *Payload, l *listenerText) (source point.Span, adds bool) {
+	if w.rules != nil {
+		w.rules.SetMaxAhead(l.MaxAhead)
+	}
+	if w.tap != nil {
+		w.tap.offer(payload, w.heartbeat.Load(), w.clock.Wall(payload.Arrival))
+	}
+	source = w.sourceTag(l, payload)
+	return source, len(l.tags) > 0 || source != 0
+}
+
+// endPayload enters a payload's lines into the ledger.
+func (w *Worker) endPayload(payload *Payload, received uint64) {
+	w.counters.FramesDecoded++
+	w.counters.BytesReceived += uint64(len(payload.Bytes))
+	w.counters.PointsReceived[payload.Listener] += received
+	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
+	if w.tenants != nil {
+		w.enterTenant(payload, received)
 	}
 }
 
@@ -174,5 +206,8 @@ func addTag(p *point.Point, tag point.Tag) {
 func (w *Worker) rejectLine(payload *Payload) {
 	reason := w.decoder.Reason()
 	w.counters.PointsRejected[reason]++
+	if w.tenants != nil {
+		w.tenant(payload.Tenant).counters.Rejected[reason]++
+	}
 	w.sampleLine(reason, payload)
 }

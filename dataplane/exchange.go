@@ -119,12 +119,14 @@ func (w *Worker) derive(now int64) int {
 	made := w.rules.Derived()
 	for i := range made {
 		w.counters.PointsDerived++
+		copied := w.counters.PointsCopied
 		w.rules.Fill(&made[i], &w.made)
 		o := w.routes[0].only
 		if o == nil {
 			o = w.routes[0].lane(&w.made)
 		}
 		w.store(o, &w.made, now)
+		w.enterDerived(w.counters.PointsCopied - copied)
 	}
 	w.rules.DerivedTaken(len(made))
 	return len(made)
@@ -145,6 +147,7 @@ func (w *Worker) forward() int {
 	w.depart(transitions)
 	pushed := w.config.Alerts.Ring.PushAll(transitions)
 	w.rules.Taken(pushed)
+	w.forwarded += uint64(pushed)
 	w.counters.AlertsHeld += uint64(len(transitions) - pushed)
 	if pushed > 0 {
 		w.config.Alerts.signal()

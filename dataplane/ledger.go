@@ -18,12 +18,14 @@ const (
 	FrameSource                            // the sender is not among the listener's sources (slow path)
 	FrameDestination                       // not sent to an address of the listener (slow path)
 	FrameTruncated                         // longer than the receive memory (slow path)
+	FrameTenantLimit                       // more packets than the tenant may send (slow path)
+	FrameSourceLimit                       // more packets than one sender of the tenant may send (slow path)
 	FrameRejects                           // how many reasons there are
 )
 
 var frameRejectNames = [FrameRejects]string{
 	"no_metadata", "length", "header_checksum", "checksum", "no_checksum", "source", "destination",
-	"truncated",
+	"truncated", "tenant_limit", "source_limit",
 }
 
 func (r FrameReject) String() string { return frameRejectNames[r] }
@@ -36,10 +38,17 @@ const (
 	DropUndelivered Drop = iota // the retry budget is spent
 	DropOverload                // no free batch
 	DropOversize                // one line longer than a whole batch
+	DropPointsLimit             // more points than the tenant may send
+	DropSeriesLimit             // of a series beyond those that the tenant may have
+	DropSpoolFull               // no room on disk, nor in memory where the disk fails
+	DropCorrupt                 // a record on disk that does not hold any more
+	DropTTL                     // too old
 	Drops
 )
 
-var dropNames = [Drops]string{"undelivered", "overload", "oversize"}
+var dropNames = [Drops]string{
+	"undelivered", "overload", "oversize", "points_limit", "series_limit", "spool_full", "corrupt", "ttl",
+}
 
 func (d Drop) String() string { return dropNames[d] }
 
@@ -79,6 +88,7 @@ type Counters struct {
 	PointsFiltered     uint64
 	PointsDropped      [Drops]uint64
 	PointsWritten      uint64
+	PointsSpooled      uint64 // handed over to a spooler, which answers for them from then on
 	PointsInFlight     uint64 // in open, sealed or sent batches: a gauge
 	PointsFuture       uint64 // beyond max_ahead
 	FieldsDropped      uint64 // NaN and infinities, and fields given twice
@@ -103,10 +113,11 @@ func (c *Counters) PointsRefused() uint64 {
 // PointsLost is what was dropped although it was fine.
 func (c *Counters) PointsLost() uint64 { return total(c.PointsDropped[:]) }
 
-// PointsOut is where points can be: written, refused, filtered, dropped or still held. It equals PointsIn at
-// every turn's end, or there is a bug.
+// PointsOut is where points can be: written, refused, filtered, dropped, spooled or still held. It equals
+// PointsIn at every turn's end, or there is a bug.
 func (c *Counters) PointsOut() uint64 {
-	return c.PointsWritten + c.PointsRefused() + c.PointsFiltered + c.PointsLost() + c.PointsInFlight
+	return c.PointsWritten + c.PointsRefused() + c.PointsFiltered + c.PointsLost() + c.PointsSpooled +
+		c.PointsInFlight
 }
 
 // LaneCounters is what one worker counted of one URL since it started. All are totals and only grow, except
@@ -117,12 +128,13 @@ type LaneCounters struct {
 	Rejected [SinkRejects]uint64
 	Dropped  [Drops]uint64
 	Moved    uint64 // to another URL of the sink, which took over
+	Spooled  uint64 // handed over to its spooler
 	InFlight uint64 // in open, sealed or sent batches: a gauge
 }
 
 // Out is where the points can be; it equals Stored, or there is a bug.
 func (c *LaneCounters) Out() uint64 {
-	return c.Written + total(c.Rejected[:]) + total(c.Dropped[:]) + c.Moved + c.InFlight
+	return c.Written + total(c.Rejected[:]) + total(c.Dropped[:]) + c.Moved + c.Spooled + c.InFlight
 }
 
 // Add adds another worker's counters of the same URL to these.

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"culvert/bpf/abi"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/rules"
@@ -28,8 +30,10 @@ type slab struct {
 }
 
 // newSlab fills the frames with packets of so many points of 92 bytes each.
-func newSlab(points int) *slab {
-	s := &slab{memory: make([]byte, slabFrames*slabFrameSize), points: points * slabFrames}
+func newSlab(points int) *slab { return newSlabIn(make([]byte, slabFrames*slabFrameSize), points) }
+
+func newSlabIn(memory []byte, points int) *slab {
+	s := &slab{memory: memory, points: points * slabFrames}
 	for i := range slabFrames {
 		var text strings.Builder
 		for j := range points {
@@ -111,6 +115,28 @@ func BenchmarkPath(b *testing.B) {
 					set = tenRules(b)
 				}
 				benchmarkPath(b, openWorker(b, set), s)
+			})
+		}
+	}
+}
+
+// BenchmarkPathPages is the same over frames in pages of 4 KiB, as a UMEM has, and in huge ones.
+func BenchmarkPathPages(b *testing.B) {
+	for name, advice := range map[string]int{"small": unix.MADV_NOHUGEPAGE, "huge": unix.MADV_HUGEPAGE} {
+		const alignment = 2 << 20
+		memory, err := unix.Mmap(-1, 0, slabFrames*slabFrameSize+alignment, unix.PROT_READ|unix.PROT_WRITE,
+			unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = unix.Munmap(memory) })
+		if err := unix.Madvise(memory, advice); err != nil {
+			b.Skip("this kernel has no huge pages to advise: ", err)
+		}
+		for _, points := range []int{1, 14} {
+			s := newSlabIn(memory[:slabFrames*slabFrameSize], points)
+			b.Run(fmt.Sprintf("points=%d/%s", points, name), func(b *testing.B) {
+				benchmarkPath(b, openWorker(b, nil), s)
 			})
 		}
 	}

@@ -21,9 +21,9 @@ const (
 	RoutingFailover
 )
 
-// route is one sink's lanes and whose a point is. Only its worker touches it.
+// route is one tenant's lanes to its sink and whose a point is. Only its worker touches it.
 type route struct {
-	lanes   []lane
+	lanes   []*lane
 	routing Routing
 	shared  *atomic.Pointer[shard.Table]
 	table   *shard.Table // as of this turn
@@ -32,7 +32,7 @@ type route struct {
 	closed bool
 }
 
-func newRoute(c *SinkConfig, lanes []lane) route {
+func newRoute(c *SinkConfig, lanes []*lane) route {
 	return route{lanes: lanes, routing: c.Routing, shared: c.Table}
 }
 
@@ -43,7 +43,7 @@ func (r *route) join() {
 	}
 	if r.routing == RoutingReplicate {
 		for i := 1; i < len(r.lanes); i++ {
-			r.lanes[0].copies = append(r.lanes[0].copies, &r.lanes[i])
+			r.lanes[0].copies = append(r.lanes[0].copies, r.lanes[i])
 		}
 	}
 	r.refresh()
@@ -53,10 +53,10 @@ func (r *route) join() {
 func (r *route) refresh() {
 	switch {
 	case len(r.lanes) == 1 || r.routing == RoutingReplicate:
-		r.only = &r.lanes[0]
+		r.only = r.lanes[0]
 	case r.routing == RoutingFailover:
 		if r.only = r.healthy(nil); r.only == nil {
-			r.only = &r.lanes[0]
+			r.only = r.lanes[0]
 		}
 	default:
 		r.table = r.shared.Load()
@@ -64,12 +64,12 @@ func (r *route) refresh() {
 }
 
 // lane is the lane of a point of a sink with several servers to choose from.
-func (r *route) lane(p *point.Point) *lane { return &r.lanes[r.table.Find(shard.Hash(p))] }
+func (r *route) lane(p *point.Point) *lane { return r.lanes[r.table.Find(shard.Hash(p))] }
 
 // healthy is the first lane in order, but for one, whose server takes points or may be tried again.
 func (r *route) healthy(but *lane) *lane {
 	for i := range r.lanes {
-		o := &r.lanes[i]
+		o := r.lanes[i]
 		if o == but {
 			continue
 		}
@@ -94,10 +94,10 @@ func (r *route) instead(o *lane) *lane {
 	return r.healthy(o)
 }
 
-// routeOf is the sink of a tenant's points.
+// routeOf is the way of a tenant's points to its sink.
 func (w *Worker) routeOf(tenant uint16) *route {
-	if int(tenant) < len(w.config.TenantSinks) {
-		return &w.routes[w.config.TenantSinks[tenant]]
+	if int(tenant) < len(w.routes) {
+		return &w.routes[tenant]
 	}
 	return &w.routes[0]
 }

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"time"
 
+	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
 )
 
@@ -16,6 +17,15 @@ const (
 	// sampleReasons counts frame and line reasons together.
 	sampleReasons = int(FrameRejects) + int(lineproto.Reasons)
 )
+
+// RefusalSlots is the size of a ring of refused points.
+const RefusalSlots = 1024
+
+// Refusal is a point that a lane's server refused.
+type Refusal struct {
+	Lane int
+	influx.Refusal
+}
 
 // Sample is one rejected frame or line, copied out for a person to read.
 type Sample struct {

@@ -25,6 +25,10 @@ const (
 type SinkConfig struct {
 	// Writers are the targets, one for each URL, and their policy; the worker adds the ring and the memory.
 	Writers []influx.Config
+	// Spools (optional) are the ways to the spoolers, one for each URL.
+	Spools []*SpoolPort
+	// Always lets each batch go to disk before it is sent.
+	Always bool
 	// Routing is how points are shared out among the URLs.
 	Routing Routing
 	// Table (shared, replaced by the control plane) says whose a series is, for RoutingHash with several
@@ -69,25 +73,21 @@ func (w *Worker) openSinks() error {
 		// A ring registers memory once. Without it sending in place works, only dearer.
 		_ = w.ring.RegisterBuffers(batches)
 	}
-	// Routes and writers keep pointers to lanes: the slices never grow.
-	w.lanes, w.routes = make([]lane, lanes), make([]route, len(sinks))
-	first := 0
+	// Routes and writers keep pointers to lanes: the slice never grows.
+	all := make([]lane, lanes, lanes*(len(w.config.TenantSinks)+1))
 	for i := range sinks {
 		c := &sinks[i]
-		w.routes[i] = newRoute(c, w.lanes[first:first+len(c.Writers)])
 		for j := range c.Writers {
 			part := c.Batches * c.BatchBytes
-			if err := w.openLane(&w.lanes[first+j], c, j, uint8(first+j), batches[:part:part]); err != nil {
-				w.lanes = w.lanes[:first+j]
+			if err := w.openLane(&all[w.urls], c, j, uint8(w.urls), batches[:part:part]); err != nil {
 				return err
 			}
 			batches = batches[part:]
+			w.urls++
+			w.lanes = all[:w.urls]
 		}
-		first += len(c.Writers)
 	}
-	for i := range w.routes {
-		w.routes[i].join()
-	}
+	w.openTenants()
 	return nil
 }
 
@@ -114,10 +114,18 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		return err
 	}
 	config := c.Writers[url]
+	if len(c.Spools) > 0 {
+		o.spool, o.always, config.Aside = c.Spools[url], c.Always, true
+	}
 	config.Ring, config.Pool, config.Tag = w.ring, o.pool, tag
 	if c.Routing == RoutingFailover && len(c.Writers) > 1 && !config.Aside {
 		// The next server in order takes over what this one does not take.
 		config.Aside, config.NoRelief = true, true
+	}
+	if config.Remote != nil {
+		one := *config.Remote
+		one.Wake = w.waker.Wake
+		config.Remote = &one
 	}
 	if config.Memory, err = w.alloc(influx.MemorySize(config), numa.HugeOff); err != nil {
 		return fmt.Errorf("allocate request heads: %w", err)
@@ -126,7 +134,7 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		return err
 	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
-	o.number = int(tag)
+	o.index = int(tag)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
 	return nil
 }
@@ -143,7 +151,7 @@ func (w *Worker) alloc(size int, huge numa.HugePages) ([]byte, error) {
 
 // held is how many points are in batches.
 func (w *Worker) held() (points int) {
-	for i := range w.lanes {
+	for i := range w.urls {
 		points += w.lanes[i].pool.Held()
 	}
 	return points
@@ -153,8 +161,10 @@ func (w *Worker) held() (points int) {
 func (w *Worker) sinkTimer() int64 {
 	next := int64(math.MaxInt64)
 	for i := range w.lanes {
-		o := &w.lanes[i]
-		next = min(next, o.timer(), o.writer.NextTimer())
+		next = min(next, w.lanes[i].timer())
+	}
+	for i := range w.urls {
+		next = min(next, w.lanes[i].writer.NextTimer())
 	}
 	return next
 }
@@ -162,8 +172,8 @@ func (w *Worker) sinkTimer() int64 {
 // deliver takes what the kernel completed, seals the open batches whose time has come, lets the writers go on
 // and settles the batches that have their answer. It returns how much it did.
 func (w *Worker) deliver() int {
-	work := 0
 	now := w.clock.Now()
+	work := w.takeBack(now)
 	if w.ring != nil {
 		if w.ring.NeedsEnter() {
 			// A failure leaves everything queued; the next turn enters again.
@@ -177,8 +187,10 @@ func (w *Worker) deliver() int {
 			w.seal(o, now)
 			work++
 		}
-		o.writer.Poll(now)
-		work += w.settleAll(o, now)
+	}
+	for i := range w.urls {
+		w.lanes[i].writer.Poll(now)
+		work += w.settleAll(&w.lanes[i], now)
 	}
 	for i := range w.routes {
 		w.routes[i].refresh()
@@ -193,7 +205,7 @@ func (w *Worker) deliver() int {
 func (w *Worker) complete(now int64) (work int) {
 	var cqe uring.CQE
 	for w.ring.Next(&cqe) {
-		if tag := influx.Tag(cqe); int(tag) < len(w.lanes) {
+		if tag := influx.Tag(cqe); int(tag) < w.urls {
 			w.lanes[tag].writer.Complete(cqe, now)
 		}
 		work++
@@ -201,16 +213,31 @@ func (w *Worker) complete(now int64) (work int) {
 	return work
 }
 
-// settleAll enters the outcomes that there are into the ledger.
-func (w *Worker) settleAll(o *lane, now int64) (work int) {
+// settleAll enters the outcomes of a URL that there are into the ledger, each with its tenant's lane.
+func (w *Worker) settleAll(first *lane, now int64) (work int) {
 	for {
-		outcome, ok := o.writer.Outcome()
+		outcome, ok := first.writer.Outcome()
 		if !ok {
+			w.tellRefusals(first)
 			return work
 		}
-		w.settle(o, &outcome, now)
+		w.settle(&w.lanes[outcome.Batch.Owner], &outcome, now)
 		work++
 	}
+}
+
+// tellRefusals passes on what the server refused.
+func (w *Worker) tellRefusals(o *lane) {
+	refusals := o.writer.Refusals()
+	if len(refusals) == 0 {
+		return
+	}
+	if w.config.Refusals != nil {
+		for i := range refusals {
+			w.config.Refusals.Push(&Refusal{Lane: o.index, Refusal: refusals[i]})
+		}
+	}
+	o.writer.RefusalsTaken()
 }
 
 // settle enters a batch's outcome into the ledger and gives the batch back.
@@ -224,65 +251,67 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	}
 	w.rejectAtSink(o, reason, outcome.Rejected)
 	w.drop(o, DropUndelivered, outcome.Undelivered)
-	if outcome.Aside > 0 {
-		w.stepAside(o, b)
-	}
 	if outcome.Written > 0 {
 		w.stages.Write.Record(now - b.SealedAt())
+		if o.spool != nil {
+			o.spool.wrote(now-b.SealedAt(), o.counters.Written)
+		}
 		for _, run := range b.Runs() {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}
 	}
+	o.held -= b.Points()
+	o.touched = true
 	if b.Trace() != nil {
 		w.traces.settled(o, outcome, now)
 	}
-	o.pool.Release(b)
-}
-
-// stepAside finds another place for what is left of a batch.
-func (w *Worker) stepAside(o *lane, b *influx.Batch) {
-	for _, part := range b.Rest() {
-		if other := o.route.instead(o); other != nil {
-			// The next server in order takes over; in the ledger the points leave one lane for another.
-			o.counters.Moved += uint64(part.Points)
-			w.storeText(other, b.Body()[part.From:part.To], part.Points, b.Opened())
-			continue
-		}
-		// Nobody keeps yet what was set aside.
-		w.drop(o, DropUndelivered, part.Points)
+	switch {
+	case outcome.Aside > 0:
+		w.stepAside(o, b, outcome.Aside)
+		return
+	case b.Mark != 0:
+		o.spool.push(spoolItem{kind: spoolForget, sequence: b.Mark})
 	}
+	o.release(b)
 }
 
 // closeSinks gives up on what the sinks did not take in time, the open batches included, and waits for the
 // kernel to let go of all memory.
 func (w *Worker) closeSinks(now int64) {
 	for i := range w.lanes {
-		o := &w.lanes[i]
-		w.seal(o, now)
-		o.writer.Shut(now)
+		w.seal(&w.lanes[i], now)
+	}
+	w.recall(now + closeTime)
+	for i := range w.urls {
+		w.lanes[i].writer.Shut(now)
 	}
 	for i := range w.routes {
 		w.routes[i].closed = true
 	}
 	deadline := now + closeTime
-	for w.ring != nil && !w.quiet() && now < deadline && w.ring.EnterWait(deadline-now) == nil {
+	for w.ring != nil && !w.quiet() && now < deadline {
+		if w.ring.EnterWait(min(deadline-now, closeStep)) != nil {
+			break
+		}
 		now = w.clock.Now()
 		w.complete(now)
-		for i := range w.lanes {
+		for i := range w.urls {
 			w.lanes[i].writer.Poll(now)
 		}
 	}
-	for i := range w.lanes {
+	for i := range w.urls {
 		o := &w.lanes[i]
-		o.writer.Close(now, now)
+		// Only those wait here that are not on the ring.
+		o.writer.Close(now, deadline)
 		w.settleAll(o, now)
 	}
+	w.recall(now + closeTime)
 	w.publish()
 }
 
 // quiet tells whether the kernel holds nothing of any writer.
 func (w *Worker) quiet() bool {
-	for i := range w.lanes {
+	for i := range w.urls {
 		if !w.lanes[i].writer.Quiet() {
 			return false
 		}
@@ -290,15 +319,24 @@ func (w *Worker) quiet() bool {
 	return true
 }
 
-// publish shows the counters to others: the lanes' first, so that what is in the worker's is in those too.
+// publish shows the counters to others: the lanes' and tenants' first, so that what is in the worker's is in
+// those too.
 func (w *Worker) publish() {
 	held := 0
 	for i := range w.lanes {
 		o := &w.lanes[i]
-		n := o.pool.Held()
-		held += n
-		o.counters.InFlight = uint64(n)
-		o.block.publish(&o.counters)
+		held += o.held
+		if o.touched {
+			o.counters.InFlight = uint64(o.held)
+			o.block.publish(&o.counters)
+			o.touched = false
+		}
+	}
+	for i := range w.tenants {
+		if t := &w.tenants[i]; t.touched {
+			t.block.publish(&t.counters)
+			t.touched = false
+		}
 	}
 	w.counters.PointsInFlight = uint64(held)
 	w.block.publish(&w.counters)

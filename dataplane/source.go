@@ -225,6 +225,11 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 		if reject == FrameRejects && datagram.Truncated {
 			reject = FrameTruncated
 		}
+		if reject == FrameRejects && w.gates != nil {
+			if reject = w.gates.admitDatagram(tenant, &datagram.Source, now); reject != FrameRejects {
+				w.enterLimited(tenant)
+			}
+		}
 		if reject != FrameRejects {
 			w.rejectFrame(reject, &payload)
 			continue

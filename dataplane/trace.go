@@ -106,7 +106,7 @@ func (t *tracing) settled(o *lane, outcome *influx.Outcome, now int64) {
 	b := outcome.Batch
 	trace := b.Trace()
 	t.slot = Traced{
-		Trace: *trace, Lane: o.number, Sealed: b.SealedAt(), Settled: now,
+		Trace: *trace, Lane: o.index, Sealed: b.SealedAt(), Settled: now,
 		Points: b.Points(), Bytes: b.Bytes(), Written: outcome.Written, Rejected: outcome.Rejected,
 		Undelivered: outcome.Undelivered, SetAside: outcome.Aside, Code: outcome.Code,
 	}

@@ -17,7 +17,7 @@ func TestTracing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &lane{number: 5, pool: pool}
+	o := &lane{index: 5, pool: pool}
 	pass := func() bool {
 		b := pool.Take()
 		tracing.opened(b, 10)

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"hash/maphash"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,7 @@ type Config struct {
 
 	Listeners []Listener                 // shared, never written
 	Addresses *atomic.Pointer[Addresses] // shared, replaced by the control plane
+	Limits    *Limits                    // (optional) shared: the tenants' bounds
 	Rules     *rules.Set                 // (optional) shared, never written
 	RuleState rules.Config               // how keys are dealt out and bounded
 	// RuleCheckpoints (optional; shared, never written) are what all workers saved before; each takes the
@@ -63,6 +65,8 @@ type Config struct {
 	// Traces (optional) is where finished traces go; one in TraceOneIn batches of a worker is traced.
 	Traces     *spsc.Ring[Traced]
 	TraceOneIn int
+	// Refusals (optional) are points that servers refused; what finds the ring full is counted, but not told.
+	Refusals *spsc.Ring[Refusal]
 	// Departures (optional), at most 64, are the notifiers whose alerts may leave by TX rings.
 	Departures []Departure
 	Sinks      []SinkConfig
@@ -85,8 +89,12 @@ type Worker struct {
 	decoder      lineproto.Decoder
 	point        point.Point
 	listeners    []listenerText
+	seed         maphash.Seed // of hashes of series
+	gates        *gates       // nil without limits
+	hitters      hitters
 	lastStamp    int64
-	wallNow      int64 // wall time at the turn's start
+	now          int64 // the turn's start, CLOCK_MONOTONIC nanoseconds
+	wallNow      int64 // the same as wall time
 	fullTurn     bool  // a source had at least as much as the turn takes from it
 	timedAt      int64 // when a payload's stages were last measured
 	rules        *rules.Evaluator
@@ -94,15 +102,23 @@ type Worker struct {
 	restored     rules.Restored
 	restoreError error
 	saved        chan []byte // where a checkpoint that is being written goes; nil for none
+	reload       *ruleReload // that waits for other workers to hear of it; nil for none
+	forwarded    uint64      // state changes that went to the notifiers
 	counters     Counters
 	sampledAt    [sampleReasons]int64
 	tap          *Tap // nil while nobody watches
 	traces       tracing
-	lanes        []lane  // one for each URL of each sink, in order
-	routes       []route // one for each sink
-	ring         *uring.Ring
-	memory       []*numa.Memory
-	datagrams    datagramBatch
+	// lanes are one for each URL of each sink, in order, and behind these urls ones those of further tenants
+	// of the same sinks. A tenant has one for each URL of its sink.
+	lanes      []lane
+	urls       int
+	routes     []route        // one for each tenant
+	tenants    []tenantLedger // nil where there is only one
+	marks      payloadMarks
+	ring       *uring.Ring
+	memory     []*numa.Memory
+	keepMemory bool // somebody may still read it
+	datagrams  datagramBatch
 
 	departures departures
 
@@ -178,6 +194,9 @@ func (w *Worker) open() (err error) {
 	for i := range w.config.Listeners {
 		w.listeners = append(w.listeners, newListenerText(&w.config.Listeners[i]))
 	}
+	w.seed = maphash.MakeSeed()
+	w.hitters = newHitters(maphash.Bytes(w.seed, nil))
+	w.gates = newGates(w.config.Limits)
 	if w.config.Rules != nil {
 		w.rules = rules.NewEvaluator(w.config.Rules, w.config.RuleState)
 		w.restoreRules()
@@ -204,6 +223,9 @@ func (w *Worker) run() {
 		if w.pending.Load() {
 			work += w.obey()
 		}
+		if w.reload != nil {
+			w.reloadRules()
+		}
 		if w.draining {
 			w.drain(now, work)
 		}
@@ -218,7 +240,7 @@ func (w *Worker) run() {
 // turn takes what every source has, at most a batch each, and moves what is on its way out. It returns how
 // much it did; 0 means that there was nothing to do.
 func (w *Worker) turn(now int64) int {
-	w.wallNow = w.clock.Wall(now)
+	w.now, w.wallNow = now, w.clock.Wall(now)
 	if w.rules != nil {
 		w.rules.SetWall(w.wallNow - now)
 	}
@@ -288,8 +310,13 @@ func (w *Worker) rest(now int64) {
 
 // anything tells whether something came for which no file descriptor becomes readable, or only the waker's.
 func (w *Worker) anything() bool {
-	if w.pending.Load() || w.ring != nil && w.ring.Ready() {
+	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() || w.cameBack() {
 		return true
+	}
+	for i := range w.lanes {
+		if w.lanes[i].writer.Ready() {
+			return true
+		}
 	}
 	if w.rules == nil {
 		return false
@@ -327,7 +354,7 @@ func (w *Worker) sleep(timeout int64) {
 	for _, d := range w.sockets {
 		set = append(set, unix.PollFd{Fd: int32(d.socket.FD()), Events: unix.POLLIN})
 	}
-	for i := range w.lanes {
+	for i := range w.urls {
 		set = w.lanes[i].writer.PollFDs(set)
 	}
 	w.pollSet = set

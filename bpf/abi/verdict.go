@@ -25,8 +25,10 @@ const (
 	NoMetadata // the driver leaves no room for the metadata
 
 	// Dropped.
-	Malformed // for a listener, and a length in the headers lies
-	Source    // for a listener that does not allow the sender
+	Malformed   // for a listener, and a length in the headers lies
+	Source      // for a listener that does not allow the sender
+	TenantLimit // more packets than the tenant may send
+	SourceLimit // more packets than one sender of the tenant may send
 
 	Verdicts // how many there are
 )
@@ -34,6 +36,7 @@ const (
 var verdictNames = [Verdicts]string{
 	"redirected", "off", "truncated", "other_mac", "vlan_depth", "not_ip", "not_udp", "fragment", "extension",
 	"routing", "not_ours", "unserved", "stalled", "too_long", "no_metadata", "malformed", "source",
+	"tenant_limit", "source_limit",
 }
 
 func (v Verdict) String() string {
@@ -44,4 +47,4 @@ func (v Verdict) String() string {
 }
 
 // Dropped tells whether a packet with this verdict ended in the XDP program.
-func (v Verdict) Dropped() bool { return v == Malformed || v == Source }
+func (v Verdict) Dropped() bool { return v >= Malformed && v < Verdicts }

@@ -52,6 +52,9 @@ func printPlan(ctx context.Context, out io.Writer, setup *gateway.Setup, plan *g
 			plan.Mode(seat.Interface, findInterface(c, seat.Interface).Mode))
 	}
 	fmt.Fprintf(w, "kernel\t-\tkernel\t%s\tany\tslow path\n", plan.HousekeepingList())
+	if len(plan.Idle) > 0 {
+		fmt.Fprintf(w, "-\t-\tnone\t%s\tany\tleft alone\n", plan.IdleList())
+	}
 	w.Flush()
 	fmt.Fprintln(out)
 	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -105,7 +108,10 @@ func printNotifiers(ctx context.Context, out io.Writer, c *config.Config, plan *
 
 // warnings are what is right but may not be what was meant.
 func warnings(c *config.Config, plan *gateway.Plan) []string {
-	notes := append([]string(nil), plan.Notes...)
+	var notes []string
+	for _, note := range plan.Notes {
+		notes = append(notes, note.String())
+	}
 	for _, l := range c.Listeners {
 		if len(l.Sources) == 0 {
 			notes = append(notes, fmt.Sprintf(

@@ -62,8 +62,9 @@ func newRootCommand() (*cobra.Command, *bool) {
 	})
 	addLogFlags(root)
 	root.AddCommand(newRunCommand(), newCheckCommand(), newAttachCommand(), newDetachCommand(),
-		newStatusCommand(), newTopCommand(), newTapCommand(), newRulesCommand(), newLoadCommand(),
-		newSinkCommand(), newSpoolCommand(), newVersionCommand())
+		newStatusCommand(), newTopCommand(), newTapCommand(), newReloadCommand(), newRulesCommand(),
+		newLoadCommand(), newSinkCommand(), newSpoolCommand(), newRejectsCommand(), newVersionCommand())
+	root.AddCommand(newDoctorCommand(), newTuneCommand())
 	started := new(bool)
 	noteStart(root.Commands(), started)
 	return root, started

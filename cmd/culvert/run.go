@@ -17,6 +17,7 @@ import (
 	"culvert/controlplane/api"
 	"culvert/controlplane/config"
 	"culvert/controlplane/gateway"
+	"culvert/controlplane/telemetry"
 )
 
 // shutdownTime bounds how long the HTTP interface takes to end.
@@ -29,7 +30,7 @@ func newRunCommand() *cobra.Command {
 		Short: "Run the gateway in the foreground",
 		Long: "Run the gateway in the foreground. On SIGTERM or SIGINT it takes no more packets, delivers\n" +
 			"what is in memory (for at most ten seconds), detaches and ends; on a second one it ends at\n" +
-			"once.",
+			"once. On SIGHUP it does what `culvert reload` does.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			// Before anything else: a signal that comes while starting must not kill half a gateway.
@@ -61,9 +62,14 @@ func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook fun
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Stop()) }()
+	token, err := gateway.ReadToken(c)
+	if err != nil {
+		return err
+	}
 	server, err := api.New(api.Config{
 		Listen: c.HTTP.Listen, Snapshot: g.Snapshot, Live: g.Live, Probes: g.Probes(),
-		Alerts: g.Alerts, Rejects: g.Rejects, Tap: g.Tap, Log: log,
+		Alerts: g.Alerts, Rejects: g.Rejects, Tap: g.Tap, Tenants: len(c.Tenants),
+		Reload: func() (*telemetry.Reload, error) { return reload(g) }, Token: token, Log: log,
 	})
 	if err != nil {
 		return err
@@ -76,18 +82,13 @@ func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook fun
 		log.Warn("notify systemd", "error", err)
 	}
 	go watchdog(ctx, g, log)
-	for running := true; running; {
-		select {
-		case <-hangUps:
-			log.Warn("SIGHUP changes nothing: this version reads its configuration at the start alone")
-			continue
-		case <-ctx.Done():
-			// From here on a second signal ends the process as if nobody listened.
-			unhook()
-			log.Info("stopping")
-		case err = <-served:
-		}
-		running = false
+	go followHangUps(ctx, g, hangUps, log)
+	select {
+	case <-ctx.Done():
+		// From here on a second signal ends the process as if nobody listened.
+		unhook()
+		log.Info("stopping")
+	case err = <-served:
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	// The interface answers until the drain is over, so that a stop can be watched.

@@ -31,7 +31,7 @@ func newSpoolCommand() *cobra.Command {
 		},
 	}
 	command.AddCommand(newSpoolListCommand(), newSpoolCatCommand(), newSpoolVerifyCommand(),
-		newSpoolRepairCommand(), newSpoolDropCommand())
+		newSpoolRepairCommand(), newSpoolReplayCommand(), newSpoolDropCommand())
 	return command
 }
 

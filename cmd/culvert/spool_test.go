@@ -1,11 +1,14 @@
 package main
 
 import (
+	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"culvert/controlplane/fakesink"
 	"culvert/dataplane/spool"
 )
 
@@ -93,5 +96,40 @@ func TestSpool(t *testing.T) {
 	f(0, "dropped 4 points", "drop", in, "--to", "http://a:8086")
 	if out := f(0, "http://b:8086", "ls", in); strings.Contains(out, "http://a:8086") {
 		t.Fatalf("something is left:\n%s", out)
+	}
+}
+
+// What waits is delivered without a gateway; a server that takes nothing is named, and costs nothing.
+func TestSpoolReplay(t *testing.T) {
+	server, err := fakesink.New(fakesink.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener := httptest.NewServer(server)
+	defer listener.Close()
+	folder := t.TempDir()
+	makeSpool(t, folder, listener.URL, 20)
+	file := filepath.Join(t.TempDir(), "culvert.yaml")
+	text := fmt.Sprintf("interfaces: [{name: eth1}]\nspool: {dir: %s}\nsinks: [{name: main, urls: [%s], "+
+		"database: telemetry}]\n", folder, listener.URL)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, diagnostics := finish(t, "spool", "replay", "-c", file)
+	if code != 0 || !strings.Contains(out, "40 of 40 points delivered, 0 rejected, 0 dropped, 0 wait") {
+		t.Fatalf("code %d: %s%s", code, out, diagnostics)
+	}
+	if got := server.Stats(); got.Points != 40 {
+		t.Fatalf("the server has %+v", got)
+	}
+	makeSpool(t, folder, listener.URL, 3)
+	listener.Close()
+	code, out, diagnostics = finish(t, "spool", "replay", "-c", file, "--to", listener.URL)
+	if code != 1 || !strings.Contains(out, "6 wait") || !strings.Contains(diagnostics, "it takes nothing") {
+		t.Fatalf("code %d: %s%s", code, out, diagnostics)
+	}
+	code, out, _ = finish(t, "spool", "ls", "--dir", folder)
+	if code != 0 || !strings.Contains(out, "3        6") {
+		t.Fatalf("code %d: %s", code, out)
 	}
 }

@@ -1,4 +1,5 @@
-// Package api is the gateway's HTTP interface: metrics, health, status and profiles, all to be read only.
+// Package api is the gateway's HTTP interface: metrics, health, status and profiles, to be read only, and the
+// reload, which is to be posted.
 // /health/stream keeps its connections open; /debug/flight records from its first question on.
 //
 // It holds nothing of its own. Each request asks for a snapshot and shows it; no two snapshots are taken at
@@ -48,10 +49,16 @@ type Config struct {
 	// newest first. They may be called at any time.
 	Alerts  func(n int) []telemetry.Alert
 	Rejects func(n int) []telemetry.Reject
+	// Reload (optional) reads the configuration anew; without it there is nothing that changes anything.
+	Reload func() (*telemetry.Reload, error)
+	// Token is what changes take; empty, they come from this host alone.
+	Token string
 	// Tap (optional) sends points as they pass until the context ends or send fails; nil says that it taps.
 	Tap func(ctx context.Context, match string, send func(*telemetry.TappedPoint) error) error
 	// Probes (optional) is read at each scrape.
 	Probes telemetry.ProbeSource
+	// Tenants is how many there are; where there are several, metrics of points have their names.
+	Tenants int
 	// Registry (optional) has metrics beside the gateway's; the server adds its own to it.
 	Registry *prometheus.Registry
 	Log      *slog.Logger
@@ -65,6 +72,7 @@ type Server struct {
 	listener net.Listener
 	server   *http.Server
 	routes   map[string]http.Handler
+	changes  map[string]http.Handler // to be posted
 
 	events   stream
 	recorder flight
@@ -96,6 +104,10 @@ func New(config Config) (*Server, error) {
 		"/debug/pprof/profile": http.HandlerFunc(pprof.Profile),
 		"/debug/pprof/symbol":  http.HandlerFunc(pprof.Symbol),
 		"/debug/pprof/trace":   http.HandlerFunc(pprof.Trace),
+	}
+	if config.Reload != nil {
+		reload := s.change(s.reload)
+		s.changes = map[string]http.Handler{"/api/v1/reload": reload, "/pipeline/reload": reload}
 	}
 	if err := s.addPage(); err != nil {
 		return nil, err
@@ -141,6 +153,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// ledgers shows the gateway's counters, by tenant where there are several.
+func (s *Server) ledgers() prometheus.Collector {
+	c := telemetry.NewCollector(s.snapshot)
+	if s.config.Tenants > 1 {
+		return c.ByTenant()
+	}
+	return c
+}
+
 // metrics gathers the gateway's metrics, the process's and the Go runtime's.
 func (s *Server) metrics() (http.Handler, error) {
 	registry := s.config.Registry
@@ -153,7 +174,7 @@ func (s *Server) metrics() (http.Handler, error) {
 		}
 	}
 	for _, c := range []prometheus.Collector{
-		telemetry.NewCollector(s.snapshot),
+		s.ledgers(),
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(
 			collectors.MetricsGC, collectors.MetricsScheduler, collectors.MetricsMemory)),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -173,10 +194,19 @@ func (s *Server) snapshot() *telemetry.Snapshot {
 	return s.config.Snapshot()
 }
 
-// dispatch finds what a request asks for. Nothing here changes anything, so GET and HEAD are all there is.
+// dispatch finds what a request asks for. What changes something takes POST, all else GET and HEAD.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
+	if handler, found := s.changes[r.URL.Path]; found {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", "POST")
+			s.fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s takes POST, not %s", r.URL.Path, r.Method))
+			return
+		}
+		handler.ServeHTTP(w, r)
+		return
+	}
 	handler, found := s.routes[r.URL.Path]
 	if !found && strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
 		handler, found = s.routes["/debug/pprof/"]

@@ -5,6 +5,7 @@ import (
 
 	"culvert/bpf"
 	"culvert/controlplane/telemetry"
+	"culvert/dataplane"
 	"culvert/dataplane/hist"
 )
 
@@ -27,8 +28,10 @@ func busy() *telemetry.Snapshot {
 			Verdicts: []telemetry.Verdict{{Name: "redirected", Count: 1}}}},
 		Workers: []telemetry.Worker{{Name: "0"}},
 		Sinks: []telemetry.Sink{{Name: "main", URL: "http://127.0.0.1:8086", Up: true,
-			Requests: map[string]uint64{"204": 1}}},
-		Rules: []telemetry.Rule{{Name: "Hot", Firing: 1}},
+			Requests: map[string]uint64{"204": 1}, Spool: &dataplane.SpoolerState{}}},
+		Tenants:    []telemetry.Tenant{{Name: "line", SeriesLimit: 1}},
+		Rules:      []telemetry.Rule{{Name: "Hot", Firing: 1}},
+		RuleGroups: []telemetry.RuleGroup{{Name: "motors", Keys: 1}},
 		Notifiers: []telemetry.Notifier{{Name: "ops", Type: "log", ByRule: map[string]uint64{"Hot": 1},
 			Dropped: map[string]uint64{"refused": 1}, Skipped: map[string]uint64{"known": 1}}},
 		Stages:       map[string]*hist.Snapshot{"write": h(), "end_to_end": h()},

@@ -123,14 +123,16 @@ type Tenant struct {
 
 // Limits are a tenant's bounds; 0 is none.
 type Limits struct {
-	// Packets a second, limited in the XDP program.
-	PacketsPerSecond int `yaml:"packets_per_second" later:"*"`
-	// Points a second.
-	PointsPerSecond int `yaml:"points_per_second" later:"*"`
-	// Distinct series.
-	Series int `yaml:"series" later:"*"`
-	// What may come at once.
-	Burst int `yaml:"burst" later:"*"`
+	// Packets a second; what is over it is dropped by the XDP program of each interface.
+	PacketsPerSecond int `yaml:"packets_per_second" min:"0" max:"1000000000"`
+	// Packets a second of each single sender, dropped there too.
+	SourcePacketsPerSecond int `yaml:"source_packets_per_second" min:"0" max:"1000000000"`
+	// Points a second, over all interfaces.
+	PointsPerSecond int `yaml:"points_per_second" min:"0" max:"1000000000"`
+	// Distinct series. Those that send nothing for an hour, at most two, are forgotten.
+	Series int `yaml:"series" min:"0" max:"10000000"`
+	// How many packets, and how many points, may come at once. 0: a second's worth of each.
+	Burst int `yaml:"burst" min:"0" max:"1000000000"`
 }
 
 // Workers are the pinned threads.
@@ -189,7 +191,8 @@ type Sink struct {
 	Name string `yaml:"name" required:"true"`
 	// What it is.
 	Type string `yaml:"type" enum:"influxdb"`
-	// Its addresses: http://host:port, several where several servers share the points or each get all.
+	// Its addresses: http://host:port or https://host:port, several where several servers share the points
+	// or each get all.
 	URLs []string `yaml:"urls" required:"true"`
 	// The version of its write API. 0: 2 where there is a bucket, else 1.
 	Version int `yaml:"version" enum:"0,1,2,3"`
@@ -203,8 +206,8 @@ type Sink struct {
 	TokenFile string `yaml:"token_file"`
 	// Certificates for https.
 	TLS TLS `yaml:"tls"`
-	// Compresses the bodies.
-	Gzip bool `yaml:"gzip" later:"*"`
+	// Compresses the bodies, beside the workers. Worth it on a slow network only.
+	Gzip bool `yaml:"gzip"`
 	// Connections of each worker.
 	Connections int `yaml:"connections" min:"1" max:"64"`
 	// Whether a retry may overtake a newer write of the same series.
@@ -229,11 +232,11 @@ type Sink struct {
 // TLS names the files of https.
 type TLS struct {
 	// Certificates to trust instead of the system's.
-	CAFile string `yaml:"ca_file" later:"*"`
+	CAFile string `yaml:"ca_file"`
 	// The gateway's own certificate.
-	CertFile string `yaml:"cert_file" later:"*"`
+	CertFile string `yaml:"cert_file"`
 	// Its key.
-	KeyFile string `yaml:"key_file" later:"*"`
+	KeyFile string `yaml:"key_file"`
 }
 
 // Batch says when a batch is sealed.
@@ -262,28 +265,31 @@ type Retry struct {
 
 // Spool is what waits on disk.
 type Spool struct {
-	// Its folder.
-	Dir string `yaml:"dir" later:"*"`
-	// When batches go to disk.
-	Mode string `yaml:"mode" enum:"on_failure" later:"always"`
+	// Its folder, with one in it for each URL. The default one is used if it is there, another is made;
+	// empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
+	Dir string `yaml:"dir"`
+	// When batches go to disk: those that a sink does not take now, or each before it is sent, so that a
+	// gateway that is killed loses only what it had not sealed yet.
+	Mode string `yaml:"mode" enum:"on_failure,always"`
 	// Size of one file.
-	Segment Size `yaml:"segment" later:"*"`
-	// Size of all files.
-	Max Size `yaml:"max" later:"*"`
-	// How often what was written is forced to disk.
-	Sync time.Duration `yaml:"sync" later:"*"`
+	Segment Size `yaml:"segment" min:"1MiB" max:"4GiB"`
+	// Size of all files. Each URL has an equal share, at least two segments.
+	Max Size `yaml:"max" min:"2MiB"`
+	// How often what was written is forced to disk: what a loss of power can cost.
+	Sync time.Duration `yaml:"sync" min:"1ms" max:"1m"`
 	// Compression of the records.
-	Compression string `yaml:"compression" enum:"snappy" later:"none,zstd"`
-	// What gives way when it is full.
-	WhenFull string `yaml:"when_full" enum:"drop_oldest" later:"drop_newest"`
+	Compression string `yaml:"compression" enum:"none,snappy,zstd"`
+	// What gives way when it is full: the oldest segment, or what comes.
+	WhenFull string `yaml:"when_full" enum:"drop_oldest,drop_newest"`
 }
 
 // Rejects is what is kept of rejected packets and points.
 type Rejects struct {
 	// How many are kept in memory.
 	Keep int `yaml:"keep" min:"1" max:"100000"`
-	// A folder to keep them in. Empty: none.
-	Dir string `yaml:"dir" later:"*"`
+	// A folder to keep those in that a database refused, whole, as lines of JSON; at most 128 MiB. Empty:
+	// none.
+	Dir string `yaml:"dir"`
 }
 
 // Probes are the measurements inside of the kernel.
@@ -308,8 +314,9 @@ type Traces struct {
 type HTTP struct {
 	// Its address and port.
 	Listen string `yaml:"listen"`
-	// A file with the token for changes from other hosts.
-	TokenFile string `yaml:"token_file" later:"*"`
+	// A file with the token that changes, such as a reload, need. Without one they are taken only where
+	// listen is an address of this host alone.
+	TokenFile string `yaml:"token_file"`
 }
 
 // API is the write API's version: as configured, or by the keys that are there.

@@ -91,6 +91,11 @@ func TestEveryKeyIsRead(t *testing.T) {
 		s.Batch.Linger != 100*time.Microsecond || s.Retry.Jitter != 0.25 || s.Connections != 3 {
 		t.Errorf("sink %+v", s)
 	}
+	limits := Limits{PacketsPerSecond: 9000, SourcePacketsPerSecond: 100, PointsPerSecond: 50_000,
+		Series: 1000, Burst: 500}
+	if c.Tenants[0].Limits != limits || c.Tenants[1].Limits != (Limits{}) {
+		t.Errorf("limits %+v", c.Tenants)
+	}
 	if c.Tenants[1].Sink != "main" || c.Notifiers[1].Limit != 10 || c.Notifiers[0].Limit != 1000 {
 		t.Errorf("tenants %+v, notifiers %+v", c.Tenants, c.Notifiers)
 	}

@@ -74,8 +74,13 @@ func (c *Config) resolve(folder string) {
 		absolute(&c.Rules.Files[i])
 	}
 	for i := range c.Sinks {
-		absolute(&c.Sinks[i].TokenFile)
+		s := &c.Sinks[i]
+		for _, path := range []*string{&s.TokenFile, &s.TLS.CAFile, &s.TLS.CertFile, &s.TLS.KeyFile} {
+			absolute(path)
+		}
 	}
+	absolute(&c.Rejects.Dir)
+	absolute(&c.Spool.Dir)
 }
 
 // Mistake is an error about a value that only others can judge, shown where its key stands in the file.

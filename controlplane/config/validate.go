@@ -45,6 +45,7 @@ func (c *Config) Validate() []*Error {
 	k.rules()
 	k.notifiers()
 	k.sinks()
+	k.spool()
 	if _, port, err := net.SplitHostPort(c.HTTP.Listen); err != nil || !isPort(port, 0) {
 		k.failf("http.listen", "%q is not an address and a port such as 127.0.0.1:9490", c.HTTP.Listen)
 	}
@@ -168,6 +169,11 @@ func (k *checker) tenants() {
 		if !slices.Contains(sinks, t.Sink) {
 			k.failf(key+".sink", "%s", noSuch("sink", t.Sink, sinks))
 		}
+		l := &t.Limits
+		if l.Burst > 0 && l.PacketsPerSecond+l.SourcePacketsPerSecond+l.PointsPerSecond == 0 {
+			k.failf(key+".limits.burst", "bounds nothing: give packets_per_second, "+
+				"source_packets_per_second or points_per_second")
+		}
 		on := t.Listeners
 		if len(on) == 0 {
 			on = listeners
@@ -248,6 +254,9 @@ func (k *checker) sinks() {
 		k.name(key+".name", s.Name, names, i)
 		k.urls(key, s)
 		k.target(key, s)
+		if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
+			k.failf(key+".tls", "cert_file and key_file go together")
+		}
 		if s.Batch.Linger > s.Batch.Age {
 			k.failf(key+".batch.linger", "%s is more than age (%s)", shortDuration(s.Batch.Linger),
 				shortDuration(s.Batch.Age))
@@ -256,6 +265,24 @@ func (k *checker) sinks() {
 			k.failf(key+".retry.first", "%s is more than max (%s)", shortDuration(s.Retry.First),
 				shortDuration(s.Retry.Max))
 		}
+	}
+}
+
+// spool checks that each URL's share holds two segments, and each segment a batch.
+func (k *checker) spool() {
+	s, urls, batch := &k.config.Spool, 0, Size(0)
+	for i := range k.config.Sinks {
+		urls += len(k.config.Sinks[i].URLs)
+		batch = max(batch, k.config.Sinks[i].Batch.Bytes)
+	}
+	if s.Dir == "" {
+		return
+	}
+	if batch >= s.Segment {
+		k.failf("spool.segment", "%s has no room for a batch of %s (batch.bytes)", s.Segment, batch)
+	}
+	if least := 2 * s.Segment * Size(urls); s.Max < least {
+		k.failf("spool.max", "%s is less than two segments for each of %d urls: %s", s.Max, urls, least)
 	}
 }
 
@@ -271,10 +298,8 @@ func (k *checker) urls(key string, s *Sink) {
 			k.failf(path, "%q is number %d already", text, first+1)
 		case err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port(), 1):
 			k.failf(path, "%q is not a URL such as http://127.0.0.1:8086", text)
-		case u.Scheme == "https":
-			k.failf(path, "https is not supported by this version")
-		case u.Scheme != "http":
-			k.failf(path, "%q does not begin with http://", text)
+		case u.Scheme != "http" && u.Scheme != "https":
+			k.failf(path, "%q does not begin with http:// or https://", text)
 		case u.User != nil:
 			k.failf(path, "a password does not belong here: put \"user:password\" into token_file")
 		case u.RawQuery != "" || u.Fragment != "":

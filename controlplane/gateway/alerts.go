@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"culvert/controlplane/config"
 	"culvert/controlplane/notify"
 	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
@@ -33,8 +34,21 @@ func (l *alertLatency) record(nanoseconds int64) {
 
 // openNotifiers makes the ways out that the configuration names.
 func (g *Gateway) openNotifiers() (*notify.Notifiers, error) {
-	c := g.options.Config
-	external, err := externalURL(c.HTTP.Listen, os.Hostname)
+	configs, err := g.notifyConfigs(g.options.Config)
+	if err != nil {
+		return nil, err
+	}
+	return notify.New(configs, g.log, func(a *notify.Alert, at int64) {
+		if a.Arrival != 0 { // Else no packet brought it.
+			g.latency.record(at - a.Arrival)
+		}
+	})
+}
+
+// notifyConfigs is what a configuration says of notifiers.
+func (g *Gateway) notifyConfigs(c *config.Config) ([]notify.Config, error) {
+	// Where this gateway listens does not change while it runs.
+	external, err := externalURL(g.options.Config.HTTP.Listen, os.Hostname)
 	if err != nil {
 		return nil, err
 	}
@@ -48,16 +62,12 @@ func (g *Gateway) openNotifiers() (*notify.Notifiers, error) {
 		if n.Type == "influxdb" && len(n.URL) == 0 {
 			// The first sink's server, database and token.
 			first := &g.targets[0].writer
-			one.URLs = []string{"http://" + first.Host + first.Path}
+			one.URLs = []string{g.targets[0].parsed.Scheme + "://" + first.Host + first.Path}
 			one.Authorization = first.Authorization
 		}
 		configs = append(configs, one)
 	}
-	return notify.New(configs, g.log, func(a *notify.Alert, at int64) {
-		if a.Arrival != 0 { // Else no packet brought it.
-			g.latency.record(at - a.Arrival)
-		}
-	})
+	return configs, nil
 }
 
 // externalURL is this gateway's own URL for links in alerts: where it listens, or the host's name where that
@@ -77,15 +87,17 @@ func externalURL(listen string, hostname func() (string, error)) (string, error)
 
 // carryAlerts takes one worker's state changes to the notifiers until the ring is closed and empty. It is a
 // goroutine of its own per worker, so that a change leaves the moment it was made.
-func (g *Gateway) carryAlerts(alerts *dataplane.Alerts) {
+func (g *Gateway) carryAlerts(worker int) {
+	alerts := g.alerts[worker]
 	for open := true; open; {
 		open = alerts.Wait() == nil
 		for t := alerts.Ring.Peek(); t != nil; t = alerts.Ring.Peek() {
-			alert := toNotify(g.options.Rules.Render(t))
+			alert := toNotify(g.rules.render(t))
 			alert.Departed = g.departed(t)
 			alerts.Ring.Release()
 			g.firing.Change(toShow(&alert), alert.Firing)
 			g.notifiers.Send(alert)
+			g.carried[worker].Add(1)
 		}
 	}
 }
@@ -155,8 +167,6 @@ func (g *Gateway) logRefusals(t *sinkTarget, states [][]dataplane.SinkState, sai
 			clear(said)
 		}
 		said[words] = true
-		g.rejects.Add(telemetry.Reject{Taken: time.Now(), Stage: "sink", Reason: "refused",
-			Text: words[:min(len(words), refusalText)]})
 		g.log.Warn("sink refused points", "sink", t.config.Name, "url", t.url,
 			"answer", words[:min(len(words), refusalText)])
 	}

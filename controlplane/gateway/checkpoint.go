@@ -20,6 +20,10 @@ const (
 	checkpointName    = "rules-%s.checkpoint"
 	// checkpointMax bounds a file that is read back: some ten million keys.
 	checkpointMax = 8 << 30
+	// checkpointSoon is how long after an alert has changed its state is saved, and checkpointShare bounds
+	// what that takes: the time between two saves is as many times that of one.
+	checkpointSoon  = time.Second
+	checkpointShare = 20
 )
 
 // checkpoints are the files in which the rules' state outlives the gateway, one for each worker.
@@ -27,13 +31,14 @@ type checkpoints struct {
 	dir     string   // empty: none are kept
 	found   [][]byte // what was saved before, until the workers have started
 	buffers [][]byte
+	told    bool // what receivers of alerts know was restored
 }
 
 // openCheckpoints finds the folder. The default folder is the package's to make: without it nothing is
 // kept. One that the configuration names has to be there.
 func (g *Gateway) openCheckpoints() error {
 	dir := g.options.Config.StateDir
-	if dir == "" || g.options.Rules == nil || len(g.options.Rules.Rules()) == 0 {
+	if set := g.rules.current(); dir == "" || set == nil || set.Len() == 0 {
 		return nil
 	}
 	about, err := os.Stat(dir)
@@ -104,24 +109,45 @@ func readCheckpoint(file string) ([]byte, error) {
 	return data, rules.VerifyCheckpoint(data)
 }
 
-// keepCheckpoints saves the rules' state again and again until the stop.
+// keepCheckpoints saves the rules' state, and what receivers of alerts know, again and again until the stop:
+// every rules.checkpoint, and soon after an alert has changed or its receiver has been told, so that a
+// gateway that is killed neither forgets an alert nor tells it anew.
 func (g *Gateway) keepCheckpoints(ctx context.Context) {
-	ticker := time.NewTicker(g.options.Config.Rules.Checkpoint)
+	ticker := time.NewTicker(checkpointSoon)
 	defer ticker.Stop()
+	saved, rest, known := time.Now(), time.Duration(0), uint64(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
+		began := time.Now()
+		changes := g.notifiers.Changes()
+		if since := began.Sub(saved); since < g.options.Config.Rules.Checkpoint &&
+			(changes == known || since < rest) {
+			continue
+		}
 		if err := g.saveCheckpoints(); err != nil {
 			g.log.Warn("state of rules is not saved", "error", err)
 		}
+		saved, known = time.Now(), changes
+		rest = checkpointShare * saved.Sub(began)
 	}
 }
 
 // saveCheckpoints saves the state of all workers' rules now.
 func (g *Gateway) saveCheckpoints() error {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	// In this order: an alert that ends in between is one that receivers know and the rules do not, and is
+	// ended after a restart; one that begins in between is told twice. The other way round one that has ended
+	// would be told to fire.
+	return errors.Join(g.saveTold(), g.saveStates())
+}
+
+// saveStates is saveCheckpoints for who holds the lock.
+func (g *Gateway) saveStates() error {
 	if g.checkpoints.dir == "" {
 		return nil
 	}

@@ -35,7 +35,8 @@ func TestCheckpointsAreReadBack(t *testing.T) {
 	}
 	var log bytes.Buffer
 	g := &Gateway{log: slog.New(slog.NewTextHandler(&log, nil))}
-	g.options.Config, g.options.Rules = &config.Config{StateDir: dir}, set
+	g.options.Config = &config.Config{StateDir: dir}
+	g.rules.begin(set)
 	if err := g.openCheckpoints(); err != nil {
 		t.Fatal(err)
 	}

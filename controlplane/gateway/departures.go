@@ -20,16 +20,17 @@ const viaXDP = "xdp"
 func (g *Gateway) openWays() error {
 	for i := range g.options.Config.Notifiers {
 		n := &g.options.Config.Notifiers[i]
-		if n.Via != viaXDP || g.options.Rules == nil {
+		if n.Via != viaXDP || g.rules.current() == nil {
 			continue
 		}
 		w, err := newWay(n.Name, n.Address, g.log)
 		if err != nil {
 			return err
 		}
+		w.config = *n
 		g.ways = append(g.ways, w)
 		d := dataplane.Departure{
-			Rules: namedBy(g.options.Rules, n.Name), Way: w.current, Waiting: g.notifiers.Waiting(n.Name),
+			Rules: namedBy(g.rules.current(), n.Name), Way: w.current, Waiting: g.notifiers.Waiting(n.Name),
 		}
 		if n.Format == "line" {
 			d.Format = wire.Line

@@ -64,8 +64,10 @@ type Gateway struct {
 	exchange  *dataplane.Exchange
 	alerts    []*dataplane.Alerts
 	samples   []*spsc.Ring[dataplane.Sample]
+	refusals  []*spsc.Ring[dataplane.Refusal]
 	workers   []*dataplane.Worker // the pinned ones, then the slow path's
 	listeners []dataplane.Listener
+	limits    *dataplane.Limits // nil where no tenant has any
 	addresses atomic.Pointer[dataplane.Addresses]
 	notifiers *notify.Notifiers
 	latency   alertLatency
@@ -75,12 +77,17 @@ type Gateway struct {
 	exporter  *traces.Traces                 // nil where traces are off
 	traced    []*spsc.Ring[dataplane.Traced] // by worker, as workers
 
-	checkpoints checkpoints // of the rules' state; its keeper's goroutine, then the stop
+	// changing is held by whoever changes or saves the rules: a reload, a checkpoint.
+	changing    sync.Mutex
+	rules       ruleBook
+	carried     []*atomic.Uint64 // state changes of each worker that went to the notifiers
+	checkpoints checkpoints      // of the rules' state; its keeper's goroutine, then the stop
 	// ways and departures are of the notifiers via xdp, one each.
 	ways       []*way
 	departures []dataplane.Departure
 	sinks      []*sink
 	targets    []*sinkTarget // of all sinks, in the order of the workers' lanes
+	spools     spools
 	probes     *probes
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
@@ -107,6 +114,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 		probes:  newProbes(&options.Config.Probes, options.Log),
 	}
 	g.addresses.Store(&dataplane.Addresses{})
+	g.rules.begin(options.Rules)
 	defer func() {
 		if err != nil {
 			g.close()
@@ -119,7 +127,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	for _, note := range g.plan.Notes {
-		g.log.Warn("placement", "note", note)
+		g.log.Warn("placement", "note", note.String())
 	}
 	if err := numa.Confine(g.plan.Housekeeping); err != nil {
 		return nil, err
@@ -142,6 +150,7 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 	if err := g.openTraces(ctx); err != nil {
 		return nil, err
 	}
+	g.restoreTold()
 	if err := g.startWorkers(); err != nil {
 		return nil, err
 	}
@@ -169,8 +178,15 @@ func MakePlan(c *config.Config) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	set, err := numa.ReadCpuset(sysfsRoot)
+	if err != nil {
+		return nil, err
+	}
 	offers := map[string]attach.Offer{}
-	p := Placement{Topology: topology, Allowed: allowed, CPUs: c.Workers.CPUs, Node: int(c.Workers.NUMA)}
+	p := Placement{
+		Topology: topology, Allowed: topology.Usable(allowed, set), Cpuset: set, CPUs: c.Workers.CPUs,
+		Node: int(c.Workers.NUMA),
+	}
 	for i := range c.Interfaces {
 		iface := &c.Interfaces[i]
 		state, err := attach.Look(iface.Name)
@@ -212,7 +228,11 @@ func MakePlan(c *config.Config) (*Plan, error) {
 // startWorkers starts the pinned workers and the slow path's, none of which has a source yet.
 func (g *Gateway) startWorkers() (err error) {
 	pinned := len(g.plan.Workers)
+	g.limits = limitsOf(g.options.Config, pinned+1)
 	if g.exchange, err = dataplane.NewExchange(pinned + 1); err != nil {
+		return err
+	}
+	if err := g.openSpools(pinned + 1); err != nil {
 		return err
 	}
 	// Secret, so that senders cannot make keys collide.
@@ -227,10 +247,13 @@ func (g *Gateway) startWorkers() (err error) {
 			return err
 		}
 		g.alerts = append(g.alerts, alerts)
+		g.carried = append(g.carried, new(atomic.Uint64))
 		samples := spsc.New[dataplane.Sample](dataplane.SampleSlots)
 		g.samples = append(g.samples, samples)
 		c := g.workerConfig(index, seed)
-		c.Alerts, c.Samples = alerts, samples
+		refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
+		g.refusals = append(g.refusals, refusals)
+		c.Alerts, c.Samples, c.Refusals = alerts, samples, refusals
 		if g.traced != nil {
 			c.Traces, c.TraceOneIn = g.traced[index], g.options.Config.Traces.OneIn
 		}
@@ -255,8 +278,8 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 	cfg := g.options.Config
 	c := dataplane.Config{
 		Name: strconv.Itoa(index), Index: index, CPU: -1, Node: -1, Wait: waitMode(cfg.Workers.Wait),
-		Batch: cfg.Workers.Batch, Listeners: g.listeners, Addresses: &g.addresses,
-		Rules: g.options.Rules, RuleCheckpoints: g.checkpoints.found, Exchange: g.exchange,
+		Batch: cfg.Workers.Batch, Listeners: g.listeners, Addresses: &g.addresses, Limits: g.limits,
+		Rules: g.rules.current(), RuleCheckpoints: g.checkpoints.found, Exchange: g.exchange,
 		TenantSinks: tenantSinks(cfg),
 		RuleState: rules.Config{
 			Worker: index, Workers: len(g.plan.Workers) + 1, Owners: len(g.plan.Workers), Seed: seed,
@@ -264,7 +287,12 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 		},
 	}
 	for _, s := range g.sinks {
-		c.Sinks = append(c.Sinks, s.worker(index, index == g.slowWorker(), seed[0]))
+		one := s.worker(index, index == g.slowWorker(), seed[0])
+		if first := s.targets[0].lane; g.spools.dir != "" {
+			one.Spools = g.spools.ports[index][first : first+len(s.targets)]
+			one.Always = cfg.Spool.Mode == "always"
+		}
+		c.Sinks = append(c.Sinks, one)
 	}
 	if index == g.slowWorker() {
 		// It shares its CPU with all else of the gateway, so it never spins.
@@ -285,29 +313,38 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	for i := range names {
 		names[i] = g.options.Config.Listeners[i].Name
 	}
+	g.background.Go(func() { g.takeRefusals(ctx) })
+	for _, s := range g.sinks {
+		if s.config.TokenFile != "" {
+			g.background.Go(func() { g.followToken(ctx, s) })
+		}
+	}
 	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names, g.rejects) })
 	for _, t := range g.targets {
 		if t.current.IsValid() {
 			g.probes.watchSink(t.current)
 		}
 		t.moved = g.probes.watchSink
-		g.background.Go(func() { t.follow(ctx, g.workers) })
+		g.background.Go(func() { t.follow(ctx, g.workers, g.spools.of(t)) })
 	}
 	g.background.Go(func() { g.probes.open(g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
-	g.background.Go(func() { g.logLosses(ctx) })
+	if g.spools.dir != "" {
+		g.background.Go(func() { g.logSpools(ctx) })
+	}
 	if g.exporter != nil {
 		g.background.Go(func() { g.carryTraces(ctx) })
 	}
+	g.background.Go(func() { g.logLosses(ctx) })
+	g.background.Go(func() { g.turnAges(ctx) })
 	g.background.Go(func() { spaceCollections(ctx) })
-	if g.checkpoints.dir != "" {
-		g.background.Go(func() { g.keepCheckpoints(ctx) })
-	}
+	g.background.Go(func() { g.keepCheckpoints(ctx) })
+	g.background.Go(func() { g.endOrphans(ctx) })
 	if len(g.ways) > 0 {
 		g.background.Go(func() { g.followWays(ctx) })
 	}
 	for i := range g.alerts {
-		g.carriers.Go(func() { g.carryAlerts(g.alerts[i]) })
+		g.carriers.Go(func() { g.carryAlerts(i) })
 	}
 	for _, p := range g.interfaces {
 		g.background.Go(func() { g.watch(ctx, p) })
@@ -337,11 +374,14 @@ func (g *Gateway) Stop() error {
 	}
 	g.cancel()
 	g.background.Wait()
+	// A reload that is under way comes to its end; those that come later are refused.
+	g.changing.Lock()
+	defer g.changing.Unlock()
 	var errs []error
 	for _, p := range g.interfaces {
 		errs = append(errs, p.redirect(false))
 	}
-	return errors.Join(append(errs, g.drain(), g.saveCheckpoints(), g.close())...)
+	return errors.Join(append(errs, g.drain(), g.saveStates(), g.close(), g.saveTold())...)
 }
 
 // drain empties all workers at once: a worker hands rule states to others until it is done.
@@ -370,6 +410,7 @@ func (g *Gateway) close() error {
 	for _, w := range g.workers {
 		errs = append(errs, w.Close())
 	}
+	errs = append(errs, g.closeSpools())
 	for _, a := range g.alerts {
 		errs = append(errs, a.Close())
 	}

@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
-	"unicode"
 
 	"culvert/bpf"
 	"culvert/controlplane/config"
@@ -72,12 +70,20 @@ func unwritable(c *config.Config, key, tag string) *config.Error {
 		"value, nor stand in pairs before a comma, an equals sign or a space", tag)
 }
 
-// checkTokens finds the sinks whose token can't be had.
+// checkTokens finds the tokens and certificates that can't be had.
 func checkTokens(c *config.Config) (found []*config.Error) {
 	for i := range c.Sinks {
 		if _, err := readToken(c.Sinks[i].TokenFile); err != nil {
 			found = append(found, c.Mistake(fmt.Sprintf("sinks[%d].token_file", i), "%v", err))
 		}
+	}
+	for i := range c.Sinks {
+		if _, err := tlsOf(&c.Sinks[i].TLS); err != nil {
+			found = append(found, c.Mistake(fmt.Sprintf("sinks[%d].tls", i), "%v", err))
+		}
+	}
+	if _, err := readToken(c.HTTP.TokenFile); err != nil {
+		found = append(found, c.Mistake("http.token_file", "%v", err))
 	}
 	return found
 }
@@ -93,24 +99,8 @@ func checkProbes(c *config.Config) (found []*config.Error) {
 	return found
 }
 
-// readToken reads the file that holds a token, and nothing where no file is named.
-func readToken(file string) (string, error) {
-	if file == "" {
-		return "", nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("read the token: %w", err)
-	}
-	token := strings.TrimSpace(string(text))
-	switch {
-	case token == "":
-		return "", fmt.Errorf("read the token: %s is empty", file)
-	case strings.ContainsFunc(token, unicode.IsControl):
-		return "", fmt.Errorf("read the token: %s holds more than one line", file)
-	}
-	return token, nil
-}
+// ReadToken reads the token of the HTTP interface; empty where no file is named.
+func ReadToken(c *config.Config) (string, error) { return readToken(c.HTTP.TokenFile) }
 
 func mistakes[E Mistake](list []E) []Mistake {
 	all := make([]Mistake, len(list))

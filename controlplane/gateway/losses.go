@@ -73,6 +73,11 @@ func (g *Gateway) losses() []loss {
 		counters := w.Counters()
 		c.Add(&counters)
 	}
+	for _, s := range g.spools.states() {
+		for i, n := range s.Dropped {
+			c.PointsDropped[i] += n
+		}
+	}
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	var interfaces []telemetry.Interface
@@ -86,9 +91,17 @@ func (g *Gateway) losses() []loss {
 func dropRemedies() [dataplane.Drops]string {
 	return [dataplane.Drops]string{
 		dataplane.DropUndelivered: "the sink was away for longer than retry allows: bring it back, " +
-			"or raise retry.attempts and retry.max",
+			"or let a spool keep what waits (spool.dir)",
 		dataplane.DropOverload: "the sink is slower than what comes in: see its latency, or send less",
 		dataplane.DropOversize: "the line is longer than batch.bytes: raise it",
+		dataplane.DropPointsLimit: "a tenant sends more than its limits.points_per_second: " +
+			"find the sender, or raise it",
+		dataplane.DropSeriesLimit: "a tenant has more series than its limits.series: " +
+			"find the tag that makes them, or raise it",
+		dataplane.DropSpoolFull: "the spool has no room, or the disk fails: bring the sink back, raise " +
+			"spool.max, mend the disk",
+		dataplane.DropCorrupt: "the disk lost what was written to it: see its health; `culvert spool verify`",
+		dataplane.DropTTL:     "it waited in memory for too long while the disk failed: mend the disk",
 	}
 }
 

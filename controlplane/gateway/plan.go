@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"slices"
 
 	"culvert/controlplane/attach"
 	"culvert/numa"
@@ -21,15 +20,30 @@ type WorkerSeat struct {
 	Node int // −1: unknown
 }
 
+// Note is a deviation from what was asked or from what is best, in plain words, and what would mend it.
+type Note struct {
+	Text   string
+	Remedy string // a command or a line of the configuration; empty where nothing can be done
+}
+
+func (n Note) String() string {
+	if n.Remedy == "" {
+		return n.Text
+	}
+	return n.Text + ": " + n.Remedy
+}
+
 // Plan says which worker serves which queue, on which CPU, and which CPUs are left for everything else.
 type Plan struct {
 	Workers      []WorkerSeat
 	Seats        []Seat
 	Housekeeping []int
+	// Idle are CPUs that share a core with a worker, or are isolated and not needed: nothing of ours runs
+	// there.
+	Idle []int
 	// Offers is what the interfaces' drivers say of themselves, by interface.
 	Offers map[string]attach.Offer
-	// Notes are deviations from what was asked or from what is best, in plain words.
-	Notes []string
+	Notes  []Note
 }
 
 // Port is what the plan must know of an interface.
@@ -42,9 +56,10 @@ type Port struct {
 // Placement is what a plan is made from.
 type Placement struct {
 	Topology *numa.Topology
-	Allowed  []int // CPUs this process may use
-	CPUs     []int // asked for; nil: auto
-	Node     int   // asked for; −1: each card's own
+	Allowed  []int       // CPUs this process may use
+	Cpuset   numa.Cpuset // what restricts them, for the explanation
+	CPUs     []int       // asked for; nil: auto
+	Node     int         // asked for; −1: each card's own
 	Ports    []Port
 }
 
@@ -60,29 +75,15 @@ func (e *PlanError) Error() string { return e.Key + ": " + e.Problem }
 // NewPlan deals the queues out. With CPUs on auto a worker is made for each queue, on its card's node, as
 // long as that node keeps one CPU for housekeeping; further queues share. Errors are PlanErrors.
 func NewPlan(p Placement) (*Plan, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
 	plan := &Plan{}
-	for _, cpu := range p.CPUs {
-		if !slices.Contains(p.Allowed, cpu) {
-			return nil, &PlanError{Key: "workers.cpus", Absent: true,
-				Problem: fmt.Sprintf("CPU %d is not among those this process may use (%s)",
-					cpu, numa.FormatList(p.Allowed))}
-		}
-	}
-	if p.Node >= 0 && p.Topology.Node(p.Node) == nil {
-		return nil, &PlanError{Key: "workers.numa", Absent: true,
-			Problem: fmt.Sprintf("there is no node %d", p.Node)}
-	}
 	taken := map[int]int{} // CPU → worker
 	for _, port := range p.Ports {
-		node := port.Node
-		if p.Node >= 0 {
-			node = p.Node
-		}
-		candidates := p.candidates(node)
-		if len(candidates) == 0 && len(p.CPUs) > 0 {
-			candidates = p.CPUs
-			plan.Notes = append(plan.Notes, fmt.Sprintf(
-				"workers.cpus has no CPU of node %d, where %s is: its packets cross nodes", node, port.Name))
+		candidates, note := p.candidates(port)
+		if note.Text != "" {
+			plan.Notes = append(plan.Notes, note)
 		}
 		for i, queue := range port.Queues {
 			worker := plan.seat(candidates, taken, i, p.Topology)
@@ -92,46 +93,14 @@ func NewPlan(p Placement) (*Plan, error) {
 	if len(plan.Workers) == 0 {
 		plan.Workers = []WorkerSeat{{CPU: -1, Node: -1}}
 	}
-	for _, cpu := range p.Allowed {
-		if _, ok := taken[cpu]; !ok {
-			plan.Housekeeping = append(plan.Housekeeping, cpu)
-		}
-	}
+	p.keepHouse(plan, taken)
 	if len(plan.Housekeeping) == 0 {
 		return nil, &PlanError{Key: "workers.cpus",
 			Problem: fmt.Sprintf("no CPU is left for the rest of the gateway, of %s: leave one out",
 				numa.FormatList(p.Allowed))}
 	}
+	plan.Notes = append(plan.Notes, p.explain(plan, taken)...)
 	return plan, nil
-}
-
-// candidates are the CPUs whose workers may serve a card of a node.
-func (p *Placement) candidates(node int) []int {
-	if p.CPUs != nil {
-		var near []int
-		for _, cpu := range p.CPUs {
-			if node < 0 || p.Topology.NodeOf(cpu) == node {
-				near = append(near, cpu)
-			}
-		}
-		return near
-	}
-	// The first CPU of each node is for housekeeping: interrupts gather there.
-	byNode := map[int][]int{}
-	for _, cpu := range p.Allowed {
-		n := p.Topology.NodeOf(cpu)
-		byNode[n] = append(byNode[n], cpu)
-	}
-	if cpus := byNode[node]; len(cpus) > 0 {
-		return cpus[1:]
-	}
-	var all []int
-	for _, n := range p.Topology.Nodes {
-		if cpus := byNode[n.ID]; len(cpus) > 1 {
-			all = append(all, cpus[1:]...)
-		}
-	}
-	return all
 }
 
 // seat finds the worker for the i-th queue of a port: a new one while there are free candidates, else they
@@ -142,7 +111,7 @@ func (plan *Plan) seat(candidates []int, taken map[int]int, i int, topology *num
 			return worker
 		}
 		plan.Notes = append(plan.Notes,
-			"there is one CPU only: the worker shares it with all else, not pinned")
+			Note{Text: "there is one CPU only: the worker shares it with all else, not pinned"})
 		return plan.add(taken, -1, -1)
 	}
 	for _, cpu := range candidates {

@@ -27,18 +27,15 @@ func TestPlanDealsQueuesToTheirNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Two CPUs of node 1 are workers, the further queues share; the first of each node keeps house.
-	if len(plan.Workers) != 3 || numa.FormatList(plan.Housekeeping) != "0,2,4-5" {
-		t.Fatalf("%d workers, housekeeping %v", len(plan.Workers), plan.Housekeeping)
+	// CPU 3 is isolated, so all of node 1's queues are its; CPU 5 is the other thread of CPU 1's core.
+	if len(plan.Workers) != 2 || numa.FormatList(plan.Housekeeping) != "0,2,4,6" || plan.IdleList() != "5" {
+		t.Fatalf("%+v", plan)
 	}
 	for _, seat := range plan.Seats {
 		w := plan.Workers[seat.Worker]
 		if want := map[string]int{"eth0": 0, "eth1": 1}[seat.Interface]; w.Node != want {
 			t.Fatalf("%s queue %d is served on node %d", seat.Interface, seat.Queue, w.Node)
 		}
-	}
-	if plan.For("eth1", 0) == plan.For("eth1", 1) || plan.For("eth1", 2) != plan.For("eth1", 0) {
-		t.Fatalf("queues are not dealt out in turn: %v", plan.Seats)
 	}
 	if w := plan.For("eth1", 9); plan.Workers[w].Node != 1 {
 		t.Fatalf("a queue that came later is served by worker %d on another node", w)
@@ -84,7 +81,9 @@ func TestPlanRefusesAndNotes(t *testing.T) {
 	refused("workers.numa: there is no node 7", true)
 	place.Node = -1
 	plan, err := NewPlan(place)
-	if err != nil || plan.Workers[0].CPU != 1 || len(plan.Notes) != 1 {
+	if err != nil || plan.Workers[0].CPU != 1 || len(plan.Notes) != 2 ||
+		!strings.Contains(plan.Notes[0].String(), "its packets cross nodes: `workers.cpus: \"3\"`") ||
+		!strings.Contains(plan.Notes[1].String(), "CPUs 1 of workers.cpus are not isolated, and 3 are") {
 		t.Fatalf("%+v, %v", plan, err)
 	}
 	place.CPUs, place.Allowed = []int{2}, []int{2}

@@ -21,6 +21,9 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	}
 	now := g.clock.Now()
 	states := g.sinkStates()
+	// The spoolers' states before the workers' counters: what a spooler has settled, a worker has counted as
+	// handed over.
+	spools := g.spools.states()
 	for i, w := range g.workers {
 		steps, _ := w.ClockSteps()
 		s.ClockSteps = max(s.ClockSteps, steps)
@@ -30,16 +33,22 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 		})
 	}
 	for i := range g.targets {
-		s.Sinks = append(s.Sinks, g.sinkOf(i, states))
+		sink := g.sinkOf(i, states)
+		if spools != nil {
+			sink.Spool = &spools[i]
+		}
+		s.Sinks = append(s.Sinks, sink)
 	}
 	s.Stages, s.AlertLatency = g.histograms()
-	s.Rules = g.rulesOf()
+	s.Heavy = g.heavySeries()
+	s.Rules, s.RuleGroups = g.rulesOf()
 	s.Notifiers = g.notifiersOf()
 	g.mutex.Lock()
 	for _, p := range g.interfaces {
 		s.Interfaces = append(s.Interfaces, g.interfaceOf(p))
 	}
 	s.Listeners = g.listenersShown()
+	s.Tenants = g.tenantsShown(s)
 	s.Reasons = g.reasons(s)
 	g.mutex.Unlock()
 	s.Ready = len(s.Reasons) == 0
@@ -243,14 +252,15 @@ func (g *Gateway) histograms() (map[string]*hist.Snapshot, *hist.Snapshot) {
 	return stages, latency
 }
 
-// rulesOf adds up what the workers say of each rule. Only a key's owner counts it, so sums are right.
-func (g *Gateway) rulesOf() []telemetry.Rule {
-	if g.options.Rules == nil {
-		return nil
+// rulesOf adds up what the workers say of each rule and of each group. Only a key's owner counts it, so sums
+// are right; of the watermarks the latest counts.
+func (g *Gateway) rulesOf() (shown []telemetry.Rule, groups []telemetry.RuleGroup) {
+	set := g.rules.current()
+	if set == nil {
+		return nil, nil
 	}
-	var shown []telemetry.Rule
 	var at []int // the place of each rule in what is shown; filters are not, the ledger counts what they drop
-	for _, r := range g.options.Rules.Rules() {
+	for _, r := range set.Rules() {
 		if r.Kind == rules.KindKeep || r.Kind == rules.KindDrop {
 			at = append(at, -1)
 			continue
@@ -259,25 +269,43 @@ func (g *Gateway) rulesOf() []telemetry.Rule {
 		shown = append(shown, telemetry.Rule{Name: r.Name, Group: r.Group, Kind: r.Kind.String(),
 			Expr: r.Expr, Steps: r.Steps, KeyBytes: r.KeyBytes})
 	}
+	for _, name := range set.Groups() {
+		groups = append(groups, telemetry.RuleGroup{Name: name})
+	}
 	for _, w := range g.workers {
-		stats, err := w.RuleStats()
-		if err != nil {
+		counts, err := w.RuleCounts()
+		if err != nil || counts.Set != set {
 			continue
 		}
-		for i := range stats {
-			if at[i] < 0 {
-				continue
+		for i := range counts.Rules {
+			if at[i] >= 0 {
+				addRule(&shown[at[i]], &counts.Rules[i])
 			}
-			rule := &shown[at[i]]
-			rule.Firing += stats[i].Firing
-			rule.Transitions += stats[i].Transitions
-			rule.Evicted += stats[i].Evicted
-			rule.Pending += stats[i].Pending
-			rule.Derived += stats[i].Derived
-			rule.Keys += stats[i].Keys
+		}
+		for i := range counts.Groups {
+			addGroup(&groups[i], &counts.Groups[i])
 		}
 	}
-	return shown
+	return shown, groups
+}
+
+func addRule(to *telemetry.Rule, s *rules.RuleStats) {
+	to.Firing += s.Firing
+	to.Pending += s.Pending
+	to.Transitions += s.Transitions
+	to.Derived += s.Derived
+	to.Evicted += s.Evicted
+	to.TooLong += s.TooLong
+	to.Keys += s.Keys
+}
+
+func addGroup(to *telemetry.RuleGroup, s *rules.GroupStats) {
+	to.Keys += s.Keys
+	to.Late += s.Late
+	to.Ahead += s.Ahead
+	to.Missed += s.Missed
+	to.Early, to.OnTime = max(to.Early, s.Early), max(to.OnTime, s.OnTime)
+	to.Final = max(to.Final, s.Final)
 }
 
 // Alerts are at most n of the alerts that fire, the newest first; their maps are only to be read.

@@ -145,7 +145,7 @@ func (g *Gateway) setListeners(p *port) error {
 			listeners[i].Tenants = append(listeners[i].Tenants, bpf.TenantPrefix(t))
 		}
 	}
-	return p.attachment.Steer().SetListeners(listeners)
+	return p.attachment.Steer().SetListeners(listeners, packetLimitsOf(g.options.Config)...)
 }
 
 // joinGroups makes the slow path's sockets members of the listed multicast groups on an interface: that tells

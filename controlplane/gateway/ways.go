@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"culvert/controlplane/config"
 	"culvert/dataplane"
 	"culvert/dataplane/wire"
 )
@@ -34,6 +36,9 @@ type way struct {
 	port     uint16
 	log      *slog.Logger
 	current  *atomic.Pointer[dataplane.Way]
+	// config is the notifier that it is of; retired, that a reload took that away or changed it.
+	config  config.Notifier
+	retired bool
 
 	// holder keeps the source port ours, so that no other program's datagrams seem to come from it.
 	holder  *net.UDPConn
@@ -59,6 +64,9 @@ func newWay(notifier, address string, log *slog.Logger) (*way, error) {
 	return &way{notifier: notifier, host: host, port: uint16(number), log: log, holder: holder,
 		current: new(atomic.Pointer[dataplane.Way])}, nil
 }
+
+// serves tells whether the way is of a notifier as it is configured.
+func (w *way) serves(n *config.Notifier) bool { return reflect.DeepEqual(w.config, *n) }
 
 func (w *way) close() { w.holder.Close() }
 

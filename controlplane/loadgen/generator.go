@@ -153,8 +153,9 @@ func (g *generator) deadline() time.Duration {
 
 // await waits until the last packet of a turn is due, and returns the time since the start. A sender that is
 // behind its rate catches up at twice of it at most, rather than in one blow that would overrun the receiver.
-// Turns that are as large as they can be may leave a little early, so that a high rate is not made of naps
-// that take longer than the turns.
+// Turns that are as large as they can be may leave a little early, and so may those that hold less than a
+// burst's time because the next packet of a file leaves by another flow, together with others as much as a
+// burst: so a high rate is not made of naps that take longer than the turns.
 func (g *generator) await(t turn, deadline time.Duration) time.Duration {
 	now := time.Since(g.start)
 	due, earliest := t.due, t.due
@@ -162,9 +163,9 @@ func (g *generator) await(t turn, deadline time.Duration) time.Duration {
 	case g.Rate > 0:
 		due = time.Duration(float64(g.report.Points+t.points-t.lastPoints) / g.Rate * 1e9)
 		earliest = max(due, g.earliest)
-		early := time.Duration(0)
+		early := burstTime - time.Duration(float64(t.points)/g.Rate*1e9)
 		if t.packets == burstMax {
-			early = earlyMax
+			early = max(early, earlyMax)
 		}
 		if now >= earliest-early {
 			earliest = now

@@ -85,22 +85,30 @@ type notifier struct {
 	carrier carrier
 	wake    chan struct{} // holds one token when the queue changed
 	closing chan struct{} // closed when the end begins
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when the goroutine has ended; nil before it began
+	heir    *notifier     // that took over what was known here, in a reload
 
-	waiting atomic.Int64 // what waits in the queue, for those without the lock
+	changes atomic.Uint64 // how often the queue was looked at, and may have changed
+	waiting atomic.Int64  // what waits in the queue, for those without the lock
 
 	mutex      sync.Mutex
 	queue      *queue
 	closed     bool
+	halted     bool                 // what waits is left to an heir
 	complained map[string]time.Time // last line in the log by kind
 }
 
 // Notifiers are all ways out. Its methods may be called from any goroutine.
 type Notifiers struct {
-	list    []*notifier
-	byName  map[string][]*notifier
-	logs    []*notifier // for alerts without actions
-	log     *slog.Logger
-	cancel  context.CancelFunc
+	table  atomic.Pointer[table]
+	log    *slog.Logger
+	sent   func(a *Alert, at int64)
+	ctx    context.Context // of all goroutines
+	cancel context.CancelFunc
+	// sending is held for reading while an alert is handed out, so that none goes to a notifier that has
+	// been replaced.
+	sending sync.RWMutex
 	running sync.WaitGroup
 
 	mutex   sync.Mutex
@@ -118,53 +126,14 @@ func New(configs []Config, log *slog.Logger, sent func(a *Alert, at int64)) (*No
 	if sent == nil {
 		sent = func(*Alert, int64) {}
 	}
-	n := &Notifiers{byName: map[string][]*notifier{}, log: log, unknown: map[string]bool{}}
-	for _, c := range configs {
-		if n.byName[c.Name] != nil {
-			return nil, fmt.Errorf("notifier %q is there twice", c.Name)
-		}
-		urls := c.URLs
-		if len(urls) == 0 {
-			urls = []string{""}
-		}
-		for _, url := range urls {
-			one, err := newNotifier(c.withDefaults(), url, log, sent)
-			if err != nil {
-				return nil, err
-			}
-			n.add(one)
-		}
+	n := &Notifiers{log: log, sent: sent, unknown: map[string]bool{}}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	t, err := n.newTable(configs, func(*Config, string) *notifier { return nil })
+	if err != nil {
+		return nil, err
 	}
-	if len(n.logs) == 0 {
-		c := Config{Name: builtin, Type: "log", Limit: 1000}
-		for n.byName[c.Name] != nil {
-			c.Name += "_" // A notifier of another type is called so, and counters go by names.
-		}
-		one, err := newNotifier(c.withDefaults(), "", log, sent)
-		if err != nil {
-			return nil, err
-		}
-		n.logs = append(n.logs, one)
-		n.list = append(n.list, one) // Not by name: an action has to be configured.
-	}
-	n.start()
+	n.start(t)
 	return n, nil
-}
-
-func (n *Notifiers) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	n.cancel = cancel
-	for _, one := range n.list {
-		n.running.Go(func() { one.run(ctx) })
-	}
-}
-
-func (n *Notifiers) add(one *notifier) {
-	n.list = append(n.list, one)
-	n.byName[one.config.Name] = append(n.byName[one.config.Name], one)
-	if one.config.Type == "log" {
-		n.logs = append(n.logs, one)
-	}
 }
 
 // newNotifier makes a notifier that is not running yet.
@@ -208,14 +177,17 @@ func newCarrier(c Config, url string, log *slog.Logger) (_ carrier, history int,
 
 // Send hands an alert to the notifiers that its actions name. It never waits.
 func (n *Notifiers) Send(a Alert) {
+	n.sending.RLock()
+	defer n.sending.RUnlock()
+	t := n.table.Load()
 	if len(a.Actions) == 0 {
-		for _, one := range n.logs {
+		for _, one := range t.logs {
 			one.offer(&a)
 		}
 		return
 	}
 	for i, action := range a.Actions {
-		list := n.byName[action]
+		list := t.byName[action]
 		if len(list) == 0 {
 			n.complainUnknown(&a, action)
 		}
@@ -281,13 +253,14 @@ func (one *notifier) departed(a *Alert) {
 
 // unlock shows what waits and lets others at the queue.
 func (one *notifier) unlock() {
+	one.changes.Add(1)
 	one.waiting.Store(int64(one.queue.waiting()))
 	one.mutex.Unlock()
 }
 
 // Waiting is how many changes wait in the notifier of a name, or nil if there is no one notifier of it.
 func (n *Notifiers) Waiting(name string) *atomic.Int64 {
-	if list := n.byName[name]; len(list) == 1 {
+	if list := n.table.Load().byName[name]; len(list) == 1 {
 		return &list[0].waiting
 	}
 	return nil
@@ -317,26 +290,40 @@ func (n *Notifiers) Close(ctx context.Context) error {
 	first := !n.closed
 	n.closed = true
 	n.mutex.Unlock()
+	list := n.table.Load().list
 	if first {
-		for _, one := range n.list {
+		for _, one := range list {
 			one.end()
 		}
 	}
-	done := make(chan struct{})
-	go func() {
-		n.running.Wait()
-		close(done)
-	}()
-	var cause error
-	select {
-	case <-done:
-	case <-ctx.Done():
-		cause = ctx.Err()
-	}
+	err := drain(ctx, list)
 	n.cancel()
-	<-done
+	n.running.Wait()
+	return err
+}
+
+// drain waits until what is queued in notifiers that end has left, or the context ends; the rest is given up,
+// and the error says whose and how much.
+func drain(ctx context.Context, list []*notifier) error {
+	var cause error
+	for _, one := range list {
+		select {
+		case <-one.done:
+			continue
+		default:
+		}
+		select {
+		case <-one.done:
+		case <-ctx.Done():
+			cause = ctx.Err()
+		}
+	}
+	for _, one := range list {
+		one.cancel()
+		<-one.done
+	}
 	total, left := 0, []string(nil)
-	for _, one := range n.list {
+	for _, one := range list {
 		if lost := one.leave(); lost > 0 {
 			total += lost
 			left = append(left, fmt.Sprintf("%d of notifier %q", lost, one.config.Name))

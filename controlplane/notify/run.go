@@ -48,6 +48,9 @@ func (one *notifier) run(ctx context.Context) {
 func (one *notifier) take() (batch []*change, next time.Time, done bool) {
 	one.mutex.Lock()
 	defer one.unlock()
+	if one.halted {
+		return nil, next, true
+	}
 	batch, next = one.queue.take(one.carrier.batchMax(), one.carrier.together, time.Now(), !one.closed)
 	return batch, next, one.closed && one.queue.waiting() == 0
 }

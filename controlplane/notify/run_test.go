@@ -87,16 +87,18 @@ func (f *fake) forget() {
 
 // ways starts a notifier for each carrier, named a, b, … It is for a bubble of synctest.
 func ways(log *slog.Logger, c Config, refresh time.Duration, carriers ...*fake) *Notifiers {
-	n := &Notifiers{byName: map[string][]*notifier{}, log: log, unknown: map[string]bool{}}
+	n := &Notifiers{log: log, unknown: map[string]bool{}}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	t := &table{byName: map[string][]*notifier{}}
 	for i, carrier := range carriers {
 		c := c.withDefaults()
 		c.Name = string(rune('a' + i))
 		carrier.begun = time.Now()
-		n.add(&notifier{config: c, log: log, sent: func(*Alert, int64) {}, carrier: carrier,
+		t.add(&notifier{config: c, log: log, sent: func(*Alert, int64) {}, carrier: carrier,
 			wake: make(chan struct{}, 1), closing: make(chan struct{}), queue: newQueue(c, 0, refresh),
 			complained: map[string]time.Time{}})
 	}
-	n.start()
+	n.start(t)
 	return n
 }
 

@@ -65,7 +65,7 @@ func (n *Notifiers) State() ([]byte, error) {
 		}
 		return numbers[a]
 	}
-	for _, one := range n.list {
+	for _, one := range n.table.Load().list {
 		kept := storedNotifier{Name: one.config.Name, URL: one.url}
 		one.mutex.Lock()
 		for _, e := range one.queue.entries {
@@ -99,6 +99,14 @@ func (n *Notifiers) State() ([]byte, error) {
 	return binary.LittleEndian.AppendUint32(state, crc32.Checksum(state, castagnoli())), nil
 }
 
+// Changes is another number whenever State may be another one.
+func (n *Notifiers) Changes() (sum uint64) {
+	for _, one := range n.table.Load().list {
+		sum += one.changes.Load()
+	}
+	return sum
+}
+
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // Restore takes over what State gave in an earlier life: what receivers know is not told again, and what they
@@ -116,8 +124,8 @@ func (n *Notifiers) Restore(state []byte) error {
 	}
 	now := time.Now()
 	for _, kept := range s.Notifiers {
-		for _, one := range n.byName[kept.Name] {
-			if one.url == kept.URL {
+		for _, one := range n.table.Load().list {
+			if one.config.Name == kept.Name && one.url == kept.URL {
 				one.restore(kept.Entries, alerts, now)
 			}
 		}
@@ -207,7 +215,7 @@ const restarted = "restarted"
 func (n *Notifiers) Reconcile(firing func(fingerprint string) bool) int {
 	ended := 0
 	now := time.Now()
-	for _, one := range n.list {
+	for _, one := range n.table.Load().list {
 		one.mutex.Lock()
 		ended += one.queue.reconcile(firing, now)
 		one.unlock()

@@ -32,8 +32,9 @@ func (s *Stats) Lost() uint64 { return s.Refused + s.NoRoom + s.Left }
 // Stats are the counters of all notifiers, in the order of the configuration.
 func (n *Notifiers) Stats() []Stats {
 	var all []Stats
-	for i, one := range n.list {
-		if i == 0 || n.list[i-1].config.Name != one.config.Name {
+	list := n.table.Load().list
+	for i, one := range list {
+		if i == 0 || list[i-1].config.Name != one.config.Name {
 			all = append(all, Stats{Name: one.config.Name, Type: one.config.Type,
 				ByRule: map[string]uint64{}})
 		}

@@ -18,7 +18,12 @@ type Collector struct {
 
 // NewCollector makes a collector of what snapshot returns.
 func NewCollector(snapshot func() *Snapshot) *Collector {
-	return &Collector{snapshot: snapshot, families: newFamilies()}
+	return &Collector{snapshot: snapshot, families: newFamilies(false)}
+}
+
+// ByTenant is a collector that shows the ledger with a label tenant, for where there are several.
+func (c *Collector) ByTenant() *Collector {
+	return &Collector{snapshot: c.snapshot, families: newFamilies(true)}
 }
 
 // Describe is prometheus.Collector's.
@@ -37,10 +42,17 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	w.gauge(w.families.ready, truth(s.Ready))
 	w.counter(w.families.clockSteps, s.ClockSteps)
 	w.ledger(&counters)
-	w.sinkLedgers(&counters)
+	if w.families.byTenant {
+		w.tenantLedgers()
+	} else {
+		w.pointLedger(&counters)
+		w.sinkLedgers(&counters)
+	}
+	w.tenantLimits()
 	w.interfaces(&counters)
 	w.rules(&counters)
 	w.sinks()
+	w.spools()
 	w.workers()
 	for stage, h := range s.Stages {
 		w.histogram(w.families.stages, h, stage)
@@ -80,23 +92,30 @@ func (w *writer) ledger(c *dataplane.Counters) {
 	}
 	w.counter(f.checksums, c.ChecksumPartial, "partial")
 	w.counter(f.checksums, c.ChecksumAbsent, "absent")
+	for _, l := range w.snapshot.Listeners {
+		w.counter(f.kernelDrops, l.KernelDrops, l.Name)
+	}
+	w.counter(f.pointsFuture, c.PointsFuture)
+	w.counter(f.fieldsDropped, c.FieldsDropped)
+	w.gauge(f.residue, float64(newLedger(w.snapshot, c).Residue))
+}
+
+// pointLedger writes what became of points before they had a sink, or there.
+func (w *writer) pointLedger(c *dataplane.Counters) {
+	f := w.families
 	for i, l := range w.snapshot.Listeners {
 		w.counter(f.pointsReceived, c.PointsReceived[i], l.Name)
-		w.counter(f.kernelDrops, l.KernelDrops, l.Name)
 	}
 	for i, n := range c.PointsRejected {
 		w.counter(f.pointsRejected, n, "decode", lineproto.Reason(i).String())
 	}
+	spool := w.snapshot.spools(c.PointsSpooled)
 	for i, n := range c.PointsSinkRejected {
-		w.counter(f.pointsRejected, n, "sink", dataplane.SinkReject(i).String())
+		w.counter(f.pointsRejected, n+spool.Rejected[i], "sink", dataplane.SinkReject(i).String())
 	}
-	ledger := newLedger(c)
-	w.counter(f.pointsDerived, ledger.Derived)
+	w.counter(f.pointsDerived, c.PointsDerived)
 	w.counter(f.pointsFiltered, c.PointsFiltered)
-	w.counter(f.pointsCopied, ledger.Copied)
-	w.counter(f.pointsFuture, c.PointsFuture)
-	w.counter(f.fieldsDropped, c.FieldsDropped)
-	w.gauge(f.residue, float64(ledger.Residue))
+	w.counter(f.pointsCopied, c.PointsCopied)
 }
 
 func (w *writer) interfaces(c *dataplane.Counters) {
@@ -128,7 +147,12 @@ func (w *writer) rules(c *dataplane.Counters) {
 	for _, r := range byName(w.snapshot.Rules) {
 		w.counter(f.evicted, r.Evicted, r.Name)
 		w.gauge(f.firing, float64(r.Firing), r.Name)
+		w.gauge(f.inside.pending, float64(r.Pending), r.Name)
+		w.counter(f.inside.transitions, r.Transitions, r.Name)
+		w.counter(f.inside.derived, r.Derived, r.Name)
+		w.counter(f.inside.tooLong, r.TooLong, r.Name)
 	}
+	w.ruleGroups()
 	for _, n := range w.snapshot.Notifiers {
 		for rule, count := range n.ByRule {
 			w.counter(f.alerts, count, rule, n.Name)
@@ -162,6 +186,10 @@ func byName(all []Rule) []Rule {
 		sums[i].Firing += r.Firing
 		sums[i].Transitions += r.Transitions
 		sums[i].Evicted += r.Evicted
+		sums[i].Pending += r.Pending
+		sums[i].Derived += r.Derived
+		sums[i].TooLong += r.TooLong
+		sums[i].Keys += r.Keys
 	}
 	return sums
 }
@@ -176,7 +204,8 @@ func (w *writer) sinkLedgers(c *dataplane.Counters) {
 		if sums[s.Name] == nil {
 			names, sums[s.Name] = append(names, s.Name), new(dataplane.LaneCounters)
 		}
-		sums[s.Name].Add(&s.Points)
+		settled := s.settled()
+		sums[s.Name].Add(&settled)
 	}
 	var lanes dataplane.LaneCounters
 	for _, name := range names {

@@ -76,8 +76,11 @@ type Reject struct {
 	Source   string    `json:"source,omitempty"` // address and port; empty at the sink
 	Listener string    `json:"listener,omitempty"`
 	Column   int       `json:"column,omitempty"` // 1-based, in bytes, where the line went wrong
-	Text     string    `json:"text,omitempty"`   // the line's beginning, or the server's words
-	Total    uint64    `json:"total,omitempty"`  // how many one worker had for this reason by then
+	Text     string    `json:"text,omitempty"`   // the line, or its beginning
+	Words    string    `json:"words,omitempty"`  // what the server said
+	Sink     string    `json:"sink,omitempty"`
+	URL      string    `json:"url,omitempty"`
+	Total    uint64    `json:"total,omitempty"` // how many one worker had for this reason by then
 }
 
 // Rejects remembers the last rejects. It may be used from any goroutine.

@@ -26,7 +26,10 @@ type Snapshot struct {
 	Interfaces []Interface
 	Workers    []Worker
 	Sinks      []Sink
+	Tenants    []Tenant // their places are their numbers
+	Heavy      []HeavySeries
 	Rules      []Rule
+	RuleGroups []RuleGroup
 	Notifiers  []Notifier
 
 	// Stages are all workers' histograms together, in nanoseconds, keyed by the stage's name; AlertLatency is
@@ -95,13 +98,15 @@ type Sink struct {
 	Requests    map[string]uint64 // by HTTP status code, or "error" where there was no answer
 	// Points are all workers' counters of it together.
 	Points dataplane.LaneCounters
+	// Spool is its spooler's state, nil where no spool is kept. It was read before the workers' counters.
+	Spool *dataplane.SpoolerState
 	// Breaker is the state of the worker's that is furthest from closed.
 	Breaker influx.BreakerState
 	// ZeroCopySent and ZeroCopyCopied count SEND_ZC notifications by what the kernel did.
 	ZeroCopySent, ZeroCopyCopied uint64
 }
 
-// Rule is one alert rule.
+// Rule is one rule: an alert or a record.
 type Rule struct {
 	Name        string
 	Group, Kind string
@@ -111,6 +116,7 @@ type Rule struct {
 	Transitions uint64
 	Derived     uint64
 	Evicted     uint64
+	TooLong     uint64 // points whose key has too long a text
 	// Its cost: the length of its program in instructions, keys that are remembered, bytes for each.
 	Steps, Keys, KeyBytes int
 }

@@ -12,22 +12,25 @@ import (
 // Status is the document of GET /api/v1/status: one snapshot of the gateway, times in seconds. Counts by
 // reason hold only what is not zero.
 type Status struct {
-	Gateway       string             `json:"gateway"`
-	Version       string             `json:"version"`
-	Taken         time.Time          `json:"taken"`
-	UptimeSeconds float64            `json:"uptime_seconds"`
-	Ready         bool               `json:"ready"`
-	Reasons       []string           `json:"reasons"` // why it is not ready
-	Ledger        Ledger             `json:"ledger"`
-	Packets       Packets            `json:"packets"`
-	Interfaces    []InterfaceStatus  `json:"interfaces"`
-	Workers       []WorkerStatus     `json:"workers"`
-	Listeners     []ListenerStatus   `json:"listeners"`
-	Sinks         []SinkStatus       `json:"sinks"`
-	Rules         []RuleStatus       `json:"rules"`
-	Notifiers     []NotifierStatus   `json:"notifiers"`
-	Latency       map[string]Latency `json:"latency"` // by stage, and "alert"
-	ClockSteps    uint64             `json:"clock_steps"`
+	Gateway       string            `json:"gateway"`
+	Version       string            `json:"version"`
+	Taken         time.Time         `json:"taken"`
+	UptimeSeconds float64           `json:"uptime_seconds"`
+	Ready         bool              `json:"ready"`
+	Reasons       []string          `json:"reasons"` // why it is not ready
+	Ledger        Ledger            `json:"ledger"`
+	Packets       Packets           `json:"packets"`
+	Interfaces    []InterfaceStatus `json:"interfaces"`
+	Workers       []WorkerStatus    `json:"workers"`
+	Listeners     []ListenerStatus  `json:"listeners"`
+	Tenants       []TenantStatus    `json:"tenants"`
+	// HeavySeries are those that one in a hundred points of late or more belong to, heaviest first.
+	HeavySeries []HeavySeriesStatus `json:"heavy_series"`
+	Sinks       []SinkStatus        `json:"sinks"`
+	Rules       []RuleStatus        `json:"rules"`
+	Notifiers   []NotifierStatus    `json:"notifiers"`
+	Latency     map[string]Latency  `json:"latency"` // by stage, and "alert"
+	ClockSteps  uint64              `json:"clock_steps"`
 }
 
 // Ledger says where every point is. Residue is what came in less what is accounted for: 0, or there is a bug.
@@ -116,8 +119,11 @@ type SinkPoints struct {
 	Rejected map[string]uint64 `json:"rejected"` // by reason
 	Dropped  map[string]uint64 `json:"dropped"`  // by reason
 	Moved    uint64            `json:"moved"`    // to another URL, which took over
-	InFlight uint64            `json:"in_flight"`
-	Residue  int64             `json:"residue"`
+	Restored uint64            `json:"restored"` // found in the spool at start: in addition to stored
+	// SpoolPending waits in the spool.
+	SpoolPending uint64 `json:"spool_pending"`
+	InFlight     uint64 `json:"in_flight"`
+	Residue      int64  `json:"residue"`
 }
 
 // SinkStatus is one URL of one sink.
@@ -127,7 +133,8 @@ type SinkStatus struct {
 	Up             bool              `json:"up"`
 	Connections    int               `json:"connections"`
 	Points         SinkPoints        `json:"points"`
-	Breaker        string            `json:"breaker"` // closed, half_open, open
+	Breaker        string            `json:"breaker"`         // closed, half_open, open
+	Spool          *SpoolStatus      `json:"spool,omitempty"` // absent where none is kept
 	LastError      string            `json:"last_error,omitempty"`
 	Requests       map[string]uint64 `json:"requests"` // by status code, or "error"
 	ZeroCopySent   uint64            `json:"zerocopy_sent"`
@@ -145,6 +152,7 @@ type RuleStatus struct {
 	Transitions uint64 `json:"transitions"`
 	Derived     uint64 `json:"derived"` // points that a record made
 	Evicted     uint64 `json:"evicted"`
+	TooLong     uint64 `json:"too_long"`
 	Steps       int    `json:"steps"`     // instructions of its program
 	Keys        int    `json:"keys"`      // that are remembered of its past
 	KeyBytes    int    `json:"key_bytes"` // memory for each of them
@@ -181,11 +189,12 @@ func NewStatus(s *Snapshot) *Status {
 	status := &Status{
 		Gateway: s.Gateway, Version: s.Version, Taken: s.Taken, Ready: s.Ready, Reasons: nonNil(s.Reasons),
 		UptimeSeconds: max(s.Taken.Sub(s.Started), 0).Seconds(),
-		Ledger:        newLedger(&counters), Packets: newPackets(s, &counters),
+		Ledger:        newLedger(s, &counters), Packets: newPackets(s, &counters),
 		Latency: map[string]Latency{}, ClockSteps: s.ClockSteps,
 		Interfaces: interfaceStatuses(s.Interfaces), Workers: []WorkerStatus{}, Listeners: []ListenerStatus{},
 		Sinks: []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
 	}
+	status.Tenants, status.HeavySeries = tenantStatuses(s.Tenants), heavyStatuses(s.Heavy)
 	for i := range s.Workers {
 		status.Workers = append(status.Workers, workerStatus(&s.Workers[i]))
 	}
@@ -195,7 +204,7 @@ func NewStatus(s *Snapshot) *Status {
 	}
 	for _, sink := range s.Sinks {
 		status.Sinks = append(status.Sinks, SinkStatus{Name: sink.Name, URL: sink.URL, Up: sink.Up,
-			Connections: sink.Connections, Points: sinkPoints(&sink.Points),
+			Connections: sink.Connections, Points: sinkPoints(&sink), Spool: spoolStatus(&sink, s.Taken),
 			Breaker: sink.Breaker.String(), LastError: sink.LastError,
 			Requests:     nonZero(sink.Requests),
 			ZeroCopySent: sink.ZeroCopySent, ZeroCopyCopied: sink.ZeroCopyCopied})
@@ -225,11 +234,12 @@ func (s *Snapshot) total() dataplane.Counters {
 	return sum
 }
 
-func newLedger(c *dataplane.Counters) Ledger {
+func newLedger(s *Snapshot, c *dataplane.Counters) Ledger {
+	spool := s.spools(c.PointsSpooled)
 	l := Ledger{
 		Received: c.PointsIn() - c.PointsDerived - c.PointsCopied, Derived: c.PointsDerived,
-		Copied: c.PointsCopied, Written: c.PointsWritten, Filtered: c.PointsFiltered,
-		InFlight: c.PointsInFlight,
+		Copied: c.PointsCopied, Restored: spool.Restored, Written: c.PointsWritten + spool.Replayed,
+		Filtered: c.PointsFiltered, SpoolPending: spool.Pending(), InFlight: c.PointsInFlight,
 		Rejected: map[string]uint64{}, Dropped: map[string]uint64{},
 	}
 	for i, n := range c.PointsRejected {
@@ -238,12 +248,12 @@ func newLedger(c *dataplane.Counters) Ledger {
 		}
 	}
 	for i, n := range c.PointsSinkRejected {
-		if n > 0 {
+		if n += spool.Rejected[i]; n > 0 {
 			l.Rejected["sink/"+dataplane.SinkReject(i).String()] = n
 		}
 	}
 	for i, n := range c.PointsDropped {
-		if n > 0 {
+		if n += spool.Dropped[i]; n > 0 {
 			l.Dropped[dataplane.Drop(i).String()] = n
 		}
 	}
@@ -253,10 +263,13 @@ func newLedger(c *dataplane.Counters) Ledger {
 	return l
 }
 
-func sinkPoints(c *dataplane.LaneCounters) SinkPoints {
+func sinkPoints(s *Sink) SinkPoints {
+	c, spool := s.settled(), s.spoolOf()
 	p := SinkPoints{
-		Stored: c.Stored, Written: c.Written, Moved: c.Moved, InFlight: c.InFlight,
-		Rejected: map[string]uint64{}, Dropped: map[string]uint64{}, Residue: int64(c.Stored - c.Out()),
+		Stored: c.Stored, Restored: spool.Restored, Written: c.Written, Moved: c.Moved,
+		SpoolPending: spool.Pending(), InFlight: c.InFlight,
+		Rejected: map[string]uint64{}, Dropped: map[string]uint64{},
+		Residue: int64(c.Stored - s.Points.Out()),
 	}
 	for i, n := range c.Rejected {
 		if n > 0 {

@@ -15,6 +15,7 @@ import (
 	"culvert/dataplane/hist"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
+	"culvert/dataplane/spool"
 )
 
 // recorded is a snapshot of a histogram of these nanoseconds.
@@ -61,9 +62,18 @@ func full() *Snapshot {
 		},
 		Sinks: []Sink{{Name: "main", URL: "http://127.0.0.1:8086", Connections: 2, LastError: "refused",
 			Breaker: influx.BreakerOpen,
+			Spool: &dataplane.SpoolerState{Restored: 50, DiskFailures: 1, DiskError: "no room",
+				ReplayError: "refused", MemoryPoints: 4,
+				Disk: spool.Stats{Bytes: 1 << 20, Segments: 2, Skipped: 1, BadBytes: 99,
+					Oldest: started.UnixNano()}},
 			Points: dataplane.LaneCounters{Stored: 9998, Written: 9805, InFlight: 100,
 				Rejected: [dataplane.SinkRejects]uint64{3}, Dropped: [dataplane.Drops]uint64{0, 90}},
 			Requests: map[string]uint64{"204": 11, "error": 1}, ZeroCopySent: 8, ZeroCopyCopied: 3}},
+		Tenants: []Tenant{
+			{Name: "line", Sink: "main", PacketsLimited: 12, Series: 7, SeriesLimit: 9, Ledger: lineLedger()},
+			{Name: "rest", Sink: "main"},
+		},
+		Heavy: []HeavySeries{{Tenant: "line", Listener: "plant", Key: "m,s=1", Share: 0.256}},
 		Rules: []Rule{{Name: "Hot", Firing: 2, Transitions: 6, Evicted: 1}},
 		Notifiers: []Notifier{{Name: "ops", Type: "webhook", Delivered: 6,
 			ByRule: map[string]uint64{"Hot": 6}}},
@@ -114,6 +124,37 @@ func TestSocketModeCountsAsKernel(t *testing.T) {
 	expectMetric(t, families, 1000, "frames_received_total", "eth1", "3")
 }
 
+// Goal: the spool's terms stand in the ledger, in the sink's balance and in the metrics, and all balance.
+// Method: points that were spooled and restored, of which the spooler has settled some.
+func TestSpoolBalances(t *testing.T) {
+	snapshot := full()
+	snapshot.Workers[0].Counters.PointsReceived[0] += 400
+	snapshot.Workers[0].Counters.PointsSpooled = 400
+	sink := &snapshot.Sinks[0]
+	sink.Points.Stored, sink.Points.Spooled = sink.Points.Stored+400, 400
+	sink.Spool.Taken = 300 // the rest is on its way
+	sink.Spool.Replayed = 200
+	sink.Spool.Rejected[dataplane.SinkRefused], sink.Spool.Dropped[dataplane.DropCorrupt] = 7, 3
+	s := NewStatus(snapshot)
+	if l := s.Ledger; l.Residue != 0 || l.Restored != 50 || l.SpoolPending != 240 || l.Written != 10_005 ||
+		l.Rejected["sink/refused"] != 7 || l.Dropped["corrupt"] != 3 {
+		t.Errorf("ledger %+v", l)
+	}
+	p := s.Sinks[0].Points
+	out := p.Written + sum(p.Rejected) + sum(p.Dropped) + p.SpoolPending + p.InFlight
+	if p.Residue != 0 || p.Stored+p.Restored != out {
+		t.Errorf("the sink's %+v", p)
+	}
+	families := gather(t, snapshot)
+	expectMetric(t, families, 400, "points_spooled_total", "main")
+	expectMetric(t, families, 200, "points_replayed_total", "main")
+	expectMetric(t, families, 50, "points_restored_total", "main")
+	expectMetric(t, families, 240, "points_spool_pending", "main")
+	expectMetric(t, families, 10_005, "points_written_total", "main")
+	expectMetric(t, families, 1<<20, "spool_bytes")
+	expectMetric(t, families, 5400, "spool_oldest_seconds")
+}
+
 func TestStatusShowsAResidue(t *testing.T) {
 	snapshot := full()
 	snapshot.Workers[0].Counters.PointsWritten -= 2
@@ -162,15 +203,18 @@ func TestStatusNames(t *testing.T) {
 	}
 	want := strings.Fields(`
 		gateway version taken uptime_seconds ready reasons ledger received derived copied restored written
-		stored moved points partial_write
+		stored moved points partial_write sink/refused
 		rejected decode/bad_number sink/partial_write filtered dropped overload spool_pending in_flight
 		residue packets redirected kernel decoded checksum drops ring_full kernel_drops residue_redirect
 		residue_decode interfaces name driver mode zerocopy need_wakeup busy_poll adopted state queues
 		queue cpu node worker statistics rx_ring_full verdicts not_ours workers transport
 		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
-		turns sleeps listeners port sinks url up connections breaker last_error requests 204 error
-		zerocopy_sent zerocopy_copied rules group kind expr firing pending transitions evicted steps keys
-		key_bytes notifiers type delivered failed queued latency
+		turns sleeps listeners port tenants tenant sink packets_limited points_limit series series_limit
+		heavy_series listener key share sinks url up connections breaker last_error requests 204 error
+		spool spooled replayed pending bytes segments oldest_seconds memory_points disk_failures disk_error
+		replay_error skipped kept_bytes
+		zerocopy_sent zerocopy_copied rules group kind expr firing transitions evicted steps keys
+		key_bytes too_long notifiers type delivered failed queued latency
 		count mean p50 p99 p999 max end_to_end alert decode clock_steps`)
 	for _, w := range want {
 		if !seen[w] {
@@ -223,7 +267,11 @@ func TestRender(t *testing.T) {
 	for _, want := range []string{"received 10 005", "decode/bad_number 7", "residue 0 balanced", "SINK main",
 		"DOWN, connections: 2", "last error: refused", "0 2 1 1 000 10 000 9 800 io_uring 30 µs ago",
 		"kernel - - 5 5 5 sockets 1 ms ago", "alert 1 25 µs", "Hot 2 6", "ops webhook 6 0 0",
-		"other verdicts: not_ours 77", "INTERFACE eth1 zerocopy, ice, up", "3 0 2 1 1 000 ring_full 4"} {
+		"other verdicts: not_ours 77", "in the spool 50",
+		"spool: 50 points wait, the oldest for 1h30m0s, in 1 048 576 bytes",
+		"spool: restored: 50, spooled: 0",
+		"spool's disk: no room; 4 points in memory", "spool: 1 damaged places skipped, 99 bytes kept aside",
+		"INTERFACE eth1 zerocopy, ice, up", "3 0 2 1 1 000 ring_full 4"} {
 		found := false
 		for line := range strings.SplitSeq(text.String(), "\n") {
 			found = found || strings.Contains(strings.Join(strings.Fields(line), " "), want)

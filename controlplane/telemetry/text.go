@@ -21,6 +21,8 @@ func Render(w io.Writer, s *Status) error {
 	p.packets(&s.Packets)
 	p.interfaces(s.Interfaces)
 	p.workers(s)
+	p.tenants(s.Tenants)
+	p.heavy(s.HeavySeries)
 	p.sinks(s.Sinks)
 	p.latency(s.Latency)
 	p.alerts(s)
@@ -201,6 +203,28 @@ func (p *page) workers(s *Status) {
 	}
 }
 
+// spool tells what waits, once something has.
+func (p *page) spool(s *SpoolStatus) {
+	if s == nil || s.Restored+s.Spooled+s.DiskFailures == 0 {
+		return
+	}
+	waits := fmt.Sprintf("  spool: %s points wait", grouped(s.Pending))
+	if s.OldestSeconds > 0 {
+		age := time.Duration(s.OldestSeconds * float64(time.Second))
+		waits += ", the oldest for " + age.Round(time.Second).String()
+	}
+	p.line(waits + ", in " + grouped(s.Bytes) + " bytes")
+	p.line(fmt.Sprintf("  spool: restored: %s, spooled: %s, replayed: %s", grouped(s.Restored),
+		grouped(s.Spooled), grouped(s.Replayed)))
+	if s.DiskError != "" {
+		p.line(fmt.Sprintf("  spool's disk: %s; %s points in memory", s.DiskError, grouped(s.MemoryPoints)))
+	}
+	if s.Skipped > 0 {
+		p.line(fmt.Sprintf("  spool: %s damaged places skipped, %s bytes kept aside", grouped(s.Skipped),
+			grouped(s.KeptBytes)))
+	}
+}
+
 func (p *page) sinks(sinks []SinkStatus) {
 	for _, s := range sinks {
 		state := "up"
@@ -215,6 +239,7 @@ func (p *page) sinks(sinks []SinkStatus) {
 			p.line(fmt.Sprintf("  zero-copy sends: %s, copied after all: %s", grouped(s.ZeroCopySent),
 				grouped(s.ZeroCopyCopied)))
 		}
+		p.spool(s.Spool)
 		if s.LastError != "" {
 			p.line("  last error: " + s.LastError)
 		}

@@ -1,5 +1,7 @@
 package influx
 
+import "slices"
+
 // asideShare is the part of the pool's batches that is kept free for fresh points by setting aside those
 // that wait the longest: whoever takes them needs a moment to let go of them.
 const asideShare = 4
@@ -14,12 +16,9 @@ func (b *Batch) Rest() []Part {
 	return b.delivery.parts[:b.delivery.count]
 }
 
-// setAside ends a delivery with the parts that are left in the order of the body: of those that wait, the
-// next one is the last.
+// setAside ends a delivery with the parts that are left, in the order of the body.
 func (d *delivery) setAside() {
-	for i, j := 0, d.count-1; i < j; i, j = i+1, j-1 {
-		d.parts[i], d.parts[j] = d.parts[j], d.parts[i]
-	}
+	slices.SortFunc(d.parts[:d.count], func(a, b Part) int { return a.From - b.From })
 	for _, p := range d.parts[:d.count] {
 		d.aside += p.Points
 	}

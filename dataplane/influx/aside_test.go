@@ -314,3 +314,35 @@ func TestBreakerWithoutAside(t *testing.T) {
 		}
 	})
 }
+
+// Goal: another token is used from the next request on, at once where the old one was refused, and requests
+// under way keep theirs.
+func TestReauthorize(t *testing.T) {
+	overBoth(t, func(t *testing.T, ring bool) {
+		s := newServer(t, func(q *request) bool {
+			if q.head.Get("Authorization") != "Token new" {
+				q.answer(401, "", `{"error":"unauthorized"}`)
+			} else {
+				q.ok()
+			}
+			return true
+		})
+		config := testConfig(s.listener.Addr())
+		config.Authorization = "Token old"
+		r := newRig(t, ring, 1<<16, config)
+		r.submit("m v=1 1")
+		r.until("hold", func() bool { return r.writer.Breaker() == BreakerOpen })
+		for _, bad := range []string{"Token a\r\nX: y", "Token " + strings.Repeat("x", 2000)} {
+			if err := r.writer.Reauthorize(bad); err == nil {
+				t.Fatalf("%.20q is taken", bad)
+			}
+		}
+		if err := r.writer.Reauthorize("Token new"); err != nil {
+			t.Fatal(err)
+		}
+		r.expect(1, 0, 0, ReasonNone, 204)
+		if !r.writer.Up() || strings.Contains(r.writer.LastError(), "old") {
+			t.Fatalf("up %t, %q", r.writer.Up(), r.writer.LastError())
+		}
+	})
+}

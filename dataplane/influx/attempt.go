@@ -10,7 +10,7 @@ type attempt struct {
 	batch      *Batch // nil while free
 	part       Part
 	head       []byte // this request's; lies in the slot
-	slot       []byte // the head's memory, beginning with the fixed part
+	slot       []byte // the head's memory
 	message    []byte // for sendmsg
 	sent       int    // bytes of head and body that the socket has taken
 	zeroCopy   bool   // the body leaves by SEND_ZC
@@ -35,9 +35,9 @@ func (a *attempt) rest() (head, body []byte) {
 	return nil, a.body()[a.sent-len(a.head):]
 }
 
-// begin writes the head for a part of a batch. The fixed part of the head stands in the slot for good.
-func (a *attempt) begin(b *Batch, p Part, fixed int) {
-	head := strconv.AppendInt(a.slot[:fixed], int64(p.size()), 10)
+// begin writes the head for a part of a batch; fixed is what all heads begin with.
+func (a *attempt) begin(b *Batch, p Part, fixed string) {
+	head := strconv.AppendInt(append(a.slot[:0], fixed...), int64(p.size()), 10)
 	if b.trace != nil {
 		b.trace.next()
 		head = b.trace.appendTo(head)

@@ -37,6 +37,9 @@ type Run struct {
 // Batch is the body of one write request. It belongs to the worker from Take to Submit and from Outcome to
 // Release, to the writer in between.
 type Batch struct {
+	// Mark is the owner's from Take to Release and means nothing here; Take sets it to 0.
+	Mark uint64
+
 	pool     *Pool
 	memory   []byte // all of its bytes; its capacity ends where the next batch begins
 	used     int
@@ -48,6 +51,8 @@ type Batch struct {
 	refs     int // attempts whose operations or notifications are outstanding
 	delivery delivery
 	trace    *Trace // nil for most
+	// Owner is the caller's: whose points these are. Take sets it to 0.
+	Owner int
 }
 
 // move is the only place where a batch changes its state.

@@ -100,7 +100,8 @@ func (w *Writer) busy() bool {
 
 // mayConnect tells whether a connection is made. One is enough to learn that the server is back.
 func (w *Writer) mayConnect(c *connection) bool {
-	return !w.closed && w.config.Address.IsValid() && (w.breaker.state == BreakerClosed || c.index == 0)
+	return w.remote == nil && !w.closed && w.config.Address.IsValid() &&
+		(w.breaker.state == BreakerClosed || c.index == 0)
 }
 
 // Breaker is the breaker's state.

@@ -65,6 +65,15 @@ func (w *Writer) Close(now, deadline int64) {
 		}
 		w.Poll(now)
 	}
+	for w.remote != nil && !w.Quiet() && now < deadline {
+		select {
+		case answer := <-w.remote.done:
+			w.completeRemote(&answer, now)
+		case <-time.After(time.Duration(min(deadline-now, waitStep))):
+		}
+		now = monotonic()
+	}
+	w.endRemote()
 	for i := range w.connections {
 		// What the kernel would not finish in time ends with the ring.
 		if c := &w.connections[i]; c.fd >= 0 {

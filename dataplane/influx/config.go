@@ -51,6 +51,9 @@ type Config struct {
 	// Memory is MemorySize bytes outside of the Go heap, for heads, answers and addresses. It stays the
 	// caller's and is in use until the writer and the ring are closed.
 	Memory []byte
+	// Remote (optional) carries the requests by net/http on goroutines, for TLS and compression; Ring and
+	// Address then have no part in it.
+	Remote *RemoteConfig
 	// Aside tells that the caller keeps what cannot be delivered now: such batches settle with Outcome.Aside
 	// instead of Undelivered, soon after the breaker has opened, when the retry budget is spent, and when
 	// less than a quarter of the pool's batches is free.
@@ -79,9 +82,14 @@ const (
 	connectionsMax = 1024
 )
 
-// headSize is what one request's head takes: the fixed part, up to ten digits, a trace's
-// line and two line ends, in whole cache lines.
-func headSize(c *Config) int { return (len(fixedHead(c)) + 10 + traceHeader + 4 + 63) &^ 63 }
+// authorizationRoom is by how much a new Authorization may be longer than the first.
+const authorizationRoom = 512
+
+// headSize is what one request's head takes: the fixed part, up to ten digits, a trace's line and two line
+// ends, and room for another Authorization, in whole cache lines.
+func headSize(c *Config) int {
+	return (len(fixedHead(c)) + 10 + traceHeader + 4 + authorizationRoom + 63) &^ 63
+}
 
 // MemorySize is how much Memory a writer with this configuration needs. Only Host, Path, Authorization,
 // UserAgent and Connections count.

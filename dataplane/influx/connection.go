@@ -37,8 +37,10 @@ type connection struct {
 	requests   int   // answered
 	attempt    *attempt
 	response   response
-	address    []byte // memory for a raw address
-	received   []byte // memory for what one receive takes
+	remote     *attempt      // whose answer a goroutine will bring, even if it was given up
+	canceled   chan struct{} // closed to let that goroutine know
+	address    []byte        // memory for a raw address
+	received   []byte        // memory for what one receive takes
 
 	// The record of zero copy outlives the TCP connection: it is about the path.
 	copiedRow int // notifications in a row that say that the kernel copied
@@ -69,7 +71,11 @@ func gone(err error) bool {
 func (w *Writer) drive(c *connection, now int64) {
 	switch c.state {
 	case connectionClosed:
-		if now >= w.connectAt && w.mayConnect(c) {
+		if w.remote != nil {
+			if !w.closed && now >= w.connectAt {
+				w.connected(c, now)
+			}
+		} else if now >= w.connectAt && w.mayConnect(c) {
 			w.open(c, now)
 		}
 	case connectionConnecting:
@@ -81,11 +87,11 @@ func (w *Writer) drive(c *connection, now int64) {
 	case connectionBusy:
 		if now >= c.deadline {
 			w.lose(c, errTimeout, now)
-		} else if w.ring == nil {
+		} else if w.ring == nil && w.remote == nil {
 			w.pump(c, now)
 		}
 	case connectionIdle:
-		if w.ring == nil && now-c.triedAt >= idleProbe {
+		if w.ring == nil && w.remote == nil && now-c.triedAt >= idleProbe {
 			c.triedAt = now
 			w.pump(c, now)
 		}
@@ -101,7 +107,7 @@ func (w *Writer) timer(c *connection) int64 {
 	switch {
 	case c.state == connectionConnecting || c.state == connectionBusy:
 		return c.deadline
-	case c.state == connectionClosed && w.mayConnect(c):
+	case c.state == connectionClosed && (w.mayConnect(c) || w.remote != nil && !w.closed):
 		return w.connectAt
 	case c.cancelDue:
 		return 0
@@ -172,7 +178,7 @@ func (w *Writer) connected(c *connection, now int64) {
 
 // connectFailed lets all connects wait, longer after each round that failed.
 func (w *Writer) connectFailed(c *connection, why error, now int64) {
-	w.lastError = fmt.Sprintf("connect to %s: %v", w.config.Address, why)
+	w.lastError = fmt.Sprintf("connect to %s: %v", w.where(), why)
 	if w.postpone(now) {
 		w.fail(now)
 	}
@@ -194,10 +200,14 @@ func (w *Writer) postpone(now int64) bool {
 // send gives an attempt to an idle connection.
 func (w *Writer) send(c *connection, a *attempt, now int64) {
 	c.state, c.attempt, c.deadline = connectionBusy, a, now+int64(w.config.Timeout)
-	c.response = response{}
+	c.response = response{details: c.response.details[:0]}
 	a.connection = c.index
 	if a.batch.trace != nil {
 		a.batch.trace.begin(a.part, now)
+	}
+	if w.remote != nil {
+		w.startRemote(c, a)
+		return
 	}
 	if w.ring != nil {
 		w.sendRing(c, a, now)
@@ -252,7 +262,7 @@ func (w *Writer) lose(c *connection, why error, now int64) {
 	if c.requests == 0 && now-c.since < int64(w.config.Retry.Max) {
 		// It never was of use: whoever accepts and closes at once is not asked again at once.
 		w.postpone(now)
-		w.lastError = fmt.Sprintf("connection to %s: %v", w.config.Address, why)
+		w.lastError = fmt.Sprintf("connection to %s: %v", w.where(), why)
 	}
 	if a != nil {
 		c.attempt, a.live = nil, false
@@ -270,6 +280,10 @@ func (w *Writer) close(c *connection, abort bool) {
 	c.abort = abort
 	if c.operations > 0 {
 		c.state = connectionClosing
+		if w.remote != nil {
+			c.abandon()
+			return
+		}
 		w.cancel(c)
 		return
 	}

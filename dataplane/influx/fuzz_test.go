@@ -59,3 +59,27 @@ func FuzzResponse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCulprits lets answers name lines of a body: what is found must be lines of it, in order, each once.
+func FuzzCulprits(f *testing.F) {
+	body := []byte("m v=1u 1001\nm v=2 1002\nm s=\"a\nb\" 1003\nm v=2u 1002\n")
+	for _, a := range answers {
+		f.Add([]byte(a.text), body, uint16(4))
+	}
+	f.Add([]byte(`[{"line_number":4,"error_message":"\u0041\"}"},{"line_number":4}]`), body, uint16(4))
+	f.Fuzz(func(t *testing.T, text, body []byte, points uint16) {
+		var r response
+		r.status = 400
+		r.phase = phaseToEOF
+		if _, err := r.text(text); err != nil {
+			return
+		}
+		before := -1
+		for _, c := range r.culprits(body, int(points)) {
+			if c.line <= before || c.line >= int(points) {
+				t.Fatalf("line %d after %d of %d", c.line, before, points)
+			}
+			before = c.line
+		}
+	})
+}

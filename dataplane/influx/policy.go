@@ -66,12 +66,6 @@ func (d *delivery) done() Part {
 	return d.parts[d.count]
 }
 
-// refuse takes the part that was sent off as refused by the server.
-func (d *delivery) refuse() {
-	d.rejected += d.done().Points
-	d.reason = max(d.reason, ReasonRefused)
-}
-
 // conclude does what the answer to an attempt asks for. The attempt's batch is then settled or waits.
 func (w *Writer) conclude(r *response, a *attempt, now int64) {
 	b := a.batch
@@ -87,33 +81,24 @@ func (w *Writer) conclude(r *response, a *attempt, now int64) {
 	switch v {
 	case verdictWritten:
 		d.written += d.done().Points
+		w.wroteAt = now
 	case verdictPartial:
-		d.written += d.done().Points - rejected
-		d.rejected += rejected
-		d.reason = max(d.reason, ReasonPartial)
-		w.lastReject = r.message()
+		w.partial(r, b, rejected)
+		w.wroteAt = now
 	case verdictRefused:
-		w.lastReject = r.message()
-		if rejected == a.part.Points || d.halves >= halvesMax || !d.cut(b) {
-			d.refuse()
-		} else {
-			d.halves++
-			w.halve++
+		if !w.refused(r, b, rejected, now) {
+			return
 		}
 	case verdictTooLarge:
 		w.lastReject = r.message()
-		if d.halves >= halvesMax || !d.cut(b) {
-			d.refuse()
-		} else {
+		if w.cut(b) {
 			// The server's limit is learnt: later batches are cut before they are sent.
 			w.bodyLimit = min(w.bodyLimit, a.part.size()/2)
-			d.halves++
-			w.halve++
+		} else {
+			w.refuse(r, b, ReasonRefused)
 		}
 	case verdictHold:
-		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()), now)
-		w.trip(now)
-		w.requeue(b, now)
+		w.hold(b, fmt.Sprintf("%d: %s", r.status, r.message()), now)
 		return
 	case verdictRetry:
 		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()), now)
@@ -164,7 +149,7 @@ func (w *Writer) lost(c *connection, a *attempt, why error, now int64) {
 		w.requeue(b, now)
 		return
 	}
-	w.trouble(fmt.Sprintf("write to %s: %v", w.config.Address, why), now)
+	w.trouble(fmt.Sprintf("write to %s: %v", w.where(), why), now)
 	w.fail(now)
 	w.spend(b, now)
 }

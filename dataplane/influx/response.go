@@ -14,6 +14,8 @@ const (
 	lineMax = 256
 	// textMax is what is kept of a body's beginning and of its end.
 	textMax = 512
+	// detailsMax is what is kept of a refusal's body to find the lines that it names.
+	detailsMax = 1 << 20
 )
 
 // errMalformed tells that what came is no HTTP/1 answer within bounds.
@@ -54,6 +56,10 @@ type response struct {
 	retryAfter, date string // headers, as they are
 	versionOne       bool   // the server says that it is InfluxDB 1.x
 
+	// details is the body of a refusal, which may name lines; its memory is used again. detailsCut tells
+	// that there was more.
+	details     []byte
+	detailsCut  bool
 	first       [textMax]byte // of the body
 	firstLength int
 	tail        tail // of the body
@@ -106,6 +112,10 @@ func (r *response) text(b []byte) (int, error) {
 		r.unparsed.feed(b, unparsedMark)
 		r.lineNumbers.feed(b, lineNumberMark)
 		r.tail.feed(b)
+		if r.status == 400 || r.status == 422 || r.status == 500 {
+			n := min(len(b), detailsMax-len(r.details))
+			r.details, r.detailsCut = append(r.details, b[:n]...), r.detailsCut || n < len(b)
+		}
 	}
 	if r.phase == phaseToEOF {
 		return len(b), nil
@@ -243,7 +253,7 @@ func (r *response) readHeader(line []byte, cut bool) error {
 func (r *response) headEnds() error {
 	if r.status < 200 {
 		// An interim answer, such as 100 Continue: the real one follows.
-		*r = response{headBytes: r.headBytes}
+		*r = response{headBytes: r.headBytes, details: r.details[:0]}
 		return nil
 	}
 	if r.old && !r.keep {

@@ -227,6 +227,7 @@ type server struct {
 	accepted int
 	requests []request
 	conns    map[net.Conn]bool
+	stopped  bool
 	serving  sync.WaitGroup
 }
 
@@ -253,6 +254,10 @@ func newServerAt(t testing.TB, address string, script func(q *request) bool) *se
 			s.accepted++
 			number := s.accepted
 			s.conns[conn] = true
+			if s.stopped {
+				// It came between the last cut and the listener's end.
+				reset(conn)
+			}
 			s.mutex.Unlock()
 			s.serving.Go(func() { s.serve(conn, number, script) })
 		}
@@ -301,6 +306,9 @@ func (s *server) seen() []request {
 // stop closes everything and waits for it.
 func (s *server) stop() {
 	s.listener.Close()
+	s.mutex.Lock()
+	s.stopped = true
+	s.mutex.Unlock()
 	s.cut()
 	s.serving.Wait()
 }

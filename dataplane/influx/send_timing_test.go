@@ -14,7 +14,9 @@ import (
 // line of 92 bytes, by size, number of connections and way: the kernel's copy and, over loopback, the other
 // side's protocol work are in it. The thread sleeps while nothing is to be done.
 func BenchmarkSendCPU(b *testing.B) {
-	for _, size := range []int{64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 4 << 20} {
+	for _, size := range []int{
+		4 << 10, 16 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 4 << 20,
+	} {
 		for _, connections := range []int{1, 2, 4} {
 			for _, way := range []struct {
 				name string

@@ -77,7 +77,7 @@ func (w *Writer) pumpOut(c *connection, a *attempt, now int64) bool {
 // PollFDs appends what a sleeping worker must wait for beside the ring: plain sockets, and what they wait
 // for.
 func (w *Writer) PollFDs(set []unix.PollFd) []unix.PollFd {
-	if w.ring != nil {
+	if w.ring != nil || w.remote != nil {
 		return set
 	}
 	for i := range w.connections {

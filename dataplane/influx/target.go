@@ -34,8 +34,8 @@ func (t *TargetConfig) version() int {
 // Target builds the parts of a Config that name the server and what to write into. The address stays empty:
 // looking names up is the control plane's.
 func Target(t TargetConfig) (Config, error) {
-	if t.URL == nil || t.URL.Scheme != "http" || t.URL.Host == "" {
-		return Config{}, fmt.Errorf("read target %q: want http://host:port", redacted(t.URL))
+	if t.URL == nil || t.URL.Scheme != "http" && t.URL.Scheme != "https" || t.URL.Host == "" {
+		return Config{}, fmt.Errorf("read target %q: want http://host:port or https://host", redacted(t.URL))
 	}
 	var missing string
 	switch version := t.version(); {
@@ -51,7 +51,10 @@ func Target(t TargetConfig) (Config, error) {
 	if missing != "" {
 		return Config{}, fmt.Errorf("read target %q: the %s is missing", redacted(t.URL), missing)
 	}
-	c := Config{Host: t.URL.Host, Path: WritePath(&t), Authorization: authorization(&t)}
+	c := Config{Host: t.URL.Host, Path: WritePath(&t), Authorization: Authorization(&t)}
+	if t.URL.Scheme == "https" {
+		c.Remote = &RemoteConfig{URL: "https://" + c.Host + c.Path}
+	}
 	for _, value := range []string{c.Host, c.Path, c.Authorization} {
 		if strings.ContainsAny(value, "\r\n\x00") {
 			return Config{}, fmt.Errorf("read target %q: a line break in what stands in the request's head",
@@ -82,7 +85,8 @@ func WritePath(t *TargetConfig) string {
 	return strings.TrimSuffix(t.URL.EscapedPath(), "/") + path + "?" + q.Encode()
 }
 
-func authorization(t *TargetConfig) string {
+// Authorization is the header's value for a target.
+func Authorization(t *TargetConfig) string {
 	switch {
 	case t.Token != "" && t.version() == 3:
 		return "Bearer " + t.Token
@@ -103,13 +107,16 @@ func redacted(u *url.URL) string {
 	return u.Redacted()
 }
 
+// agentDefault is the User-Agent of whoever names none.
+const agentDefault = "culvert"
+
 // fixedHead is a request's head up to the digits of its length.
 func fixedHead(c *Config) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: %s\r\n", c.Path, c.Host)
 	agent := c.UserAgent
 	if agent == "" {
-		agent = "culvert"
+		agent = agentDefault
 	}
 	fmt.Fprintf(&b, "User-Agent: %s\r\n", agent)
 	if c.Authorization != "" {

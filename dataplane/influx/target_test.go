@@ -43,7 +43,7 @@ func TestTargetRefused(t *testing.T) {
 			t.Errorf("the error tells a password: %v", err)
 		}
 	}
-	f("https://u:secret@db", TargetConfig{Database: "d"}, "want http://")
+	f("ftp://u:secret@db", TargetConfig{Database: "d"}, "want http://")
 	f("http:///x", TargetConfig{Database: "d"}, "want http://")
 	f("http://u:secret@db", TargetConfig{}, "database is missing")
 	f("http://db", TargetConfig{Bucket: "b"}, "org is missing")

@@ -85,12 +85,20 @@ func parseDate(text string) (time.Time, bool) {
 // body's beginning, printable and short.
 func (r *response) message() string {
 	text := string(r.first[:r.firstLength])
-	for _, key := range []string{`"message":"`, `"error":"`} {
+	for _, key := range messageKeys {
 		if _, after, ok := strings.Cut(text, key); ok {
-			text = unescaped(after)
+			text = unescapedText(after)
 			break
 		}
 	}
+	return plain(text)
+}
+
+// messageKeys are where InfluxDB 2.x and the others say what is wrong.
+var messageKeys = [...]string{`"message":"`, `"error":"`}
+
+// plain is words fit for a log's line: valid UTF-8 without control characters.
+func plain(text string) string {
 	return strings.TrimSpace(strings.Map(func(c rune) rune {
 		if c < ' ' || c == 0x7F {
 			return ' '
@@ -99,18 +107,35 @@ func (r *response) message() string {
 	}, strings.ToValidUTF8(text, "?")))
 }
 
-// unescaped is a JSON string's text up to its closing quote, with its simple escapes undone.
-func unescaped(text string) string {
+// unescapedText is a JSON string's text up to its closing quote, with its escapes undone.
+func unescapedText(text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text) && text[i] != '"'; i++ {
 		c := text[i]
-		if c == '\\' && i+1 < len(text) {
-			i++
-			if c = text[i]; c == 'n' || c == 't' || c == 'r' {
-				c = ' '
-			}
+		if c != '\\' || i+1 == len(text) {
+			b.WriteByte(c)
+			continue
 		}
-		b.WriteByte(c)
+		i++
+		switch c = text[i]; c {
+		case 'n':
+			b.WriteByte('\n')
+		case 't':
+			b.WriteByte('\t')
+		case 'r':
+			b.WriteByte('\r')
+		case 'u':
+			n, err := strconv.ParseUint(text[i+1:min(i+5, len(text))], 16, 16)
+			if err != nil {
+				b.WriteByte(c)
+				continue
+			}
+			// Servers escape so what is special in HTML, which is ASCII; halves of a pair become U+FFFD.
+			b.WriteRune(rune(n))
+			i += 4
+		default:
+			b.WriteByte(c)
+		}
 	}
 	return b.String()
 }

@@ -68,7 +68,8 @@ type Stats struct {
 type Writer struct {
 	config      Config
 	ring        *uring.Ring
-	fixed       int // length of a head's fixed part
+	remote      *remote
+	fixed       string // what every head begins with
 	age         int64
 	zeroCopyMin int
 	connections []connection
@@ -91,6 +92,8 @@ type Writer struct {
 	closed      bool
 	lastError   string
 	lastReject  string
+	refusals    []Refusal
+	wroteAt     int64 // when the server took points last
 
 	codes                     [600]uint64
 	unanswered                uint64
@@ -115,6 +118,10 @@ func NewWriter(config Config) (*Writer, error) {
 		w.zeroCopyMin = zeroCopyDefault
 	}
 	w.layOut()
+	if config.Remote != nil {
+		w.ring, w.zeroCopyMin = nil, math.MaxInt
+		w.remote = newRemote(&config)
+	}
 	if w.zeroCopyMin < math.MaxInt && !w.ring.Registered(config.Pool.memory[:1]) {
 		if err := w.ring.RegisterBuffers(config.Pool.memory); err != nil {
 			// Sending in place works without, only dearer: it pins pages each time.
@@ -133,8 +140,8 @@ func (w *Writer) layOut() {
 		rest = rest[n:]
 		return part
 	}
-	fixed, slot := fixedHead(c), headSize(c)
-	w.fixed = len(fixed)
+	slot := headSize(c)
+	w.fixed = fixedHead(c)
 	w.connections = make([]connection, c.Connections)
 	w.attempts = make([]attempt, c.Connections*attemptsPerConnection)
 	w.unused = make([]*attempt, 0, len(w.attempts))
@@ -146,7 +153,6 @@ func (w *Writer) layOut() {
 	for i := range w.attempts {
 		a := &w.attempts[i]
 		*a = attempt{index: i, message: take(messageSize), slot: take(slot)}
-		copy(a.slot, fixed)
 		w.unused = append(w.unused, a)
 	}
 }
@@ -190,6 +196,9 @@ func (w *Writer) Submit(b *Batch, now int64) {
 func (w *Writer) Poll(now int64) {
 	if w.pausedUntil != 0 && now >= w.pausedUntil {
 		w.pausedUntil = 0
+	}
+	if w.remote != nil {
+		w.pollRemote(now)
 	}
 	for i := range w.connections {
 		w.drive(&w.connections[i], now)
@@ -324,9 +333,26 @@ func (w *Writer) Stats() Stats {
 	return s
 }
 
+// Reauthorize sends another Authorization from now on, and tries it at once if the breaker is open.
+func (w *Writer) Reauthorize(value string) error {
+	c := w.config
+	c.Authorization = value
+	if err := checkHead(&c); err != nil {
+		return err
+	}
+	// Ten digits and two line ends follow the fixed part.
+	if size, room := len(fixedHead(&c))+10+4, len(w.attempts[0].slot); size > room {
+		return fmt.Errorf("change the authorization: a head of %d bytes does not fit into %d: restart", size,
+			room)
+	}
+	w.config.Authorization, w.fixed = value, fixedHead(&c)
+	w.breaker.probeAt = 0
+	return nil
+}
+
 // Retarget connects to another address from now on. Requests under way get their answer from the old one.
 func (w *Writer) Retarget(address netip.AddrPort) {
-	if address == w.config.Address {
+	if address == w.config.Address || w.remote != nil {
 		return
 	}
 	w.config.Address = address

@@ -59,18 +59,20 @@ func TestPolicy(t *testing.T) {
 	}{
 		{"200", 200, "", "fine", 4, 0, ReasonNone, 200, 1, 0},
 		{"400 conflict", 400, one, partial("partial write: field type conflict: x dropped=2"),
-			2, 2, ReasonPartial, 400, 1, 0},
+			4, 0, ReasonNone, 204, 3, 0},
+		{"400 all in conflict", 400, one, partial("partial write: field type conflict: x dropped=4"),
+			0, 4, ReasonPartial, 400, 1, 0},
 		{"400 unparsed", 400, one, partial("partial write: " + unparsed1 + unparsed2 + " dropped=0"),
-			2, 2, ReasonPartial, 400, 1, 0},
+			4, 0, ReasonNone, 204, 3, 0},
 		{"400 all unparsed", 400, one, partial(unparsed1 + unparsed2), 0, 4, ReasonRefused, 400, 1, 0},
 		{"400 version 3", 400, "", `{"error":"partial write of line protocol occurred","data":[` +
 			`{"original_line":"m","line_number":2,"error_message":"x"}]}`, 3, 1, ReasonPartial, 400, 1, 0},
 		{"422", 422, "", `{"message":"failure writing points to database: partial write: x dropped=3"}`,
-			1, 3, ReasonPartial, 422, 1, 0},
+			4, 0, ReasonNone, 204, 3, 0},
 		{"400 once", 400, "", partial("something else"), 4, 0, ReasonNone, 204, 3, 0},
 		{"413 once", 413, "", "", 4, 0, ReasonNone, 204, 3, 0},
 		{"500 conflict", 500, "", partial("partial write: field type conflict: x dropped=1"),
-			3, 1, ReasonPartial, 500, 1, 0},
+			4, 0, ReasonNone, 204, 3, 0},
 		{"500", 500, "", partial("engine: timeout"), 4, 0, ReasonNone, 204, 2, 0},
 		{"502", 502, "", "<html>", 4, 0, ReasonNone, 204, 2, 0},
 		{"503 with a wait", 503, "Retry-After: 30\r\n", "", 4, 0, ReasonNone, 204, 2, 30},
@@ -164,7 +166,7 @@ func TestHalvingIsBounded(t *testing.T) {
 	overBoth(t, func(t *testing.T, ring bool) {
 		s := newServer(t, func(q *request) bool {
 			if strings.Contains(q.body, "bad") {
-				q.answer(400, "", `{"code":"invalid","message":"no"}`)
+				q.answer(400, "", `{"code":"invalid","message":"unable to parse 'something else': no"}`)
 				return true
 			}
 			q.ok()

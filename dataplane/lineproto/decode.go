@@ -104,8 +104,12 @@ func (d *Decoder) Next(p *point.Point) Outcome {
 	if i = d.stamp(p, k); i < 0 {
 		return d.reject(p)
 	}
-	if d.index.anyRare && d.index.hasRare(keyStart, fieldEnd) && !d.wellFormed(p, keyStart, fieldEnd, i) {
-		return d.reject(p)
+	if d.index.anyRare {
+		// Sequences of UTF-8 have no byte that is plain ASCII, so that all lie between these two.
+		from, to := d.index.rareFrom(keyStart, fieldEnd)
+		if from < to && !d.wellFormed(p, from, to, i) {
+			return d.reject(p)
+		}
 	}
 	if len(p.Fields) == 0 {
 		d.fail(NoFieldsLeft, fieldStart, i)
@@ -190,9 +194,8 @@ func (d *Decoder) reject(p *point.Point) Outcome {
 	return Rejected
 }
 
-// wellFormed checks a line that holds more than plain ASCII: valid UTF-8 from its key to the end of its
-// fields, and no DEL in names. Both are looked for at the line's end, where it is known how far the line
-// goes.
+// wellFormed checks the part of a line, from the first to the last byte that is not plain ASCII: valid UTF-8,
+// and no DEL in names. Both are looked for at the line's end, where it is known how far the line goes.
 func (d *Decoder) wellFormed(p *point.Point, from, to, resume int) bool {
 	text := d.payload[from:to]
 	if !utf8.Valid(text) {

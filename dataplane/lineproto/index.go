@@ -87,19 +87,29 @@ func (d *Decoder) markAt(k int) int {
 	return len(d.payload)
 }
 
-// hasRare tells whether one of the bytes from one position to another is not plain ASCII.
-func (x *index) hasRare(from, to int) bool {
-	first, last := from/blockSize, (to-1)/blockSize
-	head := ^uint64(0) << (uint(from) % blockSize)
+// rareFrom is where the bytes from one position to another that are not plain ASCII begin and end: from the
+// first of them to behind the last. Both are `to` if there are none.
+func (x *index) rareFrom(from, to int) (first, end int) {
+	block, last := from/blockSize, (to-1)/blockSize
 	tail := ^uint64(0) >> (^uint(to-1) % blockSize)
-	if first == last {
-		return x.rare[first]&head&tail != 0
+	w := x.rare[block] & (^uint64(0) << (uint(from) % blockSize))
+	for w == 0 && block < last {
+		block++
+		w = x.rare[block]
 	}
-	found := x.rare[first]&head | x.rare[last]&tail
-	for _, w := range x.rare[first+1 : last] {
-		found |= w
+	if block == last {
+		if w &= tail; w == 0 {
+			return to, to
+		}
 	}
-	return found != 0
+	first = block*blockSize + bits.TrailingZeros64(w)
+	if last > block {
+		// The last one is in this block at the latest.
+		for w = x.rare[last] & tail; w == 0; w = x.rare[last] {
+			last--
+		}
+	}
+	return first, last*blockSize + bits.Len64(w)
 }
 
 // plainMax bounds the length of what nonDigits tells of at once: a word less the bits before the first.

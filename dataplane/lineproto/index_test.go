@@ -277,3 +277,30 @@ func TestBadLinesMoveOn(t *testing.T) {
 		}
 	}
 }
+
+// TestRareBytesAreBounded holds rareFrom against a search byte by byte, at all distances from block to block.
+func TestRareBytesAreBounded(t *testing.T) {
+	random := rand.New(rand.NewPCG(4, 5))
+	for range 5000 {
+		b := bytes.Repeat([]byte{'a'}, 1+random.IntN(300))
+		for range random.IntN(4) {
+			b[random.IntN(len(b))] = 0x7f + byte(random.IntN(129))
+		}
+		from := random.IntN(len(b))
+		to := from + 1 + random.IntN(len(b)-from)
+		first, end := to, to
+		for i := to - 1; i >= from; i-- {
+			if b[i] >= 0x7f {
+				if first == to {
+					end = i + 1
+				}
+				first = i
+			}
+		}
+		var x index
+		x.build(b)
+		if gotFirst, gotEnd := x.rareFrom(from, to); gotFirst != first || gotEnd != end {
+			t.Fatalf("%q[%d:%d] has them in [%d:%d], want [%d:%d]", b, from, to, gotFirst, gotEnd, first, end)
+		}
+	}
+}

@@ -7,14 +7,19 @@ import (
 )
 
 // numbered is a point with one field of a kind, whose text is what a decoder left in the payload.
-func numbered(kind Kind, text string) *Point {
+func numbered(kind Kind, text string) *Point { return numberedBefore(kind, text, ",w") }
+
+// numberedBefore is numbered with more of the payload behind the text.
+func numberedBefore(kind Kind, text, behind string) *Point {
 	return &Point{
-		PayloadBytes: []byte("v=" + text + ",w"),
+		PayloadBytes: []byte("v=" + text + behind),
 		Fields: []Field{
 			{Name: MakeSpan(Payload, 0, 1), Value: MakeSpan(Payload, 2, len(text)), Kind: kind},
 		},
 	}
 }
+
+const stampBehind = " 1700000000000000000"
 
 func TestNumbersAreReadWhenAsked(t *testing.T) {
 	f := func(kind Kind, text string, want uint64) {
@@ -28,9 +33,22 @@ func TestNumbersAreReadWhenAsked(t *testing.T) {
 			// The second time, the text counts no more.
 			p.PayloadBytes[2] ^= 3
 		}
+		// Where whole words can be looked at, other digits may follow.
+		for _, behind := range []string{stampBehind, ".e-999999999999999999"} {
+			p = numberedBefore(kind, text, behind)
+			if got := p.Number(&p.Fields[0]); got != want {
+				t.Fatalf("%s %s before %q is %#x, want %#x", kind, text, behind, got, want)
+			}
+		}
 	}
 	f(Int, "0", 0)
 	f(Int, "-0", 0)
+	f(Int, "12", 12)
+	f(Int, "-0i", 0)
+	f(Int, "1234567i", 1234567)
+	f(Int, "-123456i", math.MaxUint64-123455)
+	f(Uint, "7654321u", 7654321)
+	f(Int, "12345678i", 12345678)
 	f(Int, "42i", 42)
 	f(Int, "-42i", math.MaxUint64-41)
 	f(Int, "9223372036854775807i", math.MaxInt64)
@@ -55,9 +73,11 @@ func TestFloatsAreReadAsStrconvDoes(t *testing.T) {
 		if ok != (err == nil) || ok && math.Float64bits(got) != math.Float64bits(want) {
 			t.Fatalf("%s is %v, %t; want %v, %v", text, got, ok, want, err)
 		}
-		p := numbered(Float, text)
-		if value := p.Float(&p.Fields[0]); ok && math.Float64bits(value) != math.Float64bits(want) {
-			t.Fatalf("%s is %v as a field, want %v", text, value, want)
+		for _, behind := range []string{",w", stampBehind, ",v=9.9e9,w=1i,x=t 1"} {
+			p := numberedBefore(Float, text, behind)
+			if value := p.Float(&p.Fields[0]); ok && math.Float64bits(value) != math.Float64bits(want) {
+				t.Fatalf("%s is %v as a field before %q, want %v", text, value, behind, want)
+			}
 		}
 	}
 	for _, text := range []string{
@@ -68,6 +88,9 @@ func TestFloatsAreReadAsStrconvDoes(t *testing.T) {
 		"123456789012345678901234567890.5", "0.1234567890123456789", "000000000000000000000001",
 	} {
 		f(text)
+	}
+	for n := range int64(100_000) {
+		f(strconv.FormatFloat(float64(n)/100, 'f', -1, 64))
 	}
 	for mantissa := uint64(1); mantissa < 1<<60; mantissa = mantissa*3 + 1 {
 		digits := strconv.FormatUint(mantissa, 10)

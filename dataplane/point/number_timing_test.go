@@ -9,11 +9,12 @@ func BenchmarkNumber(b *testing.B) {
 		kind Kind
 		text string
 	}{
-		{"float", Float, "96.5"}, {"float17", Float, "45.27364918273645"}, {"int", Int, "1013i"},
+		{"float", Float, "96.5"}, {"float10", Float, "1013.25317"},
+		{"float17", Float, "45.27364918273645"}, {"int", Int, "1013i"},
 		{"int12", Int, "123456789012i"}, {"bool", Bool, "true"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			p := numbered(c.kind, c.text)
+			p := numberedBefore(c.kind, c.text, stampBehind)
 			b.ReportAllocs()
 			for b.Loop() {
 				p.Fields[0].Known = false

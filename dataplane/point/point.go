@@ -7,7 +7,10 @@
 // container: it holds no text of its own and is valid only until the payload it was read from is released.
 package point
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Arena says which bytes a Span lies in.
 type Arena uint8
@@ -145,9 +148,22 @@ func (p *Point) Field(name string) *Field {
 // Number is the value of a field that is no String, as Bits are: of a Float its IEEE 754 form, of an Int its
 // two's complement, of a Bool 1 or 0. The first call reads the text and keeps what it says.
 func (p *Point) Number(f *Field) uint64 {
-	if !f.Known {
-		f.Bits, f.Known = read(f.Kind, p.Bytes(f.Value)), true
+	if f.Known {
+		return f.Bits
 	}
+	return p.number(f)
+}
+
+// number is Number the first time.
+func (p *Point) number(f *Field) uint64 {
+	at, n, ok := f.Value.Offset(), uint(f.Value.Length()), false
+	if b := p.PayloadBytes; f.Value.Arena() == Payload && n-1 < shortMax && at+shortMax <= len(b) {
+		f.Bits, ok = readShort(f.Kind, binary.LittleEndian.Uint64(b[at:]), n)
+	}
+	if !ok {
+		f.Bits = read(f.Kind, p.Bytes(f.Value))
+	}
+	f.Known = true
 	return f.Bits
 }
 

@@ -57,6 +57,8 @@ type saving struct {
 	next   int32  // the key or alert to look at next; none: the cohort has not begun
 	sum    uint32 // CRC32C of what lies before summed
 	summed int
+	// without says of which cohorts the keys are left out; nil for none.
+	without []bool
 }
 
 // CheckpointBegin begins a checkpoint that is appended to out, in place of one that was not finished.
@@ -128,7 +130,7 @@ func (s *saving) sumUp() {
 // saveKey writes the next key of a cohort; false if there is none.
 func (e *Evaluator) saveKey(s *saving) bool {
 	keys := &e.pasts[s.cohort]
-	if s.next >= keys.cut {
+	if s.next >= keys.cut || s.without != nil && s.without[s.cohort] {
 		return false
 	}
 	if key := keys.at(s.next); key.used {

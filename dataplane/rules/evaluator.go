@@ -74,7 +74,9 @@ type Evaluator struct {
 
 	// The measurement of the last point and its plan, since points of one measurement come in a row.
 	lastName            []byte
-	lastPlan            int32
+	lastA, lastB        uint64 // as spell says
+	lastPlan            *plan  // nil: no rule is for the measurement
+	lastGuess           []uint8
 	nameHash, nameCheck uint64
 	planCache           [][4]cachedPlan
 	planCacheNext       uint8
@@ -120,7 +122,7 @@ func NewEvaluator(set *Set, config Config) *Evaluator {
 		config.KeysMax = keysDefault
 	}
 	e := &Evaluator{
-		set: set, config: config, seeds: newSeeds(config.Seed), lastPlan: -1, started: never,
+		set: set, config: config, seeds: newSeeds(config.Seed), started: never,
 		records: newRecords(len(set.rules)), keys: make([]key, len(set.shapes)),
 		planCache: make([][4]cachedPlan, planCacheSets), stats: make([]RuleStats, len(set.rules)),
 		// Keys are dealt out by their hash. Others' keys are at most as many as all owners hold, and twice
@@ -165,16 +167,18 @@ func (e *Evaluator) addPlan(p *plan) int32 {
 // CLOCK_MONOTONIC nanoseconds. The point is only read.
 func (e *Evaluator) Eval(p *point.Point, arrival int64) bool {
 	name := p.Bytes(p.Measurement)
-	if string(name) != string(e.lastName) || len(e.lastName) == 0 {
-		e.lastPlan = e.planOf(name)
+	if !e.isLast(name) {
+		e.turnTo(name)
 	}
-	if e.lastPlan < 0 {
+	plan, m := e.lastPlan, &e.machine
+	if plan == nil {
 		return true
 	}
-	plan := e.plans[e.lastPlan]
-	m := &e.machine
 	m.mark += markStep
-	m.point, m.guess = p, e.guesses[e.lastPlan]
+	if m.point != p {
+		// Else they are as the last point left them, which saves two write barriers.
+		m.point, m.guess = p, e.lastGuess
+	}
 	e.arrival = arrival
 	if e.started == never {
 		e.started = arrival
@@ -189,11 +193,42 @@ func (e *Evaluator) Eval(p *point.Point, arrival int64) bool {
 	return true
 }
 
+// isLast tells whether a measurement is that of the last point.
+func (e *Evaluator) isLast(name []byte) bool {
+	if len(name) != len(e.lastName) || len(name) == 0 {
+		return false
+	}
+	if len(name) > spellingShort {
+		return string(name) == string(e.lastName)
+	}
+	a, b := shortWords(name)
+	return a == e.lastA && b == e.lastB
+}
+
+// turnTo takes up the plan of another measurement.
+func (e *Evaluator) turnTo(name []byte) {
+	number := e.planOf(name)
+	e.lastName = append(e.lastName[:0], name...)
+	e.lastA, e.lastB = spell(name)
+	if e.lastPlan = nil; number >= 0 {
+		e.lastPlan, e.lastGuess = e.plans[number], e.guesses[number]
+		e.machine.guess = e.lastGuess
+	}
+}
+
 // evalPlan evaluates the rules of a plan that are to see the point at hand.
 func (e *Evaluator) evalPlan(plan *plan) {
-	m := &e.machine
-	for _, r := range plan.always {
-		e.judge(r, m.run(e.set.rules[r].code))
+	m, notes := &e.machine, e.notes()
+	if notes {
+		for _, shape := range plan.shapes {
+			e.key(shape)
+		}
+	}
+	for i := range plan.always {
+		s := &plan.always[i]
+		if yes := m.run(s.code); yes || !s.quiet || e.records.active(s.rule) > 0 {
+			e.judge(s.rule, yes)
+		}
 	}
 	for i := range plan.selects {
 		s := &plan.selects[i]
@@ -202,12 +237,12 @@ func (e *Evaluator) evalPlan(plan *plan) {
 			continue
 		}
 		if at := s.values.find(m.text(v.bits)); at >= 0 {
-			for _, r := range s.rules[at] {
-				e.judge(r, m.run(e.set.rules[r].code))
+			for i := range s.rules[at] {
+				e.judge(s.rules[at][i].rule, m.run(s.rules[at][i].code))
 			}
 		}
 	}
-	if len(plan.loose) > 0 {
+	if len(plan.loose) > 0 && (notes || e.records.used > 0) {
 		e.judgeLoose(plan)
 	}
 }
@@ -275,7 +310,6 @@ func (e *Evaluator) judge(r uint32, result bool) {
 
 // planOf finds the plan for a measurement, −1 for none, and keeps its name's hash.
 func (e *Evaluator) planOf(name []byte) int32 {
-	e.lastName = append(e.lastName[:0], name...)
 	e.nameHash, e.nameCheck = e.seeds.sum(name)
 	if at := e.set.measurements.find(name); at >= 0 {
 		return int32(at)

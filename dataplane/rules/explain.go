@@ -38,6 +38,14 @@ func (s *Set) ruleTitle(number uint32) string {
 	return fmt.Sprintf("%s %q", r.kind, r.name)
 }
 
+func (s *Set) stepTitles(steps []step) string {
+	var numbers []uint32
+	for i := range steps {
+		numbers = append(numbers, steps[i].rule)
+	}
+	return s.ruleTitles(numbers)
+}
+
 func (s *Set) ruleTitles(numbers []uint32) string {
 	var titles []string
 	for _, n := range numbers {
@@ -99,12 +107,12 @@ func (s *Set) explainPlan(out io.Writer, title string, p *plan) {
 		}
 	}
 	line("filters", s.ruleTitles(p.filters))
-	line("on every point", s.ruleTitles(p.always))
+	line("on every point", s.stepTitles(p.always))
 	for i := range p.selects {
 		sel := &p.selects[i]
 		for j := range sel.values.cells {
 			if c := &sel.values.cells[j]; c.text != "" {
-				line(fmt.Sprintf("where %s == %q", s.slots[sel.slot], c.text), s.ruleTitles(sel.rules[c.to]))
+				line(fmt.Sprintf("where %s == %q", s.slots[sel.slot], c.text), s.stepTitles(sel.rules[c.to]))
 			}
 		}
 	}

@@ -43,19 +43,27 @@ func (m *machine) run(code []instruction) bool {
 		outcome := unordered
 		switch i.code {
 		case codeTestFloat:
-			if s := &slots[i.a]; s.stamp == mark|uint64(point.Float) {
+			s := &slots[i.a]
+			if s.stamp^mark >= markStep {
+				m.fill(i.a)
+			}
+			if s.stamp == mark|uint64(point.Float) {
 				outcome = relateFloats(math.Float64frombits(s.bits), math.Float64frombits(i.imm))
 			} else {
-				outcome = relateNumbers(m.slot(i.a), value{bits: i.imm, kind: point.Float})
+				outcome = relateNumbers(s.value(), value{bits: i.imm, kind: point.Float})
 			}
 		case codeTestInt:
-			switch s := &slots[i.a]; s.stamp {
+			s := &slots[i.a]
+			if s.stamp^mark >= markStep {
+				m.fill(i.a)
+			}
+			switch s.stamp {
 			case mark | uint64(point.Int):
 				outcome = relateInts(int64(s.bits), int64(i.imm))
 			case mark | uint64(point.Float):
 				outcome = relateFloats(math.Float64frombits(s.bits), float64(int64(i.imm)))
 			default:
-				outcome = relateNumbers(m.slot(i.a), value{bits: i.imm, kind: point.Int})
+				outcome = relateNumbers(s.value(), value{bits: i.imm, kind: point.Int})
 			}
 		case codeTestText:
 			if v := m.slot(i.a); v.kind == point.String {

@@ -1,5 +1,7 @@
 package rules
 
+import "slices"
+
 // Changes is what a reload changes: the names of rules, with their groups.
 type Changes struct {
 	Added, Changed, Removed, Kept []string
@@ -76,9 +78,17 @@ func (e *Evaluator) Retire(next *Set) bool {
 // Succeed takes over from an evaluator of older rules, on the same thread and between two points: the state
 // of the rules that are as they were, what they counted, and how late points are. Nothing may be on its way
 // between evaluators, and Retire has ended what ends. The old evaluator is of no use afterwards.
+//
+// Keys whose layout stays as it is are taken over whole, however many there are. Others, and alerts, are
+// written and read as in a checkpoint, at about a microsecond each.
 func (e *Evaluator) Succeed(old *Evaluator, now int64) (Restored, error) {
 	e.wall = old.wall
-	restored, err := e.Restore(old.Checkpoint(nil, now), now, true)
+	e.texts = old.texts
+	moved := e.takeKeys(old)
+	old.CheckpointBegin(nil, now)
+	old.saving.without = moved
+	data, _ := old.CheckpointStep(1 << 62)
+	restored, err := e.Restore(data, now, true)
 	numbers := make(map[uint64]int, len(old.set.rules))
 	for i := range old.set.rules {
 		numbers[old.set.rules[i].hash] = i
@@ -93,15 +103,84 @@ func (e *Evaluator) Succeed(old *Evaluator, now int64) (Restored, error) {
 		}
 	}
 	for i := range e.set.cohorts {
-		for j := range old.set.cohorts {
-			if e.set.cohorts[i].identity == old.set.cohorts[j].identity {
+		if j := old.set.cohortLike(&e.set.cohorts[i]); j >= 0 {
+			if moved[j] {
+				restored.Keys += e.pasts[i].list.length
+			} else {
 				e.pasts[i].countOn(&old.pasts[j])
 			}
 		}
 	}
+	e.releaseTexts(old, moved)
 	// Points that wait in the kernel's rings may be older than some that were seen.
 	e.recents = old.recents
 	return restored, err
+}
+
+// cohortLike is the number of the cohort of the same group, measurements and keys, or -1.
+func (s *Set) cohortLike(c *cohort) int {
+	return slices.IndexFunc(s.cohorts, func(other cohort) bool { return other.identity == c.identity })
+}
+
+// takeKeys takes over the keys of cohorts whose layout stays as it is, with their timers, and tells which of
+// the old ones these are.
+func (e *Evaluator) takeKeys(old *Evaluator) (moved []bool) {
+	moved = make([]bool, len(old.set.cohorts))
+	numbers := make([]uint16, len(old.set.cohorts))
+	for i := range e.set.cohorts {
+		j := old.set.cohortLike(&e.set.cohorts[i])
+		if j >= 0 && e.set.laysAs(&e.set.cohorts[i], old.set, &old.set.cohorts[j]) {
+			e.pasts[i] = old.pasts[j]
+			moved[j], numbers[j] = true, uint16(i)
+		}
+	}
+	for j := range old.pasts {
+		if keys := &old.pasts[j]; !moved[j] {
+			for i := range keys.cut {
+				if key := keys.at(i); key.used {
+					old.keyTimers.drop(key)
+				}
+			}
+		}
+	}
+	e.keyTimers = old.keyTimers
+	for i := range e.keyTimers.owners {
+		owner := &e.keyTimers.owners[i]
+		owner.cohort = numbers[owner.cohort]
+	}
+	return moved
+}
+
+// laysAs tells whether the keys of a cohort have the same words, for the same purposes, and the same timers
+// as those of another Set's.
+func (s *Set) laysAs(c *cohort, set *Set, other *cohort) bool {
+	sameRule := func(a, b uint32) bool { return s.rules[a].hash == set.rules[b].hash }
+	return c.words == other.words && c.values == other.values &&
+		slices.EqualFunc(c.records, other.records, sameRule) &&
+		slices.EqualFunc(c.absent, other.absent, sameRule) &&
+		slices.EqualFunc(c.memos, other.memos, func(a, b memo) bool {
+			return a.identity == b.identity && a.at == b.at && a.words == b.words
+		})
+}
+
+// releaseTexts gives back what the old evaluator's alerts, and the keys that were not taken over whole, held
+// in the arena that both use.
+func (e *Evaluator) releaseTexts(old *Evaluator, moved []bool) {
+	for i := range old.records.cut {
+		if rec := old.records.at(i); rec.used {
+			e.texts.release(rec.text)
+		}
+	}
+	for j := range old.pasts {
+		if moved[j] {
+			continue
+		}
+		for i := range old.pasts[j].cut {
+			if key := old.pasts[j].at(i); key.used {
+				e.texts.release(key.text)
+			}
+		}
+	}
 }
 
 // recall takes over what an older evaluator knew of the keys of a rule that others own: what they were told,

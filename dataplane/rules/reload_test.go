@@ -39,7 +39,9 @@ func TestReloadAmongWorkers(t *testing.T) {
 		others := [][]Rule{
 			nil,
 			{ruleOf("Other", "m", "max(x[3s]) > 97 || q > 1", "line"), ruleOf("Another", "m", "x > 98", "q")},
-			{ruleOf("Other", "m", "max(x[4s]) > 97", "line"), ruleOf("Third", "m", "x > 10")},
+			{ruleOf("Other", "m", "max(x[4s]) > 97", "line"), ruleOf("Third", "m", "x > 10"),
+				// Other words for the keys of the lasting rules.
+				ruleOf("Never", "m", "max(x[7s]) > 200", "machine")},
 		}
 		var sets []*Set
 		for _, o := range others {

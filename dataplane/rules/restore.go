@@ -288,7 +288,7 @@ func (e *Evaluator) readAlert(r *reader, numbers map[uint64]int, now int64, hot 
 	rec.announced = flags>>24 != 0
 	if !hot {
 		rec.seen = max(rec.seen, now)
-		if rec.phase == phaseFiring {
+		if rec.phase.fires() {
 			rec.announced, rec.reason = false, ReasonRestored
 			rec.changeArrival = now
 		}

@@ -13,6 +13,7 @@ type Set struct {
 	rules []rule
 
 	slots      []name
+	spellings  []slotName      // by slot
 	slotOf     map[name]uint16 // written while compiling only
 	tagSlots   table
 	fieldSlots table
@@ -103,7 +104,8 @@ type plan struct {
 	members []uint32 // all its rules, in order
 	filters []uint32
 	cohorts []uint16 // of those that look at the past
-	always  []uint32 // rules to run on every point
+	always  []step   // rules to run on every point
+	shapes  []uint16 // of the keys of those without a past
 	selects []selection
 	// loose are chosen by a tag that their keys lack: a point that is not chosen may belong to a key that is
 	// firing and makes the condition false.
@@ -115,7 +117,15 @@ type plan struct {
 type selection struct {
 	slot   uint16
 	values table
-	rules  [][]uint32
+	rules  [][]step
+}
+
+// step is one rule of a plan, with what most points need of it.
+type step struct {
+	code []instruction
+	rule uint32
+	// quiet tells that a result of no changes nothing where the rule has no record.
+	quiet bool
 }
 
 // RuleSummary says what a rule is.
@@ -261,22 +271,26 @@ func (s *Set) newPlan(members []uint32) plan {
 
 // dispatch sorts rules into those to run on every point and those to be found by a tag.
 func (s *Set) dispatch(p *plan, members []uint32) {
-	chosen := map[uint16]map[string][]uint32{}
+	chosen := map[uint16]map[string][]step{}
 	var order []uint16
 	for _, m := range members {
 		r := &s.rules[m]
+		next := step{code: r.code, rule: m, quiet: !r.past && r.clear == nil}
 		if len(r.choice.values) == 0 {
-			p.always = append(p.always, m)
+			p.always = append(p.always, next)
+			if !r.past && !slices.Contains(p.shapes, r.shape) {
+				p.shapes = append(p.shapes, r.shape)
+			}
 			continue
 		}
 		byValue := chosen[r.choice.slot]
 		if byValue == nil {
-			byValue = map[string][]uint32{}
+			byValue = map[string][]step{}
 			chosen[r.choice.slot] = byValue
 			order = append(order, r.choice.slot)
 		}
 		for _, v := range r.choice.values {
-			byValue[v] = append(byValue[v], m)
+			byValue[v] = append(byValue[v], next)
 		}
 		sh := &s.shapes[r.shape]
 		if !sh.series && !slices.Contains(sh.slots, r.choice.slot) {

@@ -23,7 +23,13 @@ func (e *SyncError) Unwrap() error { return e.Err }
 
 // Dirty tells whether Sync has anything to do.
 func (l *Log) Dirty() bool {
-	return l.unsynced.records > 0 || l.moved || l.failed != nil
+	return l.unsynced.records > 0 || l.moved || l.failed != nil || l.spent()
+}
+
+// spent tells whether all of the active segment is acknowledged.
+func (l *Log) spent() bool {
+	s := l.active
+	return s != nil && s.waiting.records+s.out.records == 0 && s.end > s.first
 }
 
 // Sync makes durable what was appended and acknowledged, in this order, and then removes the segments that
@@ -33,8 +39,8 @@ func (l *Log) Sync() error {
 	quiet := l.unsynced.records == 0
 	err := errors.Join(l.failed, l.syncActive())
 	l.failed = nil
-	if s := l.active; quiet && s != nil && s.waiting.records+s.out.records == 0 && s.end > s.first {
-		// All of it is acknowledged and nothing comes: its room need not wait until it is full.
+	if quiet && l.spent() {
+		// Nothing comes: its room need not wait until it is full.
 		l.abandon()
 	}
 	if l.moved {

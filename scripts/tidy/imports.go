@@ -91,6 +91,17 @@ var layers = []layer{
 		folder: "controlplane/attach", internal: []string{"bpf", "numa"},
 		external: []string{ebpf, netlink, netns, xsys},
 	},
+	{folder: "controlplane/nic", internal: []string{"numa"}, external: []string{netlink, xsys}},
+	{
+		folder:   "controlplane/doctor",
+		internal: []string{"numa", "controlplane"},
+		external: []string{netlink, xsys},
+	},
+	{
+		folder:   "controlplane/tune",
+		internal: []string{"numa", "controlplane"},
+		external: []string{netlink, xsys},
+	},
 	{
 		folder:   "controlplane/gateway",
 		internal: []string{"bpf", "numa", "dataplane", "controlplane"},

@@ -12,7 +12,7 @@ import (
 )
 
 // Goal: the state of rules outlives a gateway that is killed. Method: two alerts begin, the gateway is killed
-// after a checkpoint; the one that starts then tells each of them once more, ends the one whose next point
+// after a checkpoint; the one that starts then tells neither of them again, ends the one whose next point
 // says so, and does not begin the other anew. A corrupt checkpoint is said, and rules begin anew.
 func TestPrivRuleStateOutlivesTheGateway(t *testing.T) {
 	need(t)
@@ -67,9 +67,6 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 
 	g = start(t, lab, "run", "-c", path)
 	g.ready()
-	if got := notified("both alerts told again", 2); got["a firing"] != 1 || got["b firing"] != 1 {
-		t.Fatalf("after the restart %v came", got)
-	}
 	conn = udpSender(t, lab, lab.GatewayIPv4)
 	fmt.Fprint(conn, "motor,machine=a temperature=90\nmotor,machine=b temperature=97")
 	if got := notified("the one that ended", 1); got["a resolved"] != 1 {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"culvert/controlplane/telemetry"
 	"culvert/scripts/testenv"
 )
 
@@ -57,15 +58,22 @@ func TestPrivPacketsWhileStarting(t *testing.T) {
 		}
 	}()
 	defer func() { stop.Store(true); <-sent }()
-	for range 4 {
+	// A sender without a CPU at the right moment leaves a start untested; such a start is made again.
+	for tested, starts := 0, 0; tested < 4; starts++ {
+		if starts == 20 {
+			t.Fatalf("in %d of %d starts a packet came by the kernel's socket, want 4", tested, starts)
+		}
 		g := start(t, lab, "run", "-c", config)
 		g.ready()
-		s, err := g.status()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.Packets.Kernel == 0 {
-			t.Fatalf("no packet came by the kernel's socket: nothing was tested: %+v", s.Packets)
+		var s *telemetry.Status
+		eventually(t, "packets are counted", func() (err error) {
+			if s, err = g.status(); err == nil && s.Packets.Received+s.Packets.Kernel == 0 {
+				err = errors.New("none")
+			}
+			return err
+		})
+		if s.Packets.Kernel > 0 {
+			tested++
 		}
 		if len(s.Packets.Rejected) != 0 {
 			t.Fatalf("packets were rejected: %+v", s.Packets)
@@ -89,8 +97,8 @@ func TestPrivHangUp(t *testing.T) {
 	g.ready()
 	g.command.Process.Signal(syscall.SIGHUP)
 	eventually(t, "the log says what became of it", func() error {
-		if !strings.Contains(g.output.String(), "SIGHUP") {
-			return errors.New("not a word of SIGHUP")
+		if !strings.Contains(g.output.String(), `"msg":"reloaded"`) {
+			return errors.New("not a word of a reload")
 		}
 		return nil
 	})

@@ -1,0 +1,136 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"culvert/controlplane/attach"
+	"culvert/controlplane/config"
+	"culvert/controlplane/nic"
+	"culvert/numa"
+)
+
+// Host is all that is judged and is not in a file.
+type Host struct {
+	Root   string // "/" in production
+	Binary string // this program's file, for the commands that name it
+	// Mask are the CPUs that this process may run on now.
+	Mask []int
+	// IOUring is nil where the kernel lets this process have a ring, or its answer.
+	IOUring error
+	Cards   []Card
+	// Workers says what a gateway would take: the configuration's, or the defaults.
+	Workers config.Workers
+}
+
+// Card is an interface that a gateway serves or would serve.
+type Card struct {
+	Name    string
+	Present bool
+	Up      bool
+	Index   int
+	MTU     int
+	Queues  int // receive queues in use
+	Driver  string
+	Offer   attach.Offer
+	// Foreign says whose program is on it, nil where none is or ours.
+	Foreign  error
+	Channels nic.Channels // all 0 where the driver has none to tell of
+	Rings    nic.Rings    // likewise
+	Features map[string]nic.Feature
+	// Mode and Served are what the configuration asks for: auto and all queues without one.
+	Mode   string
+	Served []int
+	// Open names the listeners without `sources`.
+	Open []string
+}
+
+// Look reads this host. With a configuration the cards are its interfaces, otherwise those named, and without
+// names none. It changes nothing and needs no privilege, but sees more with some.
+func Look(c *config.Config, names []string) (Host, error) {
+	h := Host{Root: "/", Binary: "culvert"}
+	if file, err := os.Executable(); err == nil {
+		h.Binary = file
+	}
+	var err error
+	if h.Mask, err = numa.Allowed(); err != nil {
+		return h, err
+	}
+	h.IOUring = tryIOUring()
+	given := c
+	if c == nil {
+		c = config.Default()
+	}
+	h.Workers = c.Workers
+	if given != nil && len(names) == 0 {
+		for i := range given.Interfaces {
+			names = append(names, given.Interfaces[i].Name)
+		}
+	}
+	for _, name := range names {
+		card, err := lookAt(name)
+		if err != nil {
+			return h, err
+		}
+		card.configure(given)
+		h.Cards = append(h.Cards, card)
+	}
+	return h, nil
+}
+
+func (card *Card) configure(c *config.Config) {
+	card.Mode = "auto"
+	if c == nil {
+		return
+	}
+	for i := range c.Interfaces {
+		if c.Interfaces[i].Name == card.Name {
+			card.Mode, card.Served = c.Interfaces[i].Mode, c.Interfaces[i].Queues
+		}
+	}
+	for i := range c.Listeners {
+		if len(c.Listeners[i].Sources) == 0 {
+			card.Open = append(card.Open, c.Listeners[i].Name)
+		}
+	}
+}
+
+func lookAt(name string) (Card, error) {
+	card := Card{Name: name}
+	state, err := attach.Look(name)
+	if err != nil || !state.Present {
+		return card, err
+	}
+	card.Present, card.Up, card.Index = true, state.Up, state.Index
+	card.MTU, card.Queues = state.MTU, state.RXQueues
+	if card.Offer, err = attach.AskOffer(state.Index); err != nil {
+		return card, err
+	}
+	if card.Driver, err = nic.Driver(name); err != nil {
+		return card, err
+	}
+	card.Foreign = attach.Occupant(name)
+	if card.Channels, err = nic.AskChannels(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
+		return card, err
+	}
+	if card.Rings, err = nic.AskRings(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
+		return card, err
+	}
+	if card.Features, err = nic.AskFeatures(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
+		return card, err
+	}
+	return card, nil
+}
+
+// tryIOUring asks for a ring without saying where its parameters are: a kernel that would give one finds that
+// wrong (EFAULT), any other says first why not.
+func tryIOUring() error {
+	_, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
+	if errno == unix.EFAULT || errno == unix.EINVAL {
+		return nil
+	}
+	return fmt.Errorf("ask for an io_uring: %w", errno)
+}

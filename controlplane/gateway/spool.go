@@ -1,0 +1,243 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"culvert/controlplane/config"
+	"culvert/dataplane"
+	"culvert/dataplane/influx"
+	"culvert/dataplane/spool"
+	"culvert/dataplane/spsc"
+)
+
+const (
+	// spoolMemory and spoolMemoryTTL bound what is kept in memory for one URL while the disk fails.
+	spoolMemory    = 64 << 20
+	spoolMemoryTTL = 10 * time.Minute
+	// spoolWatch is how often the log is told of troubles with the disk.
+	spoolWatch = 10 * time.Second
+)
+
+// spools are the spoolers, one for each URL, and the workers' ways to them. All are empty where no spool is
+// kept.
+type spools struct {
+	dir      string
+	spoolers []*dataplane.Spooler     // by lane
+	ports    [][]*dataplane.SpoolPort // by worker and lane
+}
+
+// of is the spooler of a URL, or nil.
+func (s *spools) of(t *sinkTarget) *dataplane.Spooler {
+	if s.dir == "" {
+		return nil
+	}
+	return s.spoolers[t.lane]
+}
+
+// states are all spoolers' states, by lane.
+func (s *spools) states() []dataplane.SpoolerState {
+	var states []dataplane.SpoolerState
+	for _, spooler := range s.spoolers {
+		states = append(states, spooler.State())
+	}
+	return states
+}
+
+// openSpools finds the folder, opens a spool for each URL and starts its spooler. The workers are not there
+// yet.
+func (g *Gateway) openSpools(workers int) error {
+	if err := g.findSpool(); err != nil || g.spools.dir == "" {
+		return err
+	}
+	g.spools.ports = make([][]*dataplane.SpoolPort, workers)
+	used := map[string]bool{}
+	for _, s := range g.sinks {
+		for _, t := range s.targets {
+			var ports []*dataplane.SpoolPort
+			for worker := range workers {
+				batches, _ := s.batches(worker == g.slowWorker())
+				port := dataplane.NewSpoolPort(g.exchange, worker, batches)
+				g.spools.ports[worker] = append(g.spools.ports[worker], port)
+				ports = append(ports, port)
+			}
+			spooler, err := g.openSpooler(s, t, ports)
+			if err != nil {
+				return fmt.Errorf("sink %q: %s: %w", s.config.Name, t.shownURL(), err)
+			}
+			g.spools.spoolers = append(g.spools.spoolers, spooler)
+			used[t.spoolFolder(g.spools.dir)] = true
+			if state := spooler.State(); state.DiskError != "" {
+				g.log.Error("spool cannot be opened; what cannot be delivered is kept in memory", "sink",
+					s.config.Name, "url", t.shownURL(), "error", state.DiskError)
+			} else if found := state.Recovery; found != (spool.Recovery{}) {
+				g.log.Info("spool goes on", "sink", s.config.Name, "url", t.shownURL(),
+					"points", found.Points, "records", found.Records, "torn", found.Cut,
+					"corrupt", found.Corrupt, "foreign", found.Foreign)
+			}
+		}
+	}
+	g.tellLeftSpools(used)
+	return nil
+}
+
+// findSpool finds the folder. The default folder is the package's to make: without it nothing is kept.
+func (g *Gateway) findSpool() error {
+	dir := g.options.Config.Spool.Dir
+	if dir == "" {
+		return nil
+	}
+	if dir == config.Default().Spool.Dir {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			g.log.Info("no spool: what a sink does not take in time is dropped; the folder of spool.dir "+
+				"is missing", "folder", dir)
+			return nil
+		}
+	} else if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make spool.dir: %w", err)
+	}
+	g.spools.dir = dir
+	return nil
+}
+
+// openSpooler starts the spooler of one URL.
+func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
+	ports []*dataplane.SpoolPort) (*dataplane.Spooler, error) {
+	c := &g.options.Config.Spool
+	codec, err := spool.ParseCodec(c.Compression)
+	if err != nil {
+		return nil, err
+	}
+	open := spool.Config{
+		Label: spool.Label{
+			Gateway: g.options.Config.Gateway.ID, Sink: s.config.Name, URL: t.shownURL(),
+			Epoch: uint64(g.started.UnixNano()),
+		},
+		SegmentBytes: int64(c.Segment), MaxBytes: int64(c.Max) / int64(len(g.targets)), Codec: codec,
+	}
+	if c.WhenFull == "drop_newest" {
+		open.WhenFull = spool.DropNewest
+	}
+	folder := t.spoolFolder(g.spools.dir)
+	writer := s.writer(t)
+	writer.Seed = open.Label.Epoch + uint64(t.lane)
+	refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
+	g.refusals = append(g.refusals, refusals)
+	return dataplane.StartSpooler(dataplane.SpoolerConfig{
+		Refusals: refusals, Lane: t.lane,
+		Open: func() (*spool.Log, spool.Recovery, error) {
+			files, err := spool.OpenDirectory(folder)
+			if err != nil {
+				return nil, spool.Recovery{}, err
+			}
+			one := open
+			one.Files = files
+			return spool.Open(one)
+		},
+		Writer: writer, BatchBytes: int(s.config.Batch.Bytes), Sync: c.Sync, MemoryBytes: spoolMemory,
+		MemoryTTL: spoolMemoryTTL, Ports: ports,
+	})
+}
+
+// tellLeftSpools says what waits for URLs that the configuration does not name any more.
+func (g *Gateway) tellLeftSpools(used map[string]bool) {
+	folders, err := spool.Directories(g.spools.dir)
+	if err != nil {
+		g.log.Warn("spools of other URLs are unknown", "error", err)
+	}
+	for _, folder := range folders {
+		if !used[folder] {
+			g.log.Warn("a spool waits for a URL that the configuration does not name; "+
+				"`culvert spool ls` shows it, its room is not counted", "folder", folder)
+		}
+	}
+}
+
+// closeSpools ends the spoolers. The workers have ended.
+func (g *Gateway) closeSpools() error {
+	var errs []error
+	for _, s := range slices.Backward(g.spools.spoolers) {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// logSpools tells of troubles with the disk and of their end.
+func (g *Gateway) logSpools(ctx context.Context) {
+	told := make([]string, len(g.spools.spoolers))
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(spoolWatch):
+		}
+		for lane, s := range g.spools.spoolers {
+			state := s.State()
+			if state.DiskError == told[lane] {
+				continue
+			}
+			told[lane] = state.DiskError
+			about := []any{"sink", g.targets[lane].config.Name, "url", g.targets[lane].shownURL()}
+			if state.DiskError == "" {
+				g.log.Info("spool writes to disk again", about...)
+			} else {
+				g.log.Error("spool does not get to disk; what cannot be delivered is kept in memory",
+					append(about, "error", state.DiskError, "memory_points", state.MemoryPoints)...)
+			}
+		}
+	}
+}
+
+// shownURL is the URL without user and password, as files and logs may hold it.
+func (t *sinkTarget) shownURL() string {
+	u, err := url.Parse(t.url)
+	if err != nil {
+		return ""
+	}
+	u.User = nil
+	return u.String()
+}
+
+// spoolFolder is the folder of the URL's spool.
+func (t *sinkTarget) spoolFolder(dir string) string {
+	return filepath.Join(dir, spool.DirectoryName(t.config.Name, t.shownURL()))
+}
+
+// writer is how one URL is written to; who uses it adds a seed.
+func (s *sink) writer(t *sinkTarget) influx.Config {
+	c := s.config
+	w := t.writer
+	w.Address, w.Connections, w.Timeout = t.current, c.Connections, c.Timeout
+	w.Retry = influx.Retry{
+		Attempts: c.Retry.Attempts, First: c.Retry.First, Max: c.Retry.Max, Jitter: float64(c.Retry.Jitter),
+	}
+	return w
+}
+
+// batches is how many batches a worker has for one URL, and how many bytes each. Where many tenants share
+// them, there are more and smaller ones of the same memory, so that each tenant can have some.
+func (s *sink) batches(slow bool) (n, bytes int) {
+	n, bytes = s.batchesWhole(slow), int(s.config.Batch.Bytes)
+	if need := batchesPerTenant * s.tenants; need > n {
+		bytes = min(bytes, max(n*bytes/need, batchBytesMin))
+		n = need
+	}
+	return n, bytes
+}
+
+func (s *sink) batchesWhole(slow bool) int {
+	switch {
+	case slow:
+		return batchesSlow
+	case routingOf(s.config.Routing) == dataplane.RoutingHash:
+		return max(batchesPinned/len(s.targets), batchesSlow)
+	}
+	return batchesPinned
+}

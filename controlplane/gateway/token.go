@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+
+	"culvert/dataplane/influx"
+)
+
+const (
+	// tokenInterval is how often a token's file is read again: within it a token that was mended is in use.
+	tokenInterval = time.Second
+	// credentialsVariable names the folder of systemd's credentials (LoadCredential=).
+	credentialsVariable = "CREDENTIALS_DIRECTORY"
+)
+
+// credentialPath is where a secret's file is: one that is not there is looked for by its name among the
+// credentials that systemd has passed.
+func credentialPath(file string) string {
+	folder := os.Getenv(credentialsVariable)
+	if folder == "" {
+		return file
+	}
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		return file
+	}
+	credential := filepath.Join(folder, filepath.Base(file))
+	if _, err := os.Stat(credential); err != nil {
+		return file
+	}
+	return credential
+}
+
+// readToken reads the file that holds a token, and nothing where no file is named. Its errors never hold what
+// the file holds.
+func readToken(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(credentialPath(file))
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	switch {
+	case token == "":
+		return "", fmt.Errorf("read the token: %s is empty", file)
+	case strings.ContainsFunc(token, unicode.IsControl):
+		return "", fmt.Errorf("read the token: %s holds more than one line", file)
+	}
+	return token, nil
+}
+
+// followToken gives workers the token anew whenever its file holds another one, until the context ends. While
+// the file cannot be read, or holds none, the old one stays.
+func (g *Gateway) followToken(ctx context.Context, s *sink) {
+	ticker := time.NewTicker(tokenInterval)
+	defer ticker.Stop()
+	said := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		token, err := readToken(s.config.TokenFile)
+		if err != nil {
+			if said != err.Error() {
+				g.log.Warn("token not read again, the old one stays", "sink", s.config.Name, "error", err)
+			}
+			said = err.Error()
+			continue
+		}
+		said = ""
+		if token == s.token {
+			continue
+		}
+		s.token = token
+		g.log.Info("token read again", "sink", s.config.Name)
+		g.reauthorize(s, token)
+	}
+}
+
+// reauthorize gives all workers a sink's token.
+func (g *Gateway) reauthorize(s *sink, token string) {
+	for _, t := range s.targets {
+		value := influx.Authorization(&influx.TargetConfig{
+			URL: t.parsed, Bucket: s.config.Bucket, Version: s.config.Version, Token: token,
+		})
+		t.setAuthorization(value)
+		if spooler := g.spools.of(t); spooler != nil {
+			spooler.Reauthorize(value)
+		}
+		for _, w := range g.workers {
+			if err := w.Reauthorize(t.lane, value); err != nil {
+				g.log.Error("change the token", "sink", s.config.Name, "url", t.url, "worker", w.Name(),
+					"error", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package influx
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+)
+
+// RemoteConfig is what requests need that do not leave by the worker's ring or sockets.
+type RemoteConfig struct {
+	// URL is where batches are posted to, path and query included.
+	URL string
+	// TLS (optional) holds certificates to trust and to show.
+	TLS *tls.Config
+	// Gzip compresses the bodies.
+	Gzip bool
+	// Wake (optional) is called, from any goroutine, when an answer waits for Poll.
+	Wake func()
+}
+
+// newRemote starts a goroutine for each connection.
+func newRemote(c *Config) *remote {
+	r := &remote{done: make(chan remoteAnswer, c.Connections)}
+	transport := &http.Transport{
+		TLSClientConfig: c.Remote.TLS, MaxIdleConnsPerHost: c.Connections, DisableCompression: true,
+		// One request at a time on each connection, as everywhere in this package.
+		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
+	}
+	agent := c.UserAgent
+	if agent == "" {
+		agent = agentDefault
+	}
+	for slot := range c.Connections {
+		requests := make(chan remoteRequest, 1)
+		r.slots = append(r.slots, requests)
+		carrier := &carrier{config: *c.Remote, transport: transport, agent: agent, timeout: c.Timeout}
+		go func() {
+			for request := range requests {
+				answer := carrier.carry(&request)
+				answer.slot = slot
+				r.done <- answer
+				if carrier.config.Wake != nil {
+					carrier.config.Wake()
+				}
+			}
+		}()
+	}
+	return r
+}
+
+// carrier makes the requests of one slot.
+type carrier struct {
+	config    RemoteConfig
+	transport *http.Transport
+	agent     string
+	timeout   time.Duration
+	memory    []byte // of a body that is through; the transport may read on in one that is not
+	zipper    *gzip.Writer
+}
+
+// carry makes one request.
+func (c *carrier) carry(request *remoteRequest) remoteAnswer {
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-request.canceled:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	body, err := c.body(request.body)
+	if err != nil {
+		return remoteAnswer{err: fmt.Errorf("compress a batch: %w", err)}
+	}
+	var begun, whole atomic.Bool
+	trace := httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { begun.Store(true) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) { whole.Store(info.Err == nil) },
+	}
+	traced := httptrace.WithClientTrace(ctx, &trace)
+	post, err := http.NewRequestWithContext(traced, http.MethodPost, c.config.URL, bytes.NewReader(body))
+	if err != nil {
+		return remoteAnswer{err: fmt.Errorf("make a request: %w", err)}
+	}
+	post.Header.Set("User-Agent", c.agent)
+	post.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	if c.config.Gzip {
+		post.Header.Set("Content-Encoding", "gzip")
+	}
+	if request.authorization != "" {
+		post.Header.Set("Authorization", request.authorization)
+	}
+	answer := c.exchange(post)
+	answer.unsent = answer.err != nil && !begun.Load()
+	if answer.err != nil || !whole.Load() {
+		c.memory = nil
+	}
+	return answer
+}
+
+// exchange sends a request and reads the answer.
+func (c *carrier) exchange(post *http.Request) (answer remoteAnswer) {
+	response, err := c.transport.RoundTrip(post)
+	if err != nil {
+		return remoteAnswer{err: err}
+	}
+	defer response.Body.Close()
+	answer.status = response.StatusCode
+	answer.retryAfter = response.Header.Get("Retry-After")
+	answer.date = response.Header.Get("Date")
+	answer.version = response.Header.Get("X-Influxdb-Version")
+	if answer.body, err = io.ReadAll(io.LimitReader(response.Body, detailsMax)); err != nil {
+		answer.err = fmt.Errorf("read the answer: %w", err)
+	}
+	return answer
+}
+
+// body is a copy of a batch's bytes, compressed where that is wanted: the transport may hold it for longer
+// than the batch lives.
+func (c *carrier) body(batch []byte) ([]byte, error) {
+	if !c.config.Gzip {
+		c.memory = append(c.memory[:0], batch...)
+		return c.memory, nil
+	}
+	packed := bytes.NewBuffer(c.memory[:0])
+	if c.zipper == nil {
+		c.zipper, _ = gzip.NewWriterLevel(packed, gzip.BestSpeed)
+	}
+	c.zipper.Reset(packed)
+	if _, err := c.zipper.Write(batch); err != nil {
+		return nil, err
+	}
+	if err := c.zipper.Close(); err != nil {
+		return nil, err
+	}
+	c.memory = packed.Bytes()
+	return c.memory, nil
+}

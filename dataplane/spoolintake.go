@@ -1,0 +1,125 @@
+package dataplane
+
+import (
+	"errors"
+
+	"culvert/dataplane/spool"
+)
+
+// takeIn takes what the workers tell and gives the batches back. It returns how much it was.
+func (s *Spooler) takeIn(now int64) (work int) {
+	for _, p := range s.config.Ports {
+		taken := 0
+		for taken < p.items.Size() {
+			item := p.items.Peek()
+			if item == nil {
+				break
+			}
+			s.obey(p, item, now)
+			p.items.Release()
+			taken++
+		}
+		if taken > 0 {
+			p.worker.Wake()
+		}
+		work += taken
+	}
+	return work
+}
+
+// obey does what a worker asks for.
+func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
+	back := spoolBack{kind: item.kind, batch: item.batch}
+	switch item.kind {
+	case spoolAppend:
+		// What the disk does not take is sent all the same: it is in memory, and nobody's loss yet.
+		r := spool.Record{
+			Body: item.batch.Body(), Points: item.batch.Points(), Oldest: item.oldest, Worker: p.index,
+			Batch: item.number,
+		}
+		if s.append(&r, true, now) == nil {
+			back.sequence = r.Sequence
+		}
+	case spoolForget:
+		s.log.Ack(item.sequence)
+		return
+	case spoolReplay:
+		s.counts.Taken += uint64(item.points)
+		s.giveBack(item.sequence)
+		return
+	case spoolKeep:
+		for _, part := range item.batch.Rest() {
+			s.store(spool.Record{
+				Body: item.batch.Body()[part.From:part.To], Points: part.Points, Oldest: item.oldest,
+				Worker: p.index, Batch: item.number,
+			}, now)
+		}
+		if item.sequence != 0 {
+			s.log.Ack(item.sequence)
+		}
+	}
+	// The ring has room for every batch.
+	p.backs.Push(&back)
+}
+
+// store puts a record on disk, or keeps a copy of it in memory where the disk takes none.
+func (s *Spooler) store(r spool.Record, now int64) {
+	s.counts.Taken += uint64(r.Points)
+	if s.keep(&r, now) {
+		return
+	}
+	k := kept{points: r.Points, oldest: r.Oldest, worker: r.Worker, number: r.Batch, since: now}
+	k.body = append(k.body, r.Body...)
+	if !s.memory.push(k) {
+		s.drop(DropSpoolFull, r.Points)
+	}
+}
+
+// errNoDisk is why nothing is appended: the disk is left alone for a while.
+var errNoDisk = errors.New("the disk is left alone")
+
+// keep puts a record on disk and reports whether that settled where it is: it is there, or the policy gave it
+// up.
+func (s *Spooler) keep(r *spool.Record, now int64) bool {
+	err := s.append(r, false, now)
+	if errors.Is(err, spool.ErrFull) {
+		s.drop(DropSpoolFull, r.Points)
+		return true
+	}
+	return err == nil
+}
+
+// append puts a record on disk; with hold it is not given out for replay.
+func (s *Spooler) append(r *spool.Record, hold bool, now int64) error {
+	if s.log == nil || now < s.diskAt {
+		return errNoDisk
+	}
+	dropped, err := s.log.Append(r, hold)
+	s.drop(DropSpoolFull, dropped)
+	if err != nil && !errors.Is(err, spool.ErrFull) {
+		s.diskFailed(err, now)
+	}
+	if s.syncAt == 0 {
+		s.syncAt = now + int64(s.config.Sync)
+	}
+	return err
+}
+
+// toDisk moves what is kept in memory to the disk once that takes something again. It returns how many
+// records it moved.
+func (s *Spooler) toDisk(now int64) (work int) {
+	for work < replayRecords && now >= s.diskAt && s.log != nil {
+		k, ok := s.memory.pop()
+		if !ok {
+			break
+		}
+		r := spool.Record{Body: k.body, Points: k.points, Oldest: k.oldest, Worker: k.worker, Batch: k.number}
+		if !s.keep(&r, now) {
+			s.memory.putBack(k)
+			break
+		}
+		s.memory.settle(&k)
+		work++
+	}
+	return work
+}

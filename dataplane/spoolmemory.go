@@ -1,0 +1,65 @@
+package dataplane
+
+// kept is a record that no disk took.
+type kept struct {
+	body   []byte
+	points int
+	oldest int64 // arrival of its oldest point, nanoseconds since 1970
+	worker uint16
+	number uint64
+	since  int64 // when it was kept, CLOCK_MONOTONIC nanoseconds
+	bad    int   // how often it was sent in vain while others were delivered
+}
+
+// memoryQueue is the last tier: records in memory, oldest first, bounded in bytes and in age.
+type memoryQueue struct {
+	records []kept
+	bytes   int64 // of these and of those that were taken and neither settled nor put back
+	points  int
+	max     int64 // bytes
+	ttl     int64 // nanoseconds
+}
+
+// push keeps a record and reports whether there was room.
+func (q *memoryQueue) push(k kept) bool {
+	if q.bytes+int64(len(k.body)) > q.max {
+		return false
+	}
+	q.records = append(q.records, k)
+	q.bytes += int64(len(k.body))
+	q.points += k.points
+	return true
+}
+
+// pop takes the oldest record. Its room stays taken until it is settled or put back.
+func (q *memoryQueue) pop() (kept, bool) {
+	if len(q.records) == 0 {
+		return kept{}, false
+	}
+	k := q.records[0]
+	q.records[0] = kept{} // the body is to be collected although the array stays
+	q.records = q.records[1:]
+	return k, true
+}
+
+// settle gives up the room of a record that was popped.
+func (q *memoryQueue) settle(k *kept) {
+	q.bytes -= int64(len(k.body))
+	q.points -= k.points
+}
+
+// putBack makes a record that was popped the oldest again.
+func (q *memoryQueue) putBack(k kept) { q.records = append([]kept{k}, q.records...) }
+
+// expire drops what is too old and returns how many points that were.
+func (q *memoryQueue) expire(now int64) (points int) {
+	for len(q.records) > 0 && now-q.records[0].since > q.ttl {
+		k, _ := q.pop()
+		q.settle(&k)
+		points += k.points
+	}
+	return points
+}
+
+// nextExpiry is when the oldest record expires; only with records.
+func (q *memoryQueue) nextExpiry() int64 { return q.records[0].since + q.ttl + 1 }

@@ -1,0 +1,109 @@
+package dataplane
+
+import (
+	"sync/atomic"
+
+	"culvert/dataplane/influx"
+	"culvert/dataplane/spsc"
+)
+
+// SpoolPort is the way of one worker's batches to the spooler of one URL, and of their memory back:
+//
+//	worker ──items──▶ spooler     a batch to be kept, or what became of one that is on disk already
+//	worker ◀──backs── spooler     the batch; its memory is the worker's again
+//
+// Neither side waits for the other: the rings have room for all that can be on its way. A batch that was
+// pushed is the spooler's to read, and nobody's to write, until it comes back.
+type SpoolPort struct {
+	items   *spsc.Ring[spoolItem]
+	backs   *spsc.Ring[spoolBack]
+	spooler *Waker // set before the worker starts
+	worker  *Waker
+	index   uint16 // the worker's
+
+	// What replay gives way to: how many batches wait for a connection, how many were sealed so far, and how
+	// long writes take of late, in nanoseconds. The worker writes them once a batch.
+	backlog atomic.Int64
+	sealed  atomic.Uint64
+	took    atomic.Int64
+	points  atomic.Uint64 // written
+}
+
+// spoolKind is what an item asks for.
+type spoolKind uint8
+
+const (
+	// spoolKeep keeps what is left of a settled batch, and forgets the record of it if there is one.
+	spoolKeep spoolKind = iota
+	// spoolAppend puts a sealed batch on disk before it is sent.
+	spoolAppend
+	// spoolForget drops the record of a batch that is settled.
+	spoolForget
+	// spoolReplay delivers the record of a batch of which nothing was settled.
+	spoolReplay
+)
+
+// spoolItem is what a worker tells its spooler.
+type spoolItem struct {
+	kind     spoolKind
+	batch    *influx.Batch // of spoolKeep and spoolAppend; it comes back
+	sequence uint64        // of the batch's record; 0 if there is none
+	points   int           // that the spooler answers for from now on
+	oldest   int64         // arrival of the first point, nanoseconds since 1970
+	number   uint64        // of the batch
+}
+
+// spoolBack is a batch that comes back.
+type spoolBack struct {
+	kind     spoolKind
+	batch    *influx.Batch
+	sequence uint64 // of the record that spoolAppend made; 0 if the disk took none
+}
+
+// spoolSlots is how many items a batch can have in the ring: that its last life was settled, and that it is
+// to be kept. A third one waits for the batch to come back, behind these two.
+const spoolSlots = 2
+
+// NewSpoolPort makes the way from a worker of the exchange that has so many batches for the URL.
+func NewSpoolPort(exchange *Exchange, worker, batches int) *SpoolPort {
+	slots := 1
+	for slots < spoolSlots*batches {
+		slots *= 2
+	}
+	return &SpoolPort{
+		items: spsc.New[spoolItem](slots), backs: spsc.New[spoolBack](slots),
+		worker: exchange.wakers[worker], index: uint16(worker),
+	}
+}
+
+// push tells the spooler something. Only the worker calls it.
+func (p *SpoolPort) push(item spoolItem) {
+	if !p.items.Push(&item) {
+		panic("BUG: the ring to the spooler is full although it has room for all that can be on its way")
+	}
+	p.spooler.Wake()
+}
+
+// pop takes a batch that came back. Only the worker calls it.
+func (p *SpoolPort) pop() (back spoolBack, ok bool) {
+	slot := p.backs.Peek()
+	if slot == nil {
+		return spoolBack{}, false
+	}
+	back = *slot
+	p.backs.Release()
+	return back, true
+}
+
+// tookMemory is how many writes the latency shown is a mean of, about.
+const tookMemory = 8
+
+// wrote notes how long a live write took, and how many points were written so far. Only the worker calls it.
+func (p *SpoolPort) wrote(took int64, points uint64) {
+	p.points.Store(points)
+	before := p.took.Load()
+	if before == 0 {
+		before = took
+	}
+	p.took.Store(max(before+(took-before)/tookMemory, 1))
+}
