@@ -108,16 +108,16 @@ func insertLimits(m *ebpf.Map, set *tableSet) error {
 	return nil
 }
 
-// Limited is how many packets of each tenant were dropped for a limit since the program was loaded; the index
-// is the tenant's number.
-func (s *Steer) Limited() (counts [TenantsMax]uint64, err error) {
+// Limited is how many packets of the first so many tenants were dropped for a limit since the program was
+// loaded; the index is the tenant's number.
+func (s *Steer) Limited(tenants int) (counts [TenantsMax]uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return counts, fmt.Errorf("read limited packets: %w", os.ErrClosed)
 	}
 	var perCPU []steerTenantShare
-	for tenant := range uint32(TenantsMax) {
+	for tenant := range uint32(min(tenants, TenantsMax)) {
 		if err := s.objects.TenantShares.Lookup(tenant, &perCPU); err != nil {
 			return counts, fmt.Errorf("read limited packets of tenant %d: %w", tenant, err)
 		}

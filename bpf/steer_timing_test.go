@@ -77,7 +77,7 @@ func BenchmarkSteer(b *testing.B) {
 		check(b, s.SetListeners(ruled, TenantLimit{Tenant: 1, PacketsPerSecond: 1, Burst: 1}))
 		expect(b, s, f.bytes(), abi.Redirected)
 		benchmarkSteer(b, s.Program(), f.bytes())
-		counts, err := s.Limited()
+		counts, err := s.Limited(TenantsMax)
 		check(b, err)
 		if counts[1] < 1_000_000 {
 			b.Fatalf("%d packets were limited", counts[1])

@@ -139,6 +139,9 @@ func (w *Worker) depart(transitions []rules.Transition) {
 // departBy puts one change into the TX ring of its notifier's way, or tells that it cannot.
 func (w *Worker) departBy(d *departing, t *rules.Transition, now int64) bool {
 	way := d.Way.Load()
+	if t.Firing && t.Reason == rules.ReasonRestored {
+		return false // Its notifier knows whether the receiver does.
+	}
 	if way == nil || now < d.restUntil || d.Waiting.Load() != 0 {
 		return false
 	}

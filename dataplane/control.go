@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"culvert/dataplane/hist"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/rules"
 )
@@ -277,12 +278,11 @@ func ask[T any](w *Worker, question func() T) (T, error) {
 	return none, fmt.Errorf("ask worker %q: %w", w.config.Name, os.ErrDeadlineExceeded)
 }
 
-// SinkStates asks the worker's writers: one entry a lane, which is a URL of a sink, in the order of the
-// configuration.
+// SinkStates asks the worker's writers: one entry a URL of a sink, in the order of the configuration.
 func (w *Worker) SinkStates() ([]SinkState, error) {
 	return ask(w, func() []SinkState {
-		states := make([]SinkState, len(w.lanes))
-		for i := range w.lanes {
+		states := make([]SinkState, w.urls)
+		for i := range states {
 			o := w.lanes[i].writer
 			states[i] = SinkState{
 				Up: o.Up(), LastError: o.LastError(), LastReject: o.LastReject(),
@@ -297,8 +297,20 @@ func (w *Worker) SinkStates() ([]SinkState, error) {
 	})
 }
 
-// LaneCounters are a lane's counters as of one turn's end.
-func (w *Worker) LaneCounters(lane int) LaneCounters { return w.lanes[lane].block.Read() }
+// LaneWrites is the time from sealed to acknowledged of a lane's batches, to be read while it is written.
+func (w *Worker) LaneWrites(lane int) *hist.Histogram { return w.lanes[lane].writes }
+
+// LaneCounters are the counters of one URL, all tenants together, each as of one turn's end.
+func (w *Worker) LaneCounters(url int) LaneCounters {
+	sum := w.lanes[url].block.Read()
+	for i := w.urls; i < len(w.lanes); i++ {
+		if w.lanes[i].index == url {
+			one := w.lanes[i].block.Read()
+			sum.Add(&one)
+		}
+	}
+	return sum
+}
 
 // RuleCounts is what a worker's rules counted.
 type RuleCounts struct {

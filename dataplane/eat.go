@@ -43,7 +43,7 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	if timed {
 		shares.start(w.clock)
 	}
-	route, limits := w.routeOf(payload.Tenant), w.gates.ofPoints(payload.Tenant)
+	route, limits := w.startPayload(payload)
 	received, sampleAt := uint64(0), w.hitters.next
 	var lines row
 	w.decoder.Start(payload.Bytes, l.Precision, p)
@@ -83,9 +83,10 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 				continue
 			}
 		}
-		o := route.only
-		if o == nil {
-			o = route.lane(p)
+		o := route.of(p)
+		if p.Time < route.oldest {
+			w.expired(o)
+			continue
 		}
 		if from, to, ok := o.encoder.Whole(p); ok && !adds {
 			w.storeLine(&lines, o, payload, from, to)
@@ -103,6 +104,14 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	if timed {
 		w.record(&shares)
 	}
+}
+
+// startPayload finds where a payload's points go and what they may be.
+func (w *Worker) startPayload(payload *Payload) (*route, *gate) {
+	if w.tenants != nil {
+		w.marks = w.markPayload()
+	}
+	return w.routeOf(payload.Tenant), w.gates.ofPoints(payload.Tenant)
 }
 
 // beginPayload tells those who want to know that a payload comes, and finds what the listener adds to each
@@ -124,6 +133,9 @@ func (w *Worker) endPayload(payload *Payload, received uint64) {
 	w.counters.BytesReceived += uint64(len(payload.Bytes))
 	w.counters.PointsReceived[payload.Listener] += received
 	w.counters.FieldsDropped += uint64(w.decoder.FieldsDropped())
+	if w.tenants != nil {
+		w.enterTenant(payload, received)
+	}
 }
 
 // stopwatch adds up what the stages of one payload take, in nanoseconds.
@@ -195,5 +207,8 @@ func addTag(p *point.Point, tag point.Tag) {
 func (w *Worker) rejectLine(payload *Payload) {
 	reason := w.decoder.Reason()
 	w.counters.PointsRejected[reason]++
+	if w.tenants != nil {
+		w.tenant(payload.Tenant).counters.Rejected[reason]++
+	}
 	w.sampleLine(reason, payload)
 }

@@ -119,12 +119,10 @@ func (w *Worker) derive(now int64) int {
 	made := w.rules.Derived()
 	for i := range made {
 		w.counters.PointsDerived++
+		copied := w.counters.PointsCopied
 		w.rules.Fill(&made[i], &w.made)
-		o := w.routes[0].only
-		if o == nil {
-			o = w.routes[0].lane(&w.made)
-		}
-		w.store(o, &w.made, now)
+		w.store(w.routes[0].of(&w.made), &w.made, now)
+		w.enterDerived(w.counters.PointsCopied - copied)
 	}
 	w.rules.DerivedTaken(len(made))
 	return len(made)

@@ -4,15 +4,23 @@ import (
 	"math"
 	"time"
 
+	"culvert/dataplane/hist"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
 	"culvert/dataplane/point"
 )
 
-// lane is the way of one worker's points to one URL of one sink: the batch being filled and the writer behind
-// it.
+// lane is the way of one tenant's points from one worker to one URL of one sink: the batch being filled and
+// the writer behind it. Tenants with the same sink have batches of their own, out of one pool, and share the
+// writer.
 type lane struct {
-	index   int // its place among all URLs of all sinks
+	place   int // its own among the worker's lanes
+	index   int // of its URL among those of all sinks: the place of the lane that stands for its writer
+	sharing int // how many tenants share the pool
+	batches int // taken out of the pool and not given back
+	held    int // points in them
+	touched bool
+
 	pool    *influx.Pool
 	writer  *influx.Writer
 	encoder lineproto.Encoder
@@ -29,6 +37,7 @@ type lane struct {
 	parked    int // points of settled batches whose bytes the spooler reads
 	appending int // batches that are on their way to disk before they are sent
 
+	writes   *hist.Histogram // sealed → acknowledged, nanoseconds
 	counters LaneCounters
 	block    laneBlock
 }
@@ -78,7 +87,9 @@ func (w *Worker) storeRow(r *row, payload *Payload) {
 // storeText copies whole lines into a lane's open batch.
 func (w *Worker) storeText(o *lane, text []byte, points int, arrival int64) {
 	o.counters.Stored += uint64(points)
+	o.touched = true
 	if w.makeRoom(o, len(text), points) {
+		o.held += points
 		o.open.Extend(append(o.open.Body(), text...), points, arrival)
 		w.sealFull(o)
 	}
@@ -96,6 +107,7 @@ func (w *Worker) store(o *lane, p *point.Point, arrival int64) {
 
 func (w *Worker) storePoint(o *lane, p *point.Point, arrival int64) {
 	o.counters.Stored++
+	o.touched = true
 	if !w.makeRoom(o, o.encoder.Bound(p), 1) {
 		return
 	}
@@ -110,6 +122,7 @@ func (w *Worker) storePoint(o *lane, p *point.Point, arrival int64) {
 		w.rejectAtSink(o, reason, 1)
 		return
 	}
+	o.held++
 	o.open.Extend(body, 1, arrival)
 	w.sealFull(o)
 }
@@ -121,7 +134,7 @@ func (w *Worker) makeRoom(o *lane, bytes, points int) bool {
 		w.seal(o, w.clock.Now())
 	}
 	if o.open == nil {
-		if o.open = o.pool.Take(); o.open == nil {
+		if o.open = o.take(); o.open == nil {
 			w.drop(o, DropOverload, points)
 			return false
 		}
@@ -134,6 +147,26 @@ func (w *Worker) makeRoom(o *lane, bytes, points int) bool {
 		return false
 	}
 	return true
+}
+
+// take opens a batch. Of the pool's batches a tenant among n may hold 2 in n+1, and so never all of them, so
+// that one that sends more than its sink takes, or whose server is away, leaves the others room.
+func (o *lane) take() *influx.Batch {
+	if o.sharing > 1 && o.batches >= max(2*o.pool.Size()/(o.sharing+1), 1) {
+		return nil
+	}
+	b := o.pool.Take()
+	if b != nil {
+		b.Owner = o.place
+		o.batches++
+	}
+	return b
+}
+
+// release gives a batch back.
+func (o *lane) release(b *influx.Batch) {
+	o.batches--
+	o.pool.Release(b)
 }
 
 // sealFull seals the open batch if it has as many points as one shall have.
@@ -160,14 +193,15 @@ func (w *Worker) seal(o *lane, now int64) {
 
 // timer is when the open batch must be sealed, CLOCK_MONOTONIC nanoseconds, or the end of time. While batches
 // wait for a connection, sealing another gains nothing and costs a batch of the pool: it grows until it is
-// full, and a slow sink gets large batches (docs/decisions/0001).
+// full, and a slow sink gets large batches (docs/decisions/0001). So does the pool's last one, which has no
+// successor until another comes back from the server or the spool.
 func (o *lane) timer() int64 {
 	if o.open == nil || o.open.Points() == 0 {
 		return math.MaxInt64
 	}
 	// Batches that go to disk first wait as well.
 	idle := o.appending == 0 && o.writer.Idle()
-	if !idle && o.appending+o.writer.Backlog() > 0 {
+	if !idle && (o.appending+o.writer.Backlog() > 0 || o.pool.Free() == 0) {
 		return math.MaxInt64
 	}
 	return due(idle, o.open.Opened(), o.sealed, o.linger, o.age)
@@ -198,8 +232,20 @@ func (w *Worker) growing(o *lane) bool {
 
 // drop counts points of a lane that were fine and are given up.
 func (w *Worker) drop(o *lane, why Drop, points int) {
+	o.touched = true
 	w.counters.PointsDropped[why] += uint64(points)
 	o.counters.Dropped[why] += uint64(points)
+}
+
+// expired counts a point that is too old for its sink.
+func (w *Worker) expired(o *lane) {
+	o.counters.Stored++
+	w.drop(o, DropTTL, 1)
+	for _, c := range o.copies {
+		w.counters.PointsCopied++
+		c.counters.Stored++
+		w.drop(c, DropTTL, 1)
+	}
 }
 
 // rejectAtSink counts points that a lane's server, or the encoder on its behalf, refused.

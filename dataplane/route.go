@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"math"
 	"sync/atomic"
 
 	"culvert/dataplane/influx"
@@ -21,19 +22,21 @@ const (
 	RoutingFailover
 )
 
-// route is one sink's lanes and whose a point is. Only its worker touches it.
+// route is one tenant's lanes to its sink and whose a point is. Only its worker touches it.
 type route struct {
-	lanes   []lane
+	lanes   []*lane
 	routing Routing
 	shared  *atomic.Pointer[shard.Table]
 	table   *shard.Table // as of this turn
 	// only is the lane of every point, whatever its series; nil where that decides.
 	only   *lane
+	ttl    int64 // nanoseconds; 0: none
+	oldest int64 // points from before it are dropped, nanoseconds since 1970, as of this turn
 	closed bool
 }
 
-func newRoute(c *SinkConfig, lanes []lane) route {
-	return route{lanes: lanes, routing: c.Routing, shared: c.Table}
+func newRoute(c *SinkConfig, lanes []*lane) route {
+	return route{lanes: lanes, routing: c.Routing, shared: c.Table, ttl: c.TTL, oldest: math.MinInt64}
 }
 
 // join connects the lanes once they are open. The route does not move afterwards.
@@ -43,7 +46,7 @@ func (r *route) join() {
 	}
 	if r.routing == RoutingReplicate {
 		for i := 1; i < len(r.lanes); i++ {
-			r.lanes[0].copies = append(r.lanes[0].copies, &r.lanes[i])
+			r.lanes[0].copies = append(r.lanes[0].copies, r.lanes[i])
 		}
 	}
 	r.refresh()
@@ -53,23 +56,38 @@ func (r *route) join() {
 func (r *route) refresh() {
 	switch {
 	case len(r.lanes) == 1 || r.routing == RoutingReplicate:
-		r.only = &r.lanes[0]
+		r.only = r.lanes[0]
 	case r.routing == RoutingFailover:
 		if r.only = r.healthy(nil); r.only == nil {
-			r.only = &r.lanes[0]
+			r.only = r.lanes[0]
 		}
 	default:
 		r.table = r.shared.Load()
 	}
 }
 
+// age lets a sink's points be as old as they may at a turn's start.
+func (r *route) age(wall int64) {
+	if r.ttl > 0 {
+		r.oldest = wall - r.ttl
+	}
+}
+
+// of is a point's lane.
+func (r *route) of(p *point.Point) *lane {
+	if r.only != nil {
+		return r.only
+	}
+	return r.lane(p)
+}
+
 // lane is the lane of a point of a sink with several servers to choose from.
-func (r *route) lane(p *point.Point) *lane { return &r.lanes[r.table.Find(shard.Hash(p))] }
+func (r *route) lane(p *point.Point) *lane { return r.lanes[r.table.Find(shard.Hash(p))] }
 
 // healthy is the first lane in order, but for one, whose server takes points or may be tried again.
 func (r *route) healthy(but *lane) *lane {
 	for i := range r.lanes {
-		o := &r.lanes[i]
+		o := r.lanes[i]
 		if o == but {
 			continue
 		}
@@ -94,10 +112,10 @@ func (r *route) instead(o *lane) *lane {
 	return r.healthy(o)
 }
 
-// routeOf is the sink of a tenant's points.
+// routeOf is the way of a tenant's points to its sink.
 func (w *Worker) routeOf(tenant uint16) *route {
-	if int(tenant) < len(w.config.TenantSinks) {
-		return &w.routes[w.config.TenantSinks[tenant]]
+	if int(tenant) < len(w.routes) {
+		return &w.routes[tenant]
 	}
 	return &w.routes[0]
 }

@@ -350,3 +350,25 @@ func TestRoutingAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// Goal: a point that is older than its sink's ttl is dropped with that reason, for each server of the sink;
+// younger ones and those without a timestamp are not.
+func TestOldPointsAreDropped(t *testing.T) {
+	databases := []*database{newDatabase(t), newDatabase(t)}
+	config := workerConfig(t, databases[0].server.URL, true)
+	config.Sinks[0] = severalURLs(t, config.Sinks[0], RoutingReplicate, databases...)
+	config.Sinks[0].TTL = int64(time.Hour)
+	w, err := Start(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	now := time.Now()
+	feed(t, w, 0, fmt.Sprintf("old v=1 %d\nyoung v=1 %d\nnone v=1\nolder v=1 5\n",
+		now.Add(-2*time.Hour).UnixNano(), now.Add(-time.Minute).UnixNano()))
+	for i, c := range lanesBalance(t, w, 2) {
+		if c.Dropped[DropTTL] != 2 || c.Written != 2 || len(databases[i].stored()) != 2 {
+			t.Errorf("server %d: %+v, %v", i, c, databases[i].stored())
+		}
+	}
+}

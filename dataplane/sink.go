@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"sync/atomic"
 
+	"culvert/dataplane/hist"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
 	"culvert/dataplane/shard"
@@ -42,7 +43,9 @@ type SinkConfig struct {
 	// Linger is how old a batch's first point gets while a connection is idle, Age while none is;
 	// nanoseconds.
 	Linger, Age int64
-	HugePages   numa.HugePages
+	// TTL (optional) is how old a point may be by its own time when it comes, in nanoseconds; 0: any age.
+	TTL       int64
+	HugePages numa.HugePages
 	// Sockets forces plain sockets where io_uring would work.
 	Sockets bool
 }
@@ -73,25 +76,21 @@ func (w *Worker) openSinks() error {
 		// A ring registers memory once. Without it sending in place works, only dearer.
 		_ = w.ring.RegisterBuffers(batches)
 	}
-	// Routes and writers keep pointers to lanes: the slices never grow.
-	w.lanes, w.routes = make([]lane, lanes), make([]route, len(sinks))
-	first := 0
+	// Routes and writers keep pointers to lanes: the slice never grows.
+	all := make([]lane, lanes, lanes*(len(w.config.TenantSinks)+1))
 	for i := range sinks {
 		c := &sinks[i]
-		w.routes[i] = newRoute(c, w.lanes[first:first+len(c.Writers)])
 		for j := range c.Writers {
 			part := c.Batches * c.BatchBytes
-			if err := w.openLane(&w.lanes[first+j], c, j, uint8(first+j), batches[:part:part]); err != nil {
-				w.lanes = w.lanes[:first+j]
+			if err := w.openLane(&all[w.urls], c, j, uint8(w.urls), batches[:part:part]); err != nil {
 				return err
 			}
 			batches = batches[part:]
+			w.urls++
+			w.lanes = all[:w.urls]
 		}
-		first += len(c.Writers)
 	}
-	for i := range w.routes {
-		w.routes[i].join()
-	}
+	w.openTenants()
 	return nil
 }
 
@@ -137,8 +136,11 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 	if o.writer, err = influx.NewWriter(config); err != nil {
 		return err
 	}
+	if o.spool != nil {
+		o.writer.StayBehind()
+	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
-	o.index = int(tag)
+	o.index, o.writes = int(tag), new(hist.Histogram)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
 	return nil
 }
@@ -155,7 +157,7 @@ func (w *Worker) alloc(size int, huge numa.HugePages) ([]byte, error) {
 
 // held is how many points are in batches.
 func (w *Worker) held() (points int) {
-	for i := range w.lanes {
+	for i := range w.urls {
 		points += w.lanes[i].pool.Held()
 	}
 	return points
@@ -165,8 +167,10 @@ func (w *Worker) held() (points int) {
 func (w *Worker) sinkTimer() int64 {
 	next := int64(math.MaxInt64)
 	for i := range w.lanes {
-		o := &w.lanes[i]
-		next = min(next, o.timer(), o.writer.NextTimer())
+		next = min(next, w.lanes[i].timer())
+	}
+	for i := range w.urls {
+		next = min(next, w.lanes[i].writer.NextTimer())
 	}
 	return next
 }
@@ -189,8 +193,15 @@ func (w *Worker) deliver() int {
 			w.seal(o, now)
 			work++
 		}
+	}
+	for i := range w.urls {
+		o := &w.lanes[i]
 		o.writer.Poll(now)
 		work += w.settleAll(o, now)
+		// Only now has the spool been told of all that went aside.
+		if o.writer.Behind() && o.spool != nil && o.spool.caughtUp() {
+			o.writer.Resume()
+		}
 	}
 	for i := range w.routes {
 		w.routes[i].refresh()
@@ -205,7 +216,7 @@ func (w *Worker) deliver() int {
 func (w *Worker) complete(now int64) (work int) {
 	var cqe uring.CQE
 	for w.ring.Next(&cqe) {
-		if tag := influx.Tag(cqe); int(tag) < len(w.lanes) {
+		if tag := influx.Tag(cqe); int(tag) < w.urls {
 			w.lanes[tag].writer.Complete(cqe, now)
 		}
 		work++
@@ -213,15 +224,15 @@ func (w *Worker) complete(now int64) (work int) {
 	return work
 }
 
-// settleAll enters the outcomes that there are into the ledger.
-func (w *Worker) settleAll(o *lane, now int64) (work int) {
+// settleAll enters the outcomes of a URL that there are into the ledger, each with its tenant's lane.
+func (w *Worker) settleAll(first *lane, now int64) (work int) {
 	for {
-		outcome, ok := o.writer.Outcome()
+		outcome, ok := first.writer.Outcome()
 		if !ok {
-			w.tellRefusals(o)
+			w.tellRefusals(first)
 			return work
 		}
-		w.settle(o, &outcome, now)
+		w.settle(&w.lanes[outcome.Batch.Owner], &outcome, now)
 		work++
 	}
 }
@@ -253,6 +264,7 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	w.drop(o, DropUndelivered, outcome.Undelivered)
 	if outcome.Written > 0 {
 		w.stages.Write.Record(now - b.SealedAt())
+		w.lanes[o.index].writes.Record(now - b.SealedAt())
 		if o.spool != nil {
 			o.spool.wrote(now-b.SealedAt(), o.counters.Written)
 		}
@@ -260,6 +272,8 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
 		}
 	}
+	o.held -= b.Points()
+	o.touched = true
 	if b.Trace() != nil {
 		w.traces.settled(o, outcome, now)
 	}
@@ -270,7 +284,7 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	case b.Mark != 0:
 		o.spool.push(spoolItem{kind: spoolForget, sequence: b.Mark})
 	}
-	o.pool.Release(b)
+	o.release(b)
 }
 
 // closeSinks gives up on what the sinks did not take in time, the open batches included, and waits for the
@@ -280,7 +294,7 @@ func (w *Worker) closeSinks(now int64) {
 		w.seal(&w.lanes[i], now)
 	}
 	w.recall(now + closeTime)
-	for i := range w.lanes {
+	for i := range w.urls {
 		w.lanes[i].writer.Shut(now)
 	}
 	for i := range w.routes {
@@ -293,11 +307,11 @@ func (w *Worker) closeSinks(now int64) {
 		}
 		now = w.clock.Now()
 		w.complete(now)
-		for i := range w.lanes {
+		for i := range w.urls {
 			w.lanes[i].writer.Poll(now)
 		}
 	}
-	for i := range w.lanes {
+	for i := range w.urls {
 		o := &w.lanes[i]
 		// Only those wait here that are not on the ring.
 		o.writer.Close(now, deadline)
@@ -309,7 +323,7 @@ func (w *Worker) closeSinks(now int64) {
 
 // quiet tells whether the kernel holds nothing of any writer.
 func (w *Worker) quiet() bool {
-	for i := range w.lanes {
+	for i := range w.urls {
 		if !w.lanes[i].writer.Quiet() {
 			return false
 		}
@@ -317,15 +331,24 @@ func (w *Worker) quiet() bool {
 	return true
 }
 
-// publish shows the counters to others: the lanes' first, so that what is in the worker's is in those too.
+// publish shows the counters to others: the lanes' and tenants' first, so that what is in the worker's is in
+// those too.
 func (w *Worker) publish() {
 	held := 0
 	for i := range w.lanes {
 		o := &w.lanes[i]
-		n := o.pool.Held() - o.parked
-		held += n
-		o.counters.InFlight = uint64(n)
-		o.block.publish(&o.counters)
+		held += o.held
+		if o.touched {
+			o.counters.InFlight = uint64(o.held)
+			o.block.publish(&o.counters)
+			o.touched = false
+		}
+	}
+	for i := range w.tenants {
+		if t := &w.tenants[i]; t.touched {
+			t.block.publish(&t.counters)
+			t.touched = false
+		}
 	}
 	w.counters.PointsInFlight = uint64(held)
 	w.block.publish(&w.counters)

@@ -226,7 +226,9 @@ func (w *Worker) takeDatagrams(d *Door, now int64) int {
 			reject = FrameTruncated
 		}
 		if reject == FrameRejects && w.gates != nil {
-			reject = w.gates.admitDatagram(tenant, &datagram.Source, now)
+			if reject = w.gates.admitDatagram(tenant, &datagram.Source, now); reject != FrameRejects {
+				w.enterLimited(tenant)
+			}
 		}
 		if reject != FrameRejects {
 			w.rejectFrame(reject, &payload)

@@ -228,6 +228,11 @@ func (s *Spooler) show() {
 	}
 	s.counts.MemoryPoints, s.counts.MemoryBytes = uint64(s.memory.points), uint64(s.memory.bytes)
 	s.counts.ReplayError = s.replayer.writer.LastError()
+	if s.counts.Pending() == 0 {
+		for _, p := range s.config.Ports {
+			p.settled.Store(p.popped)
+		}
+	}
 	s.mutex.Lock()
 	s.shown = s.counts
 	s.mutex.Unlock()

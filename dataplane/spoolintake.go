@@ -17,6 +17,7 @@ func (s *Spooler) takeIn(now int64) (work int) {
 			}
 			s.obey(p, item, now)
 			p.items.Release()
+			p.popped++
 			taken++
 		}
 		if taken > 0 {

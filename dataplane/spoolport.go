@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"math"
 	"sync/atomic"
 
 	"culvert/dataplane/influx"
@@ -20,6 +21,11 @@ type SpoolPort struct {
 	spooler *Waker // set before the worker starts
 	worker  *Waker
 	index   uint16 // the worker's
+
+	pushed uint64 // items; the worker's
+	popped uint64 // items; the spooler's
+	// settled is how many items had been popped when nothing waited for delivery any more.
+	settled atomic.Uint64
 
 	// What replay gives way to: how many batches wait for a connection, how many were sealed so far, and how
 	// long writes take of late, in nanoseconds. The worker writes them once a batch.
@@ -70,10 +76,13 @@ func NewSpoolPort(exchange *Exchange, worker, batches int) *SpoolPort {
 	for slots < spoolSlots*batches {
 		slots *= 2
 	}
-	return &SpoolPort{
+	p := &SpoolPort{
 		items: spsc.New[spoolItem](slots), backs: spsc.New[spoolBack](slots),
 		worker: exchange.wakers[worker], index: uint16(worker),
 	}
+	// What the spool holds from before is not known yet.
+	p.settled.Store(math.MaxUint64)
+	return p
 }
 
 // push tells the spooler something. Only the worker calls it.
@@ -81,8 +90,13 @@ func (p *SpoolPort) push(item spoolItem) {
 	if !p.items.Push(&item) {
 		panic("BUG: the ring to the spooler is full although it has room for all that can be on its way")
 	}
+	p.pushed++
 	p.spooler.Wake()
 }
+
+// caughtUp tells whether all that the worker has ever set aside is delivered or given up. Only the worker
+// calls it.
+func (p *SpoolPort) caughtUp() bool { return p.settled.Load() == p.pushed }
 
 // pop takes a batch that came back. Only the worker calls it.
 func (p *SpoolPort) pop() (back spoolBack, ok bool) {

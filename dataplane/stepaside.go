@@ -22,12 +22,12 @@ func (w *Worker) stepAside(o *lane, b *influx.Batch, points int) {
 		if b.Mark != 0 {
 			o.spool.push(spoolItem{kind: spoolForget, sequence: b.Mark})
 		}
-		o.pool.Release(b)
+		o.release(b)
 		return
 	}
 	if o.spool == nil {
 		w.drop(o, DropUndelivered, points)
-		o.pool.Release(b)
+		o.release(b)
 		return
 	}
 	// The spooler answers for the points from here on.
@@ -36,7 +36,7 @@ func (w *Worker) stepAside(o *lane, b *influx.Batch, points int) {
 	if b.Mark != 0 && points == b.Points() {
 		// All of it is on disk.
 		o.spool.push(spoolItem{kind: spoolReplay, sequence: b.Mark, points: points})
-		o.pool.Release(b)
+		o.release(b)
 		return
 	}
 	o.parked += b.Points()
@@ -69,17 +69,18 @@ func (w *Worker) submit(o *lane, b *influx.Batch, now int64) {
 // takeBack takes the batches that the spoolers have read: those that are on disk now are sent, the others are
 // free. It returns how many they were.
 func (w *Worker) takeBack(now int64) (work int) {
-	for i := range w.lanes {
-		o := &w.lanes[i]
-		if o.spool == nil {
+	for i := range w.urls {
+		spool := w.lanes[i].spool
+		if spool == nil {
 			continue
 		}
 		for {
-			back, ok := o.spool.pop()
+			back, ok := spool.pop()
 			if !ok {
 				break
 			}
 			work++
+			o := &w.lanes[back.batch.Owner]
 			if back.kind == spoolAppend {
 				o.appending--
 				back.batch.Mark = back.sequence
@@ -87,7 +88,7 @@ func (w *Worker) takeBack(now int64) (work int) {
 				continue
 			}
 			o.parked -= back.batch.Points()
-			o.pool.Release(back.batch)
+			o.release(back.batch)
 		}
 	}
 	return work
@@ -95,7 +96,7 @@ func (w *Worker) takeBack(now int64) (work int) {
 
 // cameBack tells whether a spooler has given a batch back.
 func (w *Worker) cameBack() bool {
-	for i := range w.lanes {
+	for i := range w.urls {
 		if p := w.lanes[i].spool; p != nil && p.backs.Peek() != nil {
 			return true
 		}

@@ -108,12 +108,17 @@ type Worker struct {
 	sampledAt    [sampleReasons]int64
 	tap          *Tap // nil while nobody watches
 	traces       tracing
-	lanes        []lane  // one for each URL of each sink, in order
-	routes       []route // one for each sink
-	ring         *uring.Ring
-	memory       []*numa.Memory
-	keepMemory   bool // somebody may still read it
-	datagrams    datagramBatch
+	// lanes are one for each URL of each sink, in order, and behind these urls ones those of further tenants
+	// of the same sinks. A tenant has one for each URL of its sink.
+	lanes      []lane
+	urls       int
+	routes     []route        // one for each tenant
+	tenants    []tenantLedger // nil where there is only one
+	marks      payloadMarks
+	ring       *uring.Ring
+	memory     []*numa.Memory
+	keepMemory bool // somebody may still read it
+	datagrams  datagramBatch
 
 	departures departures
 
@@ -236,6 +241,9 @@ func (w *Worker) run() {
 // much it did; 0 means that there was nothing to do.
 func (w *Worker) turn(now int64) int {
 	w.now, w.wallNow = now, w.clock.Wall(now)
+	for i := range w.routes {
+		w.routes[i].age(w.wallNow)
+	}
 	if w.rules != nil {
 		w.rules.SetWall(w.wallNow - now)
 	}
@@ -349,7 +357,7 @@ func (w *Worker) sleep(timeout int64) {
 	for _, d := range w.sockets {
 		set = append(set, unix.PollFd{Fd: int32(d.socket.FD()), Events: unix.POLLIN})
 	}
-	for i := range w.lanes {
+	for i := range w.urls {
 		set = w.lanes[i].writer.PollFDs(set)
 	}
 	w.pollSet = set

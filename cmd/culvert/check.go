@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -14,7 +15,7 @@ import (
 )
 
 func newCheckCommand() *cobra.Command {
-	var file string
+	var file, series string
 	command := &cobra.Command{
 		Use:   "check -c FILE",
 		Short: "Read configuration and rules, report every error, print the plan",
@@ -32,10 +33,15 @@ func newCheckCommand() *cobra.Command {
 				return err
 			}
 			printPlan(command.Context(), command.OutOrStdout(), setup, plan)
+			if series != "" {
+				return printShares(command.OutOrStdout(), setup.Config, series)
+			}
 			return nil
 		},
 	}
 	command.Flags().StringVarP(&file, "config", "c", config.DefaultPath, "configuration file")
+	command.Flags().StringVar(&series, "series", "",
+		"a file of Line Protocol: shows how its series are shared out among a sink's urls")
 	return command
 }
 
@@ -64,11 +70,17 @@ func printPlan(ctx context.Context, out io.Writer, setup *gateway.Setup, plan *g
 			l.Precision,
 			list(l.Sources, "all"))
 	}
-	fmt.Fprintln(w, "\nSINK\tURL\tAPI\tBATCH\tRETRIES\t")
+	fmt.Fprintln(w, "\nSINK\tURL\tAPI\tROUTING\tORDER\tBATCH\tRETRIES\tTENANTS")
 	for _, s := range c.Sinks {
-		fmt.Fprintf(w, "%s\t%s\tv%d\t%s or %d points\t%d attempts\t\n", s.Name, s.URLs[0], s.API(),
-			s.Batch.Bytes,
-			s.Batch.Points, s.Retry.Attempts)
+		routing := s.Routing
+		if len(s.URLs) == 1 {
+			routing = "-"
+		}
+		for _, url := range s.URLs {
+			fmt.Fprintf(w, "%s\t%s\tv%d\t%s\t%s\t%s or %d points\t%d attempts\t%s\n", s.Name, url, s.API(),
+				routing, s.Order, s.Batch.Bytes, s.Batch.Points, s.Retry.Attempts,
+				list(tenantsOf(c, s.Name), "none"))
+		}
 	}
 	w.Flush()
 	if len(set.Rules()) > 0 {
@@ -83,6 +95,56 @@ func printPlan(ctx context.Context, out io.Writer, setup *gateway.Setup, plan *g
 	for _, warning := range append(printNotifiers(ctx, out, c, plan), warnings(c, plan)...) {
 		fmt.Fprintf(out, "\nwarning: %s\n", warning)
 	}
+}
+
+// tenantsOf are the tenants whose points go to a sink.
+func tenantsOf(c *config.Config, sink string) (names []string) {
+	for _, t := range c.Tenants {
+		if t.Sink == sink {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
+// printShares shows how the series of a file would be shared out, for each sink that shares out by series.
+func printShares(out io.Writer, c *config.Config, file string) error {
+	for i := range c.Sinks {
+		s := &c.Sinks[i]
+		if len(s.URLs) == 1 || s.Routing != "hash" && s.Routing != "load_aware" {
+			continue
+		}
+		sample, err := os.Open(file)
+		if err != nil {
+			return fmt.Errorf("open the sample of series: %w", err)
+		}
+		shares, err := gateway.SharesOf(s, sample)
+		sample.Close()
+		if err != nil {
+			return err
+		}
+		series, points := 0, 0
+		for url := range s.URLs {
+			series, points = series+shares.Series[url], points+shares.Points[url]
+		}
+		fmt.Fprintf(out, "\n%s: %d series, %d points, %d lines that are none\n", file, series, points,
+			shares.Unread)
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "SINK\tURL\tSERIES\tSHARE\tPOINTS\tSHARE")
+		for url, address := range s.URLs {
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", s.Name, address, shares.Series[url],
+				percent(shares.Series[url], series), shares.Points[url], percent(shares.Points[url], points))
+		}
+		w.Flush()
+	}
+	return nil
+}
+
+func percent(part, whole int) string {
+	if whole == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole))
 }
 
 // printNotifiers shows where alerts go and how they leave, and returns what of it may not be what was meant.
@@ -120,6 +182,9 @@ func warnings(c *config.Config, plan *gateway.Plan) []string {
 		}
 	}
 	for _, s := range c.Sinks {
+		if s.Order == "series" {
+			continue
+		}
 		notes = append(notes,
 			fmt.Sprintf("sink %q has order none: a write that is tried again may overtake a newer "+
 				"one of the same series and timestamp", s.Name))

@@ -68,7 +68,7 @@ func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook fun
 	}
 	server, err := api.New(api.Config{
 		Listen: c.HTTP.Listen, Snapshot: g.Snapshot, Live: g.Live, Probes: g.Probes(),
-		Alerts: g.Alerts, Rejects: g.Rejects, Tap: g.Tap,
+		Alerts: g.Alerts, Rejects: g.Rejects, Tap: g.Tap, Tenants: len(c.Tenants),
 		Reload: func() (*telemetry.Reload, error) { return reload(g) }, Token: token, Log: log,
 	})
 	if err != nil {

@@ -57,6 +57,8 @@ type Config struct {
 	Tap func(ctx context.Context, match string, send func(*telemetry.TappedPoint) error) error
 	// Probes (optional) is read at each scrape.
 	Probes telemetry.ProbeSource
+	// Tenants is how many there are; where there are several, metrics of points have their names.
+	Tenants int
 	// Registry (optional) has metrics beside the gateway's; the server adds its own to it.
 	Registry *prometheus.Registry
 	Log      *slog.Logger
@@ -151,6 +153,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// ledgers shows the gateway's counters, by tenant where there are several.
+func (s *Server) ledgers() prometheus.Collector {
+	c := telemetry.NewCollector(s.snapshot)
+	if s.config.Tenants > 1 {
+		return c.ByTenant()
+	}
+	return c
+}
+
 // metrics gathers the gateway's metrics, the process's and the Go runtime's.
 func (s *Server) metrics() (http.Handler, error) {
 	registry := s.config.Registry
@@ -163,7 +174,7 @@ func (s *Server) metrics() (http.Handler, error) {
 		}
 	}
 	for _, c := range []prometheus.Collector{
-		telemetry.NewCollector(s.snapshot),
+		s.ledgers(),
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(
 			collectors.MetricsGC, collectors.MetricsScheduler, collectors.MetricsMemory)),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

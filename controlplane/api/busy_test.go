@@ -29,6 +29,7 @@ func busy() *telemetry.Snapshot {
 		Workers: []telemetry.Worker{{Name: "0"}},
 		Sinks: []telemetry.Sink{{Name: "main", URL: "http://127.0.0.1:8086", Up: true,
 			Requests: map[string]uint64{"204": 1}, Spool: &dataplane.SpoolerState{}}},
+		Tenants:    []telemetry.Tenant{{Name: "line", SeriesLimit: 1}},
 		Rules:      []telemetry.Rule{{Name: "Hot", Firing: 1}},
 		RuleGroups: []telemetry.RuleGroup{{Name: "motors", Keys: 1}},
 		Notifiers: []telemetry.Notifier{{Name: "ops", Type: "log", ByRule: map[string]uint64{"Hot": 1},

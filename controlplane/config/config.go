@@ -208,15 +208,16 @@ type Sink struct {
 	TLS TLS `yaml:"tls"`
 	// Compresses the bodies, beside the workers. Worth it on a slow network only.
 	Gzip bool `yaml:"gzip"`
-	// Connections of each worker.
+	// Connections of each worker; one where order is series.
 	Connections int `yaml:"connections" min:"1" max:"64"`
-	// Whether a retry may overtake a newer write of the same series.
-	Order string `yaml:"order" enum:"none" later:"series"`
+	// Whether a retry or a replay may overtake a newer write of the same series. With series one request
+	// of each worker is under way at a time, and while the spool holds something for a URL all goes there.
+	Order string `yaml:"order" enum:"none,series"`
 	// What becomes of unsigned integers (42u), which InfluxDB 1.x refuses.
 	Uint string `yaml:"uint" enum:"keep,int,float"`
-	// How points are shared out among several urls: each series to one of them, every point to all of them,
-	// or every point to the first that takes points.
-	Routing string `yaml:"routing" enum:"hash,replicate,failover" later:"load_aware"`
+	// How points are shared out among several urls: each series to one of them; likewise, but fewer to those
+	// that show load or errors; every point to all of them; or every point to the first that takes points.
+	Routing string `yaml:"routing" enum:"hash,load_aware,replicate,failover"`
 	// What becomes of the spool of a URL that a reload removes.
 	OnRemove string `yaml:"on_remove" enum:"rehash" later:"drain,keep"`
 	// When a batch is full or old enough.
@@ -225,8 +226,8 @@ type Sink struct {
 	Timeout time.Duration `yaml:"timeout" min:"10ms" max:"10m"`
 	// How often and when a failed request is made again.
 	Retry Retry `yaml:"retry"`
-	// A point older than this is dropped. 0: never.
-	TTL time.Duration `yaml:"ttl" later:"*"`
+	// A point that is older than this when it comes, by its own timestamp, is dropped. 0: never.
+	TTL time.Duration `yaml:"ttl" min:"0s"`
 }
 
 // TLS names the files of https.

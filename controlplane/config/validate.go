@@ -254,6 +254,10 @@ func (k *checker) sinks() {
 		k.name(key+".name", s.Name, names, i)
 		k.urls(key, s)
 		k.target(key, s)
+		if s.Order == "series" && s.Routing == "failover" && len(s.URLs) > 1 {
+			k.failf(key+".order", "series and routing failover don't go together: what moves to another "+
+				"server overtakes or is overtaken")
+		}
 		if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
 			k.failf(key+".tls", "cert_file and key_file go together")
 		}

@@ -315,6 +315,9 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	}
 	g.background.Go(func() { g.takeRefusals(ctx) })
 	for _, s := range g.sinks {
+		if s.config.Routing == "load_aware" && len(s.targets) > 1 {
+			g.background.Go(func() { g.balance(ctx, s) })
+		}
 		if s.config.TokenFile != "" {
 			g.background.Go(func() { g.followToken(ctx, s) })
 		}

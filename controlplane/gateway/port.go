@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"culvert/bpf"
 	"culvert/bpf/abi"
 	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
@@ -40,8 +41,9 @@ type port struct {
 	mode       string // the effective one; empty while nothing is bound
 	waiting    error  // why nothing is bound
 	queues     []*served
-	doors      []door               // in mode socket
-	verdicts   [abi.Verdicts]uint64 // of programs that are gone by now
+	doors      []door                 // in mode socket
+	verdicts   [abi.Verdicts]uint64   // of programs that are gone by now
+	limited    [bpf.TenantsMax]uint64 // packets of tenants, of the same programs
 }
 
 // frameHeadroom is what the kernel keeps of each frame for itself, metadata included: XDP_PACKET_HEADROOM
@@ -268,7 +270,7 @@ func (g *Gateway) lower(p *port) error {
 		return err
 	}
 	if p.attachment != nil {
-		p.verdicts = p.counted()
+		p.verdicts, p.limited = p.counted(), p.countLimited(bpf.TenantsMax)
 		err = errors.Join(err, p.attachment.Close())
 		p.attachment = nil
 	}
@@ -287,6 +289,23 @@ func (p *port) counted() [abi.Verdicts]uint64 {
 	}
 	for v, n := range now {
 		counts[v] += n
+	}
+	return counts
+}
+
+// countLimited is how many packets of the first so many tenants were dropped for their limits on this
+// interface, over all programs that were on it.
+func (p *port) countLimited(tenants int) [bpf.TenantsMax]uint64 {
+	counts := p.limited
+	if p.attachment == nil {
+		return counts
+	}
+	now, err := p.attachment.Steer().Limited(tenants)
+	if err != nil {
+		return counts
+	}
+	for tenant, n := range now {
+		counts[tenant] += n
 	}
 	return counts
 }

@@ -15,12 +15,19 @@ const (
 	// batchesPinned and batchesSlow bound what a worker holds for a URL that is slow or away, times
 	// batch.bytes. URLs that share a sink's points share the first bound, down to the second.
 	batchesPinned, batchesSlow = 32, 8
+	// batchesPerTenant is what there is at least for each tenant of a sink: one that is filled and some under
+	// way. A batch that is smaller for it still holds every line that fits into a datagram.
+	batchesPerTenant, batchBytesMin = 4, 128 << 10
 )
+
+// orderSeries is the value of sinks.order that lets no write pass an older one of its series.
+const orderSeries = "series"
 
 // sink is one database or several that share its points.
 type sink struct {
 	config  *config.Sink
 	targets []*sinkTarget // one for each URL
+	tenants int           // how many have it as their sink
 	token   string        // as last read, by the goroutine that follows the file
 	// table says whose a series is, where that decides; workers read it.
 	table atomic.Pointer[shard.Table]
@@ -35,6 +42,11 @@ func openSinks(ctx context.Context, g *Gateway) error {
 			return fmt.Errorf("sink %q: %w", c.Name, err)
 		}
 		s := &sink{config: c, token: token}
+		for _, t := range g.options.Config.Tenants {
+			if t.Sink == c.Name {
+				s.tenants++
+			}
+		}
 		for _, url := range c.URLs {
 			t, err := newSinkTarget(ctx, c, url, token, len(g.targets), g.log)
 			if err != nil {
@@ -77,10 +89,11 @@ func tenantSinks(c *config.Config) []uint8 {
 // worker is the sink as one worker sees it.
 func (s *sink) worker(index int, slow bool, seed uint64) dataplane.SinkConfig {
 	c := s.config
+	batches, bytes := s.batches(slow)
 	w := dataplane.SinkConfig{
-		Routing: routingOf(c.Routing), Table: &s.table, Uint: uintPolicy(c.Uint), Batches: s.batches(slow),
-		BatchBytes: int(c.Batch.Bytes), BatchPoints: c.Batch.Points, Linger: int64(c.Batch.Linger),
-		Age: int64(c.Batch.Age),
+		Routing: routingOf(c.Routing), Table: &s.table, Uint: uintPolicy(c.Uint), Batches: batches,
+		BatchBytes: bytes, BatchPoints: c.Batch.Points, Linger: int64(c.Batch.Linger),
+		Age: int64(c.Batch.Age), TTL: int64(c.TTL),
 	}
 	for _, t := range s.targets {
 		one := s.writer(t)

@@ -40,6 +40,7 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 		s.Sinks = append(s.Sinks, sink)
 	}
 	s.Stages, s.AlertLatency = g.histograms()
+	s.Heavy = g.heavySeries()
 	s.Rules, s.RuleGroups = g.rulesOf()
 	s.Notifiers = g.notifiersOf()
 	g.mutex.Lock()
@@ -47,6 +48,7 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 		s.Interfaces = append(s.Interfaces, g.interfaceOf(p))
 	}
 	s.Listeners = g.listenersShown()
+	s.Tenants = g.tenantsShown(s)
 	s.Reasons = g.reasons(s)
 	g.mutex.Unlock()
 	s.Ready = len(s.Reasons) == 0

@@ -63,7 +63,8 @@ func (g *Gateway) openSpools(workers int) error {
 		for _, t := range s.targets {
 			var ports []*dataplane.SpoolPort
 			for worker := range workers {
-				port := dataplane.NewSpoolPort(g.exchange, worker, s.batches(worker == g.slowWorker()))
+				batches, _ := s.batches(worker == g.slowWorker())
+				port := dataplane.NewSpoolPort(g.exchange, worker, batches)
 				g.spools.ports[worker] = append(g.spools.ports[worker], port)
 				ports = append(ports, port)
 			}
@@ -126,6 +127,7 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	}
 	folder := t.spoolFolder(g.spools.dir)
 	writer := s.writer(t)
+	writer.Ordered = false // The spooler keeps the order by itself.
 	writer.Seed = open.Label.Epoch + uint64(t.lane)
 	refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
 	g.refusals = append(g.refusals, refusals)
@@ -141,7 +143,7 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 			return spool.Open(one)
 		},
 		Writer: writer, BatchBytes: int(s.config.Batch.Bytes), Sync: c.Sync, MemoryBytes: spoolMemory,
-		MemoryTTL: spoolMemoryTTL, Ports: ports,
+		MemoryTTL: spoolMemoryTTL, Ports: ports, Ordered: s.config.Order == orderSeries,
 	})
 }
 
@@ -217,11 +219,24 @@ func (s *sink) writer(t *sinkTarget) influx.Config {
 	w.Retry = influx.Retry{
 		Attempts: c.Retry.Attempts, First: c.Retry.First, Max: c.Retry.Max, Jitter: float64(c.Retry.Jitter),
 	}
+	if c.Order == orderSeries {
+		w.Ordered, w.Connections = true, 1
+	}
 	return w
 }
 
-// batches is how many batches a worker has for one URL.
-func (s *sink) batches(slow bool) int {
+// batches is how many batches a worker has for one URL, and how many bytes each. Where many tenants share
+// them, there are more and smaller ones of the same memory, so that each tenant can have some.
+func (s *sink) batches(slow bool) (n, bytes int) {
+	n, bytes = s.batchesWhole(slow), int(s.config.Batch.Bytes)
+	if need := batchesPerTenant * s.tenants; need > n {
+		bytes = min(bytes, max(n*bytes/need, batchBytesMin))
+		n = need
+	}
+	return n, bytes
+}
+
+func (s *sink) batchesWhole(slow bool) int {
 	switch {
 	case slow:
 		return batchesSlow

@@ -27,6 +27,7 @@ const (
 type tapping struct {
 	gateway *Gateway
 	reader  *dataplane.TapReader
+	set     *rules.Set       // whose evaluator this is
 	rules   *rules.Evaluator // nil without rules
 	match   *rules.Evaluator // nil: every point
 	encoder lineproto.Encoder
@@ -39,9 +40,6 @@ type tapping struct {
 // taps, workers pay one branch a payload.
 func (g *Gateway) Tap(ctx context.Context, match string, send func(*telemetry.TappedPoint) error) error {
 	t := &tapping{gateway: g, reader: dataplane.NewTapReader(g.listeners)}
-	if g.options.Rules != nil {
-		t.rules = rules.NewEvaluator(g.options.Rules, rules.Config{Workers: 1, Owners: 1})
-	}
 	var err error
 	if t.match, err = compileMatch(match); err != nil {
 		return err
@@ -120,9 +118,22 @@ func compileMatch(match string) (*rules.Evaluator, error) {
 	return rules.NewEvaluator(set, rules.Config{Workers: 1, Owners: 1}), nil
 }
 
+// follow takes the rules that run now: a reload may have replaced them.
+func (t *tapping) follow() {
+	set := t.gateway.rules.current()
+	if set == t.set {
+		return
+	}
+	t.set, t.rules = set, nil
+	if set != nil {
+		t.rules = rules.NewEvaluator(set, rules.Config{Workers: 1, Owners: 1})
+	}
+}
+
 // show sends the points of one payload that are asked for.
 func (t *tapping) show(s *dataplane.Tapped, worker string, left *int,
 	send func(*telemetry.TappedPoint) error) (err error) {
+	t.follow()
 	shown := telemetry.TappedPoint{
 		Taken: time.Unix(0, s.Wall), Worker: worker,
 		Listener: t.gateway.options.Config.Listeners[s.Listener].Name,
@@ -163,7 +174,7 @@ func (t *tapping) describe(p *point.Point) (string, []telemetry.TappedRule) {
 	if t.rules == nil {
 		return string(line), met
 	}
-	all := t.gateway.options.Rules.Rules()
+	all := t.set.Rules()
 	t.meets = t.rules.Meets(p, t.meets[:0])
 	for _, m := range t.meets {
 		r := telemetry.TappedRule{Name: all[m.Rule].Name, Kind: all[m.Rule].Kind.String(), Holds: "no"}

@@ -31,7 +31,7 @@ func tapRules(t *testing.T) *rules.Set {
 // after. Method: a gateway on loopback; points are sent until one is seen.
 func TestTap(t *testing.T) {
 	g, port := startOnLoopback(t)
-	g.options.Rules = tapRules(t) // for the tap alone
+	g.rules.begin(tapRules(t)) // for the tap alone
 	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"culvert/bpf"
 	"culvert/controlplane/config"
+	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 )
 
@@ -73,4 +75,103 @@ func (g *Gateway) turnAges(ctx context.Context) {
 			g.limits.TurnAge()
 		}
 	}
+}
+
+// tenantsShown adds up what workers and XDP programs say of each tenant. The mutex is held.
+func (g *Gateway) tenantsShown(s *telemetry.Snapshot) []telemetry.Tenant {
+	c := g.options.Config
+	shown := make([]telemetry.Tenant, len(c.Tenants))
+	for i := range shown {
+		shown[i].Name, shown[i].Sink = c.Tenants[i].Name, c.Tenants[i].Sink
+		if n, ok := g.limits.Series(i); ok {
+			shown[i].Series, shown[i].SeriesLimit = n, c.Tenants[i].Limits.Series
+		}
+	}
+	if len(shown) == 1 {
+		shown[0].Ledger = onlyTenant(s)
+	}
+	for _, w := range g.workers {
+		for i, ledger := range w.TenantLedgers() {
+			shown[i].Ledger.Add(&ledger)
+		}
+	}
+	for i := range shown {
+		shown[i].PacketsLimited = shown[i].Ledger.PacketsLimited
+	}
+	if len(packetLimitsOf(c)) == 0 {
+		return shown
+	}
+	for _, p := range g.interfaces {
+		counts := p.countLimited(len(shown))
+		for i := range shown {
+			shown[i].PacketsLimited += counts[i]
+		}
+	}
+	return shown
+}
+
+// onlyTenant is the ledger of the tenant that there is no other beside: all workers' counters.
+func onlyTenant(s *telemetry.Snapshot) dataplane.TenantLedger {
+	var c dataplane.Counters
+	for i := range s.Workers {
+		c.Add(&s.Workers[i].Counters)
+	}
+	l := dataplane.TenantLedger{TenantCounters: dataplane.TenantCounters{
+		Packets:  c.FramesDecoded,
+		Received: c.PointsReceived, Derived: c.PointsDerived, Copied: c.PointsCopied,
+		Rejected: c.PointsRejected, Filtered: c.PointsFiltered,
+		PacketsLimited: c.FramesRejected[dataplane.FrameTenantLimit] +
+			c.FramesRejected[dataplane.FrameSourceLimit],
+		PointsLimited: c.PointsDropped[dataplane.DropPointsLimit],
+		SeriesLimited: c.PointsDropped[dataplane.DropSeriesLimit],
+	}}
+	for i := range s.Sinks {
+		l.Lanes.Add(&s.Sinks[i].Points)
+	}
+	return l
+}
+
+const (
+	// heavyShare is the share of all points from which a series is shown, heavySamples how many samples it
+	// takes to say so, and heavyMax how many are shown.
+	heavyShare   = 0.01
+	heavySamples = 8
+	heavyMax     = 10
+)
+
+// heavySeries asks the workers which series dominate.
+func (g *Gateway) heavySeries() []telemetry.HeavySeries {
+	var all []dataplane.HeavySeries
+	var total uint64
+	for _, w := range g.workers {
+		series, samples, err := w.HeavySeries()
+		if err != nil {
+			continue
+		}
+		all, total = append(all, series...), total+samples
+	}
+	return g.heaviest(all, total)
+}
+
+// heaviest adds up series that several workers have seen, and keeps those that dominate.
+func (g *Gateway) heaviest(all []dataplane.HeavySeries, total uint64) (shown []telemetry.HeavySeries) {
+	c := g.options.Config
+	type identity struct {
+		tenant, listener uint16
+		key              string
+	}
+	sums := map[identity]uint64{}
+	for _, s := range all {
+		sums[identity{s.Tenant, s.Listener, s.Key}] += s.Samples
+	}
+	for id, samples := range sums {
+		if share := float64(samples) / float64(total); share >= heavyShare && samples >= heavySamples {
+			shown = append(shown, telemetry.HeavySeries{Tenant: c.Tenants[id.tenant].Name,
+				Listener: c.Listeners[id.listener].Name, Key: id.key, Share: share})
+		}
+	}
+	slices.SortFunc(shown, func(a, b telemetry.HeavySeries) int {
+		return cmp.Or(cmp.Compare(b.Share, a.Share), cmp.Compare(a.Key, b.Key))
+	})
+	return shown[:min(len(shown), heavyMax)]
 }

@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"culvert/bpf"
 	"culvert/controlplane/config"
+	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 )
 
@@ -69,4 +71,61 @@ func TestLimitsOf(t *testing.T) {
 	if dataplane.TenantsMax != bpf.TenantsMax {
 		t.Error("the XDP program has room for another number of tenants than the workers")
 	}
+}
+
+// Goal: a series that two workers have seen is one, shown by its names, and only what dominates is shown.
+func TestHeaviest(t *testing.T) {
+	g := &Gateway{options: Options{Config: &config.Config{
+		Tenants:   []config.Tenant{{Name: "rest"}, {Name: "line"}},
+		Listeners: []config.Listener{{Name: "plant"}},
+	}}}
+	all := []dataplane.HeavySeries{
+		{Key: "m,s=1", Samples: 20}, {Tenant: 1, Key: "m,s=1", Samples: 30}, {Key: "m,s=2", Samples: 9},
+		{Key: "m,s=1", Samples: 21}, {Key: "m,s=3", Samples: 7},
+	}
+	got := g.heaviest(all, 1000)
+	want := []telemetry.HeavySeries{
+		{Tenant: "rest", Listener: "plant", Key: "m,s=1", Share: 0.041},
+		{Tenant: "line", Listener: "plant", Key: "m,s=1", Share: 0.03},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	// The share is high, but of a few points only.
+	if got := g.heaviest(all[4:], 20); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := g.heaviest(all[2:3], 10); len(got) != 1 {
+		t.Errorf("%+v", got)
+	}
+	many := make([]dataplane.HeavySeries, 30)
+	for i := range many {
+		many[i] = dataplane.HeavySeries{Key: string(rune('a' + i)), Samples: 30}
+	}
+	if got := g.heaviest(many, 900); len(got) != heavyMax {
+		t.Errorf("%d series are shown", len(got))
+	}
+}
+
+// Goal: however many tenants share a sink, each can have a batch that is filled and some under way, and what
+// that takes is bounded.
+func TestBatchesForTenants(t *testing.T) {
+	f := func(tenants, urls int, slow bool, bytes config.Size, want, wantBytes int) {
+		t.Helper()
+		s := &sink{config: &config.Sink{Routing: "hash", Batch: config.Batch{Bytes: bytes}}, tenants: tenants,
+			targets: make([]*sinkTarget, urls)}
+		if n, size := s.batches(slow); n != want || size != wantBytes {
+			t.Errorf("%d tenants, %d URLs: %d batches of %d bytes, want %d of %d", tenants, urls, n, size,
+				want, wantBytes)
+		}
+	}
+	const mib = 1 << 20
+	f(1, 1, false, mib, 32, mib)
+	f(1, 1, true, mib, 8, mib)
+	f(8, 1, false, mib, 32, mib)
+	f(16, 1, false, mib, 64, mib/2)
+	f(4, 1, true, mib, 16, mib/2)
+	f(256, 1, false, mib, 1024, 128<<10)
+	f(256, 4, true, 64<<10, 1024, 64<<10)
+	f(0, 1, false, mib, 32, mib)
 }

@@ -103,7 +103,7 @@ func TestSendDuringReload(t *testing.T) {
 	hooks := []*hook{newHook(t, always()), newHook(t, always())}
 	c := Config{Name: "ops", Type: "webhook", URLs: []string{hooks[0].URL}}
 	n := start(t, nil, c)
-	const senders, each = 4, 200
+	const senders, each = 4, 100
 	var all sync.WaitGroup
 	for s := range senders {
 		all.Go(func() {
@@ -112,7 +112,7 @@ func TestSendDuringReload(t *testing.T) {
 			}
 		})
 	}
-	for i := range 20 {
+	for i := range 8 {
 		c.URLs = []string{hooks[i%2].URL}
 		reload(t, n, c)
 	}

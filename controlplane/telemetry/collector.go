@@ -18,7 +18,12 @@ type Collector struct {
 
 // NewCollector makes a collector of what snapshot returns.
 func NewCollector(snapshot func() *Snapshot) *Collector {
-	return &Collector{snapshot: snapshot, families: newFamilies()}
+	return &Collector{snapshot: snapshot, families: newFamilies(false)}
+}
+
+// ByTenant is a collector that shows the ledger with a label tenant, for where there are several.
+func (c *Collector) ByTenant() *Collector {
+	return &Collector{snapshot: c.snapshot, families: newFamilies(true)}
 }
 
 // Describe is prometheus.Collector's.
@@ -37,7 +42,13 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	w.gauge(w.families.ready, truth(s.Ready))
 	w.counter(w.families.clockSteps, s.ClockSteps)
 	w.ledger(&counters)
-	w.sinkLedgers(&counters)
+	if w.families.byTenant {
+		w.tenantLedgers()
+	} else {
+		w.pointLedger(&counters)
+		w.sinkLedgers(&counters)
+	}
+	w.tenantLimits()
 	w.interfaces(&counters)
 	w.rules(&counters)
 	w.sinks()
@@ -81,9 +92,19 @@ func (w *writer) ledger(c *dataplane.Counters) {
 	}
 	w.counter(f.checksums, c.ChecksumPartial, "partial")
 	w.counter(f.checksums, c.ChecksumAbsent, "absent")
+	for _, l := range w.snapshot.Listeners {
+		w.counter(f.kernelDrops, l.KernelDrops, l.Name)
+	}
+	w.counter(f.pointsFuture, c.PointsFuture)
+	w.counter(f.fieldsDropped, c.FieldsDropped)
+	w.gauge(f.residue, float64(newLedger(w.snapshot, c).Residue))
+}
+
+// pointLedger writes what became of points before they had a sink, or there.
+func (w *writer) pointLedger(c *dataplane.Counters) {
+	f := w.families
 	for i, l := range w.snapshot.Listeners {
 		w.counter(f.pointsReceived, c.PointsReceived[i], l.Name)
-		w.counter(f.kernelDrops, l.KernelDrops, l.Name)
 	}
 	for i, n := range c.PointsRejected {
 		w.counter(f.pointsRejected, n, "decode", lineproto.Reason(i).String())
@@ -92,13 +113,9 @@ func (w *writer) ledger(c *dataplane.Counters) {
 	for i, n := range c.PointsSinkRejected {
 		w.counter(f.pointsRejected, n+spool.Rejected[i], "sink", dataplane.SinkReject(i).String())
 	}
-	ledger := newLedger(w.snapshot, c)
-	w.counter(f.pointsDerived, ledger.Derived)
+	w.counter(f.pointsDerived, c.PointsDerived)
 	w.counter(f.pointsFiltered, c.PointsFiltered)
-	w.counter(f.pointsCopied, ledger.Copied)
-	w.counter(f.pointsFuture, c.PointsFuture)
-	w.counter(f.fieldsDropped, c.FieldsDropped)
-	w.gauge(f.residue, float64(ledger.Residue))
+	w.counter(f.pointsCopied, c.PointsCopied)
 }
 
 func (w *writer) interfaces(c *dataplane.Counters) {

@@ -5,13 +5,15 @@ import "github.com/prometheus/client_golang/prometheus"
 // families are the metrics' names, labels and help. The help says what a number means and what to do about
 // it.
 type families struct {
-	all []*prometheus.Desc
+	all      []*prometheus.Desc
+	byTenant bool // the ledger's points have a label tenant
 
 	version, ready, clockSteps                                    *prometheus.Desc
 	framesReceived, framesRejected, checksums                     *prometheus.Desc
 	pointsReceived, pointsDerived, pointsRejected, pointsFiltered *prometheus.Desc
 	pointsDropped, pointsWritten, pointsInFlight, pointsFuture    *prometheus.Desc
 	fieldsDropped, residue, pointsCopied                          *prometheus.Desc
+	tenantLimited, tenantSeries                                   *prometheus.Desc
 	verdicts, xskStatistics, xskDrops, kernelDrops, received      *prometheus.Desc
 	evicted, handoverRetries, alertsHeld, firing, alerts          *prometheus.Desc
 	inside                                                        ruleFamilies
@@ -30,8 +32,16 @@ func (f *families) add(name, help string, labels ...string) *prometheus.Desc {
 	return desc
 }
 
-func newFamilies() *families {
-	f := &families{}
+// addPoints adds a family of the ledger's points.
+func (f *families) addPoints(name, help string, labels ...string) *prometheus.Desc {
+	if f.byTenant {
+		labels = append(labels, "tenant")
+	}
+	return f.add(name, help, labels...)
+}
+
+func newFamilies(byTenant bool) *families {
+	f := &families{byTenant: byTenant}
 	f.ledger()
 	f.kernel()
 	f.rules()
@@ -70,28 +80,35 @@ func (f *families) ledger() {
 	f.checksums = f.add("frames_unverified_total",
 		"Packets taken without a checked UDP checksum: partial is a local sender's not yet final sum, "+
 			"absent is none over IPv4.", "kind")
-	f.pointsReceived = f.add("points_received_total", "Lines whose end was found, valid or not.", "listener")
-	f.pointsDerived = f.add("points_derived_total", "Points made by the gateway itself.")
-	f.pointsCopied = f.add("points_copied_total",
+	f.pointsReceived = f.addPoints("points_received_total",
+		"Lines whose end was found, valid or not.", "listener")
+	f.pointsDerived = f.addPoints("points_derived_total", "Points made by the gateway itself.")
+	f.pointsCopied = f.addPoints("points_copied_total",
 		"Points once more for each further server of a sink with routing replicate.")
-	f.pointsRejected = f.add("points_rejected_total",
+	f.pointsRejected = f.addPoints("points_rejected_total",
 		"Points refused by the decoder (stage decode) or on the sink's behalf (stage sink). The "+
 			"sender has to change what it sends; the log has samples.", "stage", "reason")
-	f.pointsFiltered = f.add("points_filtered_total", "Points left out because a rule says so.")
-	f.pointsDropped = f.add("points_dropped_total",
+	f.pointsFiltered = f.addPoints("points_filtered_total", "Points left out because a rule says so.")
+	f.pointsDropped = f.addPoints("points_dropped_total",
 		"Good points that are not in the database. undelivered: the sink was away too long. overload: "+
 			"it is too slow. oversize: a line exceeds batch.bytes. points_limit, series_limit: more than "+
 			"the tenant may send. "+
 			"spool_full: no room in spool.max, or none in memory while the disk fails. corrupt: the disk "+
 			"lost it. ttl: too old.", "sink", "reason")
-	f.pointsWritten = f.add("points_written_total", "Points that the database acknowledged.", "sink")
-	f.pointsInFlight = f.add("points_in_flight",
+	f.pointsWritten = f.addPoints("points_written_total", "Points that the database acknowledged.", "sink")
+	f.pointsInFlight = f.addPoints("points_in_flight",
 		"Points in open, waiting or sent batches. One that only grows: the sink does not keep up.", "sink")
 	f.pointsFuture = f.add("points_future_total",
 		"Points further ahead of the clock than the listener's max_ahead: mend the sender's clock or "+
 			"the listener's precision.")
 	f.fieldsDropped = f.add("fields_dropped_total",
 		"Fields left out of points: NaN, infinite, or given twice.")
+	f.tenantLimited = f.add("tenant_packets_limited_total",
+		"Packets dropped because their tenant, or their sender, sends more than tenants[].limits allow.",
+		"tenant")
+	f.tenantSeries = f.add("tenant_series",
+		"Distinct series of a tenant that has limits.series. At the limit: points of further series are "+
+			"dropped.", "tenant")
 	f.residue = f.add("ledger_residue_points",
 		"Points that came in less points that are accounted for. Other than 0 is a bug: report it "+
 			"with GET /api/v1/status.")

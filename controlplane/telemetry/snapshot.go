@@ -26,6 +26,8 @@ type Snapshot struct {
 	Interfaces []Interface
 	Workers    []Worker
 	Sinks      []Sink
+	Tenants    []Tenant // their places are their numbers
+	Heavy      []HeavySeries
 	Rules      []Rule
 	RuleGroups []RuleGroup
 	Notifiers  []Notifier

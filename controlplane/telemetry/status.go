@@ -12,22 +12,25 @@ import (
 // Status is the document of GET /api/v1/status: one snapshot of the gateway, times in seconds. Counts by
 // reason hold only what is not zero.
 type Status struct {
-	Gateway       string             `json:"gateway"`
-	Version       string             `json:"version"`
-	Taken         time.Time          `json:"taken"`
-	UptimeSeconds float64            `json:"uptime_seconds"`
-	Ready         bool               `json:"ready"`
-	Reasons       []string           `json:"reasons"` // why it is not ready
-	Ledger        Ledger             `json:"ledger"`
-	Packets       Packets            `json:"packets"`
-	Interfaces    []InterfaceStatus  `json:"interfaces"`
-	Workers       []WorkerStatus     `json:"workers"`
-	Listeners     []ListenerStatus   `json:"listeners"`
-	Sinks         []SinkStatus       `json:"sinks"`
-	Rules         []RuleStatus       `json:"rules"`
-	Notifiers     []NotifierStatus   `json:"notifiers"`
-	Latency       map[string]Latency `json:"latency"` // by stage, and "alert"
-	ClockSteps    uint64             `json:"clock_steps"`
+	Gateway       string            `json:"gateway"`
+	Version       string            `json:"version"`
+	Taken         time.Time         `json:"taken"`
+	UptimeSeconds float64           `json:"uptime_seconds"`
+	Ready         bool              `json:"ready"`
+	Reasons       []string          `json:"reasons"` // why it is not ready
+	Ledger        Ledger            `json:"ledger"`
+	Packets       Packets           `json:"packets"`
+	Interfaces    []InterfaceStatus `json:"interfaces"`
+	Workers       []WorkerStatus    `json:"workers"`
+	Listeners     []ListenerStatus  `json:"listeners"`
+	Tenants       []TenantStatus    `json:"tenants"`
+	// HeavySeries are those that one in a hundred points of late or more belong to, heaviest first.
+	HeavySeries []HeavySeriesStatus `json:"heavy_series"`
+	Sinks       []SinkStatus        `json:"sinks"`
+	Rules       []RuleStatus        `json:"rules"`
+	Notifiers   []NotifierStatus    `json:"notifiers"`
+	Latency     map[string]Latency  `json:"latency"` // by stage, and "alert"
+	ClockSteps  uint64              `json:"clock_steps"`
 }
 
 // Ledger says where every point is. Residue is what came in less what is accounted for: 0, or there is a bug.
@@ -191,6 +194,7 @@ func NewStatus(s *Snapshot) *Status {
 		Interfaces: interfaceStatuses(s.Interfaces), Workers: []WorkerStatus{}, Listeners: []ListenerStatus{},
 		Sinks: []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
 	}
+	status.Tenants, status.HeavySeries = tenantStatuses(s.Tenants), heavyStatuses(s.Heavy)
 	for i := range s.Workers {
 		status.Workers = append(status.Workers, workerStatus(&s.Workers[i]))
 	}

@@ -69,6 +69,11 @@ func full() *Snapshot {
 			Points: dataplane.LaneCounters{Stored: 9998, Written: 9805, InFlight: 100,
 				Rejected: [dataplane.SinkRejects]uint64{3}, Dropped: [dataplane.Drops]uint64{0, 90}},
 			Requests: map[string]uint64{"204": 11, "error": 1}, ZeroCopySent: 8, ZeroCopyCopied: 3}},
+		Tenants: []Tenant{
+			{Name: "line", Sink: "main", PacketsLimited: 12, Series: 7, SeriesLimit: 9, Ledger: lineLedger()},
+			{Name: "rest", Sink: "main"},
+		},
+		Heavy: []HeavySeries{{Tenant: "line", Listener: "plant", Key: "m,s=1", Share: 0.256}},
 		Rules: []Rule{{Name: "Hot", Firing: 2, Transitions: 6, Evicted: 1}},
 		Notifiers: []Notifier{{Name: "ops", Type: "webhook", Delivered: 6,
 			ByRule: map[string]uint64{"Hot": 6}}},
@@ -198,13 +203,14 @@ func TestStatusNames(t *testing.T) {
 	}
 	want := strings.Fields(`
 		gateway version taken uptime_seconds ready reasons ledger received derived copied restored written
-		stored moved points partial_write
+		stored moved points partial_write sink/refused
 		rejected decode/bad_number sink/partial_write filtered dropped overload spool_pending in_flight
 		residue packets redirected kernel decoded checksum drops ring_full kernel_drops residue_redirect
 		residue_decode interfaces name driver mode zerocopy need_wakeup busy_poll adopted state queues
 		queue cpu node worker statistics rx_ring_full verdicts not_ours workers transport
 		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
-		turns sleeps listeners port sinks url up connections breaker last_error requests 204 error
+		turns sleeps listeners port tenants tenant sink packets_limited points_limit series series_limit
+		heavy_series listener key share sinks url up connections breaker last_error requests 204 error
 		spool spooled replayed pending bytes segments oldest_seconds memory_points disk_failures disk_error
 		replay_error skipped kept_bytes
 		zerocopy_sent zerocopy_copied rules group kind expr firing transitions evicted steps keys

@@ -21,6 +21,8 @@ func Render(w io.Writer, s *Status) error {
 	p.packets(&s.Packets)
 	p.interfaces(s.Interfaces)
 	p.workers(s)
+	p.tenants(s.Tenants)
+	p.heavy(s.HeavySeries)
 	p.sinks(s.Sinks)
 	p.latency(s.Latency)
 	p.alerts(s)

@@ -29,15 +29,23 @@ func (d *delivery) setAside() {
 
 // divert sets aside what would wait in vain since the breaker is open.
 func (w *Writer) divert() {
-	if w.config.Aside && w.breaker.state != BreakerClosed {
+	switch {
+	case !w.config.Aside:
+	case w.config.Ordered:
+		w.divertOrdered()
+	case w.breaker.state != BreakerClosed:
 		w.asideFirst(len(w.waiting))
 	}
 }
 
 // relieve sets aside what has waited the longest when the pool runs out of batches: one for each that comes.
-func (w *Writer) relieve() {
+func (w *Writer) relieve(now int64) {
 	pool := w.config.Pool
-	if w.config.Aside && !w.config.NoRelief && pool.Free()*asideShare < pool.Size() {
+	switch {
+	case !w.config.Aside || w.config.NoRelief || pool.Free()*asideShare >= pool.Size():
+	case w.config.Ordered:
+		w.relieveOrdered(now)
+	default:
 		w.asideFirst(min(1, len(w.waiting)))
 	}
 }

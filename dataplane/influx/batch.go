@@ -51,6 +51,8 @@ type Batch struct {
 	refs     int // attempts whose operations or notifications are outstanding
 	delivery delivery
 	trace    *Trace // nil for most
+	// Owner is the caller's: whose points these are. Take sets it to 0.
+	Owner int
 }
 
 // move is the only place where a batch changes its state.

@@ -60,6 +60,8 @@ type Config struct {
 	Aside bool
 	// NoRelief, with Aside, lets the pool run out rather than that what waits is set aside for it.
 	NoRelief bool
+	// Ordered lets no batch pass another; it takes exactly one connection.
+	Ordered bool
 	// Seed (optional) is where jitter begins.
 	Seed uint64
 }
@@ -105,6 +107,9 @@ func (c *Config) validate() error {
 	switch {
 	case c.Connections < 1 || c.Connections > connectionsMax:
 		return fmt.Errorf("configure writer: %d connections, want 1 to %d", c.Connections, connectionsMax)
+	case c.Ordered && c.Connections != 1:
+		return fmt.Errorf("configure writer: %d connections, want 1 where batches keep their order",
+			c.Connections)
 	case c.Timeout <= 0:
 		return fmt.Errorf("configure writer: timeout %s, want more than 0", c.Timeout)
 	case c.Retry.Attempts < 1 || c.Retry.First <= 0 || c.Retry.Max < c.Retry.First:

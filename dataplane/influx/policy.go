@@ -180,6 +180,7 @@ func (w *Writer) giveUp(b *Batch) {
 	d := &b.delivery
 	if w.config.Aside {
 		d.setAside()
+		w.behind = w.config.Ordered
 		w.settle(b)
 		return
 	}
@@ -192,6 +193,9 @@ func (w *Writer) giveUp(b *Batch) {
 
 // expire gives up on waiting batches that are too old.
 func (w *Writer) expire(now int64) {
+	if w.config.Ordered && w.busy() {
+		return // What is under way is older, and decides first.
+	}
 	kept := w.waiting[:0]
 	for _, b := range w.waiting {
 		if now >= b.delivery.expires {

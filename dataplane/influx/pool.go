@@ -46,7 +46,7 @@ func (p *Pool) Take() *Batch {
 		}
 	}
 	b.move(stateFree, stateOpen)
-	b.used, b.points, b.opened, b.sealedAt, b.Mark = 0, 0, 0, 0, 0
+	b.used, b.points, b.opened, b.sealedAt, b.Mark, b.Owner = 0, 0, 0, 0, 0, 0
 	b.runs, b.trace = b.runs[:0], nil
 	return b
 }

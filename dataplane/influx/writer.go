@@ -86,6 +86,7 @@ type Writer struct {
 	bodyLimit   int   // the longest body that the server has not called too large
 	random      uint64
 	breaker     breaker
+	behind      bool  // with Ordered: one went aside, so that all that follow do
 	troubled    bool  // the last answer, or its absence, was a failure
 	troubleAt   int64 // when a request failed last
 	goodAt      int64 // when the server was found in order last
@@ -159,7 +160,7 @@ func (w *Writer) layOut() {
 
 // Idle tells whether a connection waits for a batch and no batch waits for a connection.
 func (w *Writer) Idle() bool {
-	return len(w.waiting) == 0 && w.sends() && len(w.unused) > 0 && w.idle() != nil
+	return len(w.waiting) == 0 && !w.behind && w.sends() && len(w.unused) > 0 && w.idle() != nil
 }
 
 // idle finds an established connection with nothing to do.
@@ -188,7 +189,7 @@ func (w *Writer) Submit(b *Batch, now int64) {
 	w.probe(now)
 	w.dispatch(now)
 	w.divert()
-	w.relieve()
+	w.relieve(now)
 }
 
 // Poll connects, times out, sends what waits and, over plain sockets, receives. It never blocks. The worker
@@ -213,7 +214,7 @@ func (w *Writer) Poll(now int64) {
 
 // dispatch gives waiting batches to idle connections.
 func (w *Writer) dispatch(now int64) {
-	for len(w.waiting) > 0 && w.sends() {
+	for len(w.waiting) > 0 && w.sends() && !w.behind {
 		c := w.idle()
 		if c == nil {
 			return
@@ -239,6 +240,9 @@ func (w *Writer) ready(now int64) int {
 	for i, b := range w.waiting {
 		if b.delivery.notBefore <= now {
 			return i
+		}
+		if w.config.Ordered {
+			break
 		}
 	}
 	return -1
