@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"culvert/bpf/abi"
 	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 	"culvert/dataplane/hist"
@@ -103,6 +104,24 @@ func alive(fires *atomic.Bool) Config {
 			return []telemetry.Reject{{Taken: begun, Stage: "decode", Reason: "bad_number", Column: 7,
 				Source: "10.0.0.1:9", Listener: "plant", Text: "motor t=x", Total: 1}}
 		},
+	}
+}
+
+// Goal: the dashboard knows which verdicts end a packet, as the XDP program has them.
+func TestPageKnowsTheVerdicts(t *testing.T) {
+	text, err := os.ReadFile("../../web/page/flow.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for v := range abi.Verdicts {
+		if v.Dropped() {
+			names = append(names, `"`+v.String()+`"`)
+		}
+	}
+	want := "const droppedByXDP = [" + strings.Join(names, ", ") + "];"
+	if !strings.Contains(string(text), want) {
+		t.Errorf("flow.js lacks %s", want)
 	}
 }
 

@@ -3,13 +3,14 @@
 import {count, rate, sum} from "./format.js";
 import {children, make, text} from "./dom.js";
 
-const droppedByXDP = ["malformed", "source"];
+const droppedByXDP = ["malformed", "source", "tenant_limit", "source_limit"];
 
 const words = {
   off: "steering is off", truncated: "too short", other_mac: "another host's MAC", vlan_depth: "VLAN tags",
   not_ip: "not IP", not_udp: "not UDP", not_ours: "no listener", no_metadata: "no room for metadata",
   too_long: "too long", ring_full: "ring full", dropped: "no free frame",
-  source: "source not allowed", spool_full: "spool full", undelivered: "not delivered in time",
+  source: "source not allowed", tenant_limit: "over its tenant's limit",
+  source_limit: "over its share of the limit", spool_full: "spool full", undelivered: "not delivered in time",
   overload: "no free batch", oversize: "longer than a batch", ttl: "too old",
 };
 
@@ -17,6 +18,12 @@ const inWords = (name) => words[name] ?? name.replaceAll("_", " ").replace("/", 
 
 const leaving = (counts, kind, prefix = "") => Object.keys(counts).filter((name) => name.startsWith(prefix))
   .sort().map((name) => ({name: inWords(name.slice(prefix.length)), count: counts[name], kind}));
+
+/** How many packets the XDP program refused. */
+export function refusedByXDP(s) {
+  return sum(Object.fromEntries(s.interfaces.flatMap((at) => droppedByXDP.map((name) =>
+    [at.name + "/" + name, at.verdicts[name] ?? 0]))));
+}
 
 /** The stations of a status document. What leaves is a loss, a wait, or goes aside as it should. */
 export function stations(s) {
@@ -47,8 +54,9 @@ export function stations(s) {
     {name: "Rules", unit: "points", count: met,
       joins: l.derived > 0 ? [{name: "made by records", count: l.derived}] : [],
       leaves: l.filtered > 0 ? [{name: "filtered", count: l.filtered, kind: "aside"}] : []},
-    {name: "Batches", unit: "points", count: met - l.filtered + l.restored,
-      joins: l.restored > 0 ? [{name: "from the spool", count: l.restored}] : [],
+    {name: "Batches", unit: "points", count: met - l.filtered + l.copied + l.restored,
+      joins: [{name: "copies for further servers", count: l.copied},
+        {name: "from the spool", count: l.restored}].filter((j) => j.count > 0),
       leaves: [...leaving(l.dropped, "loss"), ...leaving(l.rejected, "loss", "sink/")
         .map((r) => ({...r, name: "refused: " + r.name})), ...waiting]},
     {name: "Database", unit: "points", count: l.written, leaves: []},

@@ -2,7 +2,7 @@
 
 import {bytes, clock, count, listed, rate, span, sum, time} from "./format.js";
 import {children, make, table, text} from "./dom.js";
-import {draw, stations} from "./flow.js";
+import {draw, refusedByXDP, stations} from "./flow.js";
 import {drawn, plot} from "./plots.js";
 
 const at = (id) => document.getElementById(id);
@@ -59,7 +59,7 @@ function showHead({status: s, health: h}) {
 function showNow({status: s, health: h}, speeds) {
   const firing = s.rules.reduce((n, rule) => n + rule.firing, 0);
   const lost = sum(s.ledger.dropped) + sum(s.packets.drops) + s.packets.kernel_drops;
-  const rejected = sum(s.ledger.rejected) + sum(s.packets.rejected);
+  const rejected = sum(s.ledger.rejected) + sum(s.packets.rejected) + refusedByXDP(s);
   const figures = [
     ["Received", speeds ? rate(speeds.received) : "–", "points"],
     ["Written", speeds ? rate(speeds.written) : "–", "points"],
