@@ -15,6 +15,8 @@ type SpoolStatus struct {
 	Bytes         int64   `json:"bytes"`
 	Segments      int     `json:"segments"`
 	OldestSeconds float64 `json:"oldest_seconds"` // how long the oldest point has waited, about
+	// DiskPoints are in the files, and outlive a kill. The rest of Pending is on its way there or in memory.
+	DiskPoints uint64 `json:"disk_points"`
 	// MemoryPoints are in memory since the disk takes nothing; DiskFailures counts what it refused.
 	MemoryPoints uint64 `json:"memory_points"`
 	DiskFailures uint64 `json:"disk_failures"`
@@ -84,6 +86,7 @@ func spoolStatus(s *Sink, now time.Time) *SpoolStatus {
 		Restored: spool.Restored, Spooled: spool.Taken, Replayed: spool.Replayed, Pending: spool.Pending(),
 		Bytes: spool.Disk.Bytes, Segments: spool.Disk.Segments,
 		OldestSeconds: oldest(&spool, now).Seconds(), MemoryPoints: spool.MemoryPoints,
+		DiskPoints:   spool.Disk.Waiting + spool.Disk.Out,
 		DiskFailures: spool.DiskFailures, DiskError: spool.DiskError, ReplayError: spool.ReplayError,
 		Skipped: spool.Disk.Skipped, KeptBytes: spool.Disk.BadBytes,
 	}

@@ -213,7 +213,7 @@ func TestStatusNames(t *testing.T) {
 		series_limit heavy_series listener key share sinks url up connections breaker last_error requests
 		204 error
 		spool spooled replayed pending bytes segments oldest_seconds memory_points disk_failures disk_error
-		replay_error skipped kept_bytes
+		replay_error skipped kept_bytes disk_points
 		zerocopy_sent zerocopy_copied rules group kind expr firing transitions evicted steps keys
 		key_bytes too_long notifiers type delivered failed queued latency
 		count mean p50 p99 p999 max end_to_end alert decode clock_steps`)

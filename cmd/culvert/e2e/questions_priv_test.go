@@ -27,7 +27,7 @@ func TestPrivCheckPrintsThePlan(t *testing.T) {
 	for _, want := range []string{
 		`is right`, `gw0 +0 +\d`, `gw0 +1 +\d`, `kernel .*slow path`,
 		`plant +8089 +the interface's own +ns +all`,
-		`main +http://127.0.0.1:8086 +v1 +1MiB or 10000 points +3 attempts`, `Hot +motor +plc`,
+		`main +http://127.0.0.1:8086 +v1 +- +none +1MiB or 10000 points +3 attempts`, `Hot +motor +plc`,
 		`plc +udp +TX rings of gw0 +none`, `far +udp +kernel +1000/s`,
 		`warning: notifier "far" is via xdp, but its alerts leave by the kernel's socket: 127.0.0.1 is not`,
 		`warning: listener "plant" takes packets from everyone`,

@@ -53,8 +53,8 @@ func (g *gateway) waits(points uint64) {
 	g.t.Helper()
 	eventually(g.t, "points wait in the spool", func() error {
 		s, err := g.status()
-		if err == nil && (s.Ledger.SpoolPending < points || s.Sinks[0].Spool.Bytes == 0) {
-			err = fmt.Errorf("%d points in the spool, want %d: %+v", s.Ledger.SpoolPending, points,
+		if err == nil && s.Sinks[0].Spool.DiskPoints < points {
+			err = fmt.Errorf("%d points in the spool, want %d on disk: %+v", s.Ledger.SpoolPending, points,
 				s.Sinks[0].Spool)
 		}
 		return err
