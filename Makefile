@@ -89,6 +89,10 @@ vet: ## go vet, with and without the checks of the tag verify, and without SIMD
 	GOEXPERIMENT=nosimd $(GO) vet ./dataplane/lineproto
 	GOARCH=arm64 $(GO) vet ./dataplane/lineproto
 
+.PHONY: modules
+modules: ## go.mod and go.sum of each module are what its sources ask for
+	@for file in $$(git ls-files '*go.mod'); do $(GO) -C "$$(dirname "$$file")" mod tidy -diff || exit; done
+
 .PHONY: tidy
 tidy: ## the house rules: imports, unsafe, sizes, names, comments, dependencies
 	$(GO) test -count=1 ./scripts/tidy
@@ -195,7 +199,7 @@ demo: ## the whole way of a packet, live, with a real InfluxDB; DURATION RATE PO
 	  -series $(SERIES) -queues $(QUEUES)
 
 .PHONY: check
-check: generated fmt vet tidy staticcheck test ## all that must hold before a commit
+check: generated fmt vet modules tidy staticcheck test ## all that must hold before a commit
 
 .PHONY: clean
 clean: ## removes what was built here, the virtual machines' kernels included
