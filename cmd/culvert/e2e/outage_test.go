@@ -17,7 +17,7 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// outageEnv overrides how many points TestPrivReplayBesideLiveTraffic spools.
+// outageEnv overrides how many points TestReplayBesideLiveTraffic spools.
 const outageEnv = "CULVERT_OUTAGE"
 
 // endToEnd is how many points took at most so many seconds from the packet to the database's answer.
@@ -65,8 +65,9 @@ func p99(before, after map[float64]uint64) float64 {
 // took to come, and the live traffic hardly notices; the disk is given back. Method: InfluxDB is killed, as
 // many points as asked come as fast as they can, and it is started again below a steady load. The figures are
 // printed: replayed points a second, and the live points' latency before and during replay; what must hold is
-// that nothing is lost and that the spool ends up empty.
-func TestPrivReplayBesideLiveTraffic(t *testing.T) {
+// that nothing is lost and that the spool ends up empty. It is no TestPriv…, since the emulated machines of
+// those do not get that far in the time.
+func TestReplayBesideLiveTraffic(t *testing.T) {
 	need(t)
 	count := uint64(200_000)
 	if text := os.Getenv(outageEnv); text != "" {
@@ -164,8 +165,9 @@ spool: {dir: %s}
 
 // Goal: a disk that fills up to the brim during an outage costs no point as long as memory keeps the rest, is
 // said, and is drained to the last byte. Method: the spool on a tmpfs of 32 MiB that is smaller than
-// spool.max, more points than it holds while InfluxDB is away, then InfluxDB again.
-func TestPrivSpoolFillsTheDisk(t *testing.T) {
+// spool.max, more points than it holds while InfluxDB is away, then InfluxDB again. It is no TestPriv… as the
+// one before.
+func TestSpoolFillsTheDisk(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 2)
 	d := newDatabase(t, lab)
