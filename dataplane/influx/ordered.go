@@ -32,7 +32,8 @@ func (w *Writer) divertOrdered() {
 }
 
 // relieveOrdered sets everything aside, in its order, when the pool runs out of batches. What is under way is
-// given up: it may be stored already, and is stored once more later, which changes nothing.
+// given up: it may be stored already, and is stored once more later, which changes nothing unless the server
+// carries out what was given up even later than that. So it is with a request that timed out.
 func (w *Writer) relieveOrdered(now int64) {
 	c := &w.connections[0]
 	if a := c.attempt; a != nil {
