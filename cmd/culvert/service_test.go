@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"culvert/controlplane/gateway"
+	"culvert/scripts/testenv"
 )
 
 const unitDir = "../../deploy/systemd"
@@ -38,7 +39,7 @@ func unitValues(t *testing.T, unit, key string) []string {
 // Method: systemd-analyze on copies whose program and manual are there.
 func TestUnitsBeforeSystemd(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("systemd-analyze is missing")
+		testenv.Skip(t, "systemd-analyze is missing (scripts/setup test)")
 	}
 	dir := t.TempDir()
 	program, err := os.Executable()
