@@ -43,7 +43,7 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	if timed {
 		shares.start(w.clock)
 	}
-	route, limits := w.startPayload(payload)
+	route, limits := w.routeOf(payload.Tenant), w.gates.ofPoints(payload.Tenant)
 	received, sampleAt := uint64(0), w.hitters.next
 	var lines row
 	w.decoder.Start(payload.Bytes, l.Precision, p)
@@ -106,17 +106,12 @@ func (w *Worker) eat(payload *Payload, timed bool) {
 	}
 }
 
-// startPayload finds where a payload's points go and what they may be.
-func (w *Worker) startPayload(payload *Payload) (*route, *gate) {
-	if w.tenants != nil {
-		w.marks = w.markPayload()
-	}
-	return w.routeOf(payload.Tenant), w.gates.ofPoints(payload.Tenant)
-}
-
 // beginPayload tells those who want to know that a payload comes, and finds what the listener adds to each
 // point: the sender's tag, if any, and whether there is anything at all.
 func (w *Worker) beginPayload(payload *Payload, l *listenerText) (source point.Span, adds bool) {
+	if w.tenants != nil {
+		w.marks = w.markPayload()
+	}
 	if w.rules != nil {
 		w.rules.SetMaxAhead(l.MaxAhead)
 	}

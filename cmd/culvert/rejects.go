@@ -4,10 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,24 +91,11 @@ func openRejects(dir string) (*os.File, error) {
 }
 
 func askRejects(url string) ([]telemetry.Reject, error) {
-	client := http.Client{Timeout: askTime}
-	response, err := client.Get(strings.TrimSuffix(url, "/") + "/api/v1/rejects")
-	if err != nil {
-		return nil,
-			fmt.Errorf("ask the gateway at %s: %w; is one running there? (--url names another address)", url,
-				err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask the gateway at %s: it answers %s", url, response.Status)
-	}
 	var answer struct {
 		Rejects []telemetry.Reject `json:"rejects"`
 	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", url, err)
-	}
-	return answer.Rejects, nil
+	err := ask(url, "/api/v1/rejects", &answer)
+	return answer.Rejects, err
 }
 
 func encodeReject(out io.Writer, r *telemetry.Reject) error { return json.NewEncoder(out).Encode(r) }

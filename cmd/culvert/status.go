@@ -47,20 +47,27 @@ func addURLFlag(command *cobra.Command, url *string) {
 }
 
 func askStatus(url string) (*telemetry.Status, error) {
+	s := new(telemetry.Status)
+	if err := ask(url, "/api/v1/status", s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// ask gets a JSON document from a gateway.
+func ask(url, path string, document any) error {
 	client := http.Client{Timeout: askTime}
-	response, err := client.Get(strings.TrimSuffix(url, "/") + "/api/v1/status")
+	response, err := client.Get(strings.TrimSuffix(url, "/") + path)
 	if err != nil {
-		return nil,
-			fmt.Errorf("ask the gateway at %s: %w; is one running there? (--url names another address)", url,
-				err)
+		return fmt.Errorf("ask the gateway at %s: %w; is one running there? (--url names another address)",
+			url, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask the gateway at %s: it answers %s", url, response.Status)
+		return fmt.Errorf("ask the gateway at %s: it answers %s", url, response.Status)
 	}
-	var s telemetry.Status
-	if err := json.NewDecoder(response.Body).Decode(&s); err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", url, err)
+	if err := json.NewDecoder(response.Body).Decode(document); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", url, err)
 	}
-	return &s, nil
+	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -121,16 +120,6 @@ func showTapped(out io.Writer, text []byte) error {
 		what = "rules: " + strings.Join(met, " ")
 	}
 	_, err := fmt.Fprintf(out, "%s  %s  %s  worker %s  %s\n    %s\n", p.Taken.Format("15:04:05.000000"),
-		p.Listener, p.Source, p.Worker, printable(what), printable(p.Line))
+		p.Listener, p.Source, p.Worker, telemetry.Printable(what), telemetry.Printable(p.Line))
 	return err
-}
-
-// printable takes out what would steer the terminal: points come from the network.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '·'
-	}, text)
 }

@@ -16,17 +16,10 @@ const balanceInterval = time.Second
 
 // balance makes a sink's table anew whenever the loads of its servers ask for it, until the context ends.
 func (g *Gateway) balance(ctx context.Context, s *sink) {
-	ticker := time.NewTicker(balanceInterval)
-	defer ticker.Stop()
 	weigher := shard.NewWeigher(len(s.targets))
 	before := make([]servedSoFar, len(s.targets))
 	loads := make([]shard.Load, len(s.targets))
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	for range each(ctx, balanceInterval) {
 		states := g.sinkStates()
 		for i, t := range s.targets {
 			now := g.served(t.lane, states)

@@ -113,15 +113,8 @@ func readCheckpoint(file string) ([]byte, error) {
 // every rules.checkpoint, and soon after an alert has changed or its receiver has been told, so that a
 // gateway that is killed neither forgets an alert nor tells it anew.
 func (g *Gateway) keepCheckpoints(ctx context.Context) {
-	ticker := time.NewTicker(checkpointSoon)
-	defer ticker.Stop()
 	saved, rest, known := time.Now(), time.Duration(0), uint64(0)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	for range each(ctx, checkpointSoon) {
 		began := time.Now()
 		changes := g.notifiers.Changes()
 		if since := began.Sub(saved); since < g.options.Config.Rules.Checkpoint &&

@@ -54,15 +54,8 @@ func (l *lossLog) note(losses []loss, now time.Time) {
 // sums of the drain.
 func (g *Gateway) logLosses(ctx context.Context) {
 	l := &lossLog{log: g.log, said: map[string]saidLoss{}}
-	ticker := time.NewTicker(lossTick)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			l.note(g.losses(), now)
-		}
+	for now := range each(ctx, lossTick) {
+		l.note(g.losses(), now)
 	}
 }
 

@@ -19,14 +19,7 @@ const sampleInterval = time.Second
 // context.
 func logSamples(ctx context.Context, log *slog.Logger, rings []*spsc.Ring[dataplane.Sample],
 	listeners []string, rejects *telemetry.Rejects) {
-	ticker := time.NewTicker(sampleInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	for range each(ctx, sampleInterval) {
 		seen := map[string]bool{}
 		for _, ring := range rings {
 			for s := ring.Peek(); s != nil; s = ring.Peek() {

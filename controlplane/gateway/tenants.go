@@ -65,15 +65,8 @@ func (g *Gateway) turnAges(ctx context.Context) {
 	if g.limits == nil {
 		return
 	}
-	ticker := time.NewTicker(seriesAge)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			g.limits.TurnAge()
-		}
+	for range each(ctx, seriesAge) {
+		g.limits.TurnAge()
 	}
 }
 

@@ -60,15 +60,8 @@ func readToken(file string) (string, error) {
 // followToken gives workers the token anew whenever its file holds another one, until the context ends. While
 // the file cannot be read, or holds none, the old one stays.
 func (g *Gateway) followToken(ctx context.Context, s *sink) {
-	ticker := time.NewTicker(tokenInterval)
-	defer ticker.Stop()
 	said := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	for range each(ctx, tokenInterval) {
 		token, err := readToken(s.config.TokenFile)
 		if err != nil {
 			if said != err.Error() {

@@ -44,14 +44,7 @@ func (g *Gateway) openTraces(ctx context.Context) (err error) {
 
 // carryTraces takes finished traces to the exporter until the context ends.
 func (g *Gateway) carryTraces(ctx context.Context) {
-	ticker := time.NewTicker(tracesInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	for range each(ctx, tracesInterval) {
 		g.emitTraces()
 	}
 }

@@ -117,7 +117,7 @@ func (e *HealthEvent) compare(now, before *look) {
 		}
 	}
 	if p99 := e.P99["end_to_end"]; p99 > slowP99.Seconds() {
-		e.Reasons = append(e.Reasons, fmt.Sprintf("the slowest points take %s to the database", short(p99)))
+		e.Reasons = append(e.Reasons, fmt.Sprintf("the slowest points take %s to the database", Short(p99)))
 	}
 }
 

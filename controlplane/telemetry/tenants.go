@@ -96,7 +96,7 @@ func (p *page) tenants(tenants []TenantStatus) {
 			p.line("    dropped: " + listed(t.Ledger.Dropped) + unbalanced(t.Ledger.Residue))
 		}
 		if t.SeriesLimit > 0 {
-			p.line(fmt.Sprintf("    series: %s of %s", grouped(t.Series), grouped(t.SeriesLimit)))
+			p.line(fmt.Sprintf("    series: %s of %s", Grouped(t.Series), Grouped(t.SeriesLimit)))
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 )
 
 // Render writes the status as a page for people: what is wrong first, then the ledger, then the rest from the
@@ -61,8 +62,18 @@ func (p *page) head(s *Status) {
 	}
 }
 
-// grouped is a number with spaces between its thousands.
-func grouped[N uint64 | int64 | int](n N) string {
+// Printable takes out what would steer a terminal: names and texts come from the network.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '·'
+	}, text)
+}
+
+// Grouped is a number with spaces between its thousands.
+func Grouped[N uint64 | int64 | int](n N) string {
 	digits := strconv.FormatInt(int64(n), 10)
 	sign := ""
 	if digits[0] == '-' {
@@ -75,7 +86,7 @@ func grouped[N uint64 | int64 | int](n N) string {
 }
 
 // right pads a figure on the left, so that a column of figures ends in one line.
-func right[N uint64 | int64 | int](n N) string { return fmt.Sprintf("%15s", grouped(n)) }
+func right[N uint64 | int64 | int](n N) string { return fmt.Sprintf("%15s", Grouped(n)) }
 
 func (p *page) ledger(l *Ledger) {
 	p.section("POINTS")
@@ -167,7 +178,7 @@ func others(verdicts map[string]uint64) string {
 func listed(counts map[string]uint64) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		parts = append(parts, name+" "+grouped(counts[name]))
+		parts = append(parts, name+" "+Grouped(counts[name]))
 	}
 	if parts == nil {
 		return "none"
@@ -192,7 +203,7 @@ func (p *page) workers(s *Status) {
 		fmt.Sprintf("%15s", "written"), "sends by", "last seen")
 	for _, w := range s.Workers {
 		p.line("  "+w.Name, number(w.CPU), number(w.Node), right(w.PacketsReceived), right(w.PointsReceived),
-			right(w.PointsWritten), w.Transport, short(w.HeartbeatAge)+" ago")
+			right(w.PointsWritten), w.Transport, Short(w.HeartbeatAge)+" ago")
 	}
 	for _, deviation := range s.Deviations {
 		p.Writer.Flush()
@@ -212,20 +223,20 @@ func (p *page) spool(s *SpoolStatus) {
 	if s == nil || s.Restored+s.Spooled+s.DiskFailures == 0 {
 		return
 	}
-	waits := fmt.Sprintf("  spool: %s points wait", grouped(s.Pending))
+	waits := fmt.Sprintf("  spool: %s points wait", Grouped(s.Pending))
 	if s.OldestSeconds > 0 {
 		age := time.Duration(s.OldestSeconds * float64(time.Second))
 		waits += ", the oldest for " + age.Round(time.Second).String()
 	}
-	p.line(waits + ", in " + grouped(s.Bytes) + " bytes")
-	p.line(fmt.Sprintf("  spool: restored: %s, spooled: %s, replayed: %s", grouped(s.Restored),
-		grouped(s.Spooled), grouped(s.Replayed)))
+	p.line(waits + ", in " + Grouped(s.Bytes) + " bytes")
+	p.line(fmt.Sprintf("  spool: restored: %s, spooled: %s, replayed: %s", Grouped(s.Restored),
+		Grouped(s.Spooled), Grouped(s.Replayed)))
 	if s.DiskError != "" {
-		p.line(fmt.Sprintf("  spool's disk: %s; %s points in memory", s.DiskError, grouped(s.MemoryPoints)))
+		p.line(fmt.Sprintf("  spool's disk: %s; %s points in memory", s.DiskError, Grouped(s.MemoryPoints)))
 	}
 	if s.Skipped > 0 {
-		p.line(fmt.Sprintf("  spool: %s damaged places skipped, %s bytes kept aside", grouped(s.Skipped),
-			grouped(s.KeptBytes)))
+		p.line(fmt.Sprintf("  spool: %s damaged places skipped, %s bytes kept aside", Grouped(s.Skipped),
+			Grouped(s.KeptBytes)))
 	}
 }
 
@@ -237,11 +248,11 @@ func (p *page) sinks(sinks []SinkStatus) {
 		}
 		p.section(fmt.Sprintf("SINK %s  %s  %s, connections: %d", s.Name, s.URL, state, s.Connections))
 		p.line("  breaker: " + s.Breaker + ", requests by answer: " + listed(s.Requests))
-		p.line(fmt.Sprintf("  points for it: %s, written: %s, in flight: %s%s", grouped(s.Points.Stored),
-			grouped(s.Points.Written), grouped(s.Points.InFlight), unbalanced(s.Points.Residue)))
+		p.line(fmt.Sprintf("  points for it: %s, written: %s, in flight: %s%s", Grouped(s.Points.Stored),
+			Grouped(s.Points.Written), Grouped(s.Points.InFlight), unbalanced(s.Points.Residue)))
 		if s.ZeroCopySent+s.ZeroCopyCopied > 0 {
-			p.line(fmt.Sprintf("  zero-copy sends: %s, copied after all: %s", grouped(s.ZeroCopySent),
-				grouped(s.ZeroCopyCopied)))
+			p.line(fmt.Sprintf("  zero-copy sends: %s, copied after all: %s", Grouped(s.ZeroCopySent),
+				Grouped(s.ZeroCopyCopied)))
 		}
 		p.spool(s.Spool)
 		if s.LastError != "" {
@@ -267,8 +278,8 @@ func (p *page) latency(stages map[string]Latency) {
 	p.section("LATENCY", fmt.Sprintf("%15s", "count"), "mean", "P50", "P99", "P99.9", "max")
 	row := func(stage string) {
 		if l, ok := stages[stage]; ok && l.Count > 0 {
-			p.line("  "+stage, right(l.Count), short(l.Mean), short(l.P50), short(l.P99), short(l.P999),
-				short(l.Max))
+			p.line("  "+stage, right(l.Count), Short(l.Mean), Short(l.P50), Short(l.P99), Short(l.P999),
+				Short(l.Max))
 		}
 	}
 	order := stageOrder()
@@ -282,8 +293,8 @@ func (p *page) latency(stages map[string]Latency) {
 	}
 }
 
-// short is a time in three figures.
-func short(seconds float64) string {
+// Short is a time, in seconds, in three figures.
+func Short(seconds float64) string {
 	switch {
 	case seconds < 1e-6:
 		return fmt.Sprintf("%.0f ns", seconds*1e9)
@@ -299,13 +310,13 @@ func (p *page) alerts(s *Status) {
 	if len(s.Rules) > 0 {
 		p.section("RULE", "firing", "changes")
 		for _, r := range s.Rules {
-			p.line("  "+r.Name, grouped(r.Firing), grouped(r.Transitions))
+			p.line("  "+r.Name, Grouped(r.Firing), Grouped(r.Transitions))
 		}
 	}
 	if len(s.Notifiers) > 0 {
 		p.section("NOTIFIER", "type", "delivered", "failed", "waiting")
 		for _, n := range s.Notifiers {
-			p.line("  "+n.Name, n.Type, grouped(n.Delivered), grouped(n.Failed), grouped(n.Queued))
+			p.line("  "+n.Name, n.Type, Grouped(n.Delivered), Grouped(n.Failed), Grouped(n.Queued))
 		}
 	}
 }

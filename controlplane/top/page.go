@@ -5,10 +5,8 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/charmbracelet/x/ansi"
 
@@ -53,7 +51,7 @@ func (m *Model) foot(hidden int) string {
 func (m *Model) lines() []string {
 	p := &page{width: m.width}
 	if m.lost != nil {
-		text := fmt.Sprintf("no connection to %s: %s", m.url, printable(m.lost.Error()))
+		text := fmt.Sprintf("no connection to %s: %s", m.url, telemetry.Printable(m.lost.Error()))
 		if m.now != nil {
 			text += "; what follows is " + time.Since(m.came).Round(time.Second).String() + " old"
 		}
@@ -99,10 +97,10 @@ func (p *page) head(now *telemetry.Picture) {
 		state = red
 	}
 	uptime := time.Duration(s.UptimeSeconds * float64(time.Second)).Round(time.Second)
-	p.add(fmt.Sprintf("%s%s%s %s%s%s  up %s, culvert %s", bold, printable(s.Gateway), plain, state,
+	p.add(fmt.Sprintf("%s%s%s %s%s%s  up %s, culvert %s", bold, telemetry.Printable(s.Gateway), plain, state,
 		now.Health.State, plain, uptime, s.Version))
 	for _, reason := range now.Health.Reasons {
-		p.add(state + "  " + printable(reason) + plain)
+		p.add(state + "  " + telemetry.Printable(reason) + plain)
 	}
 }
 
@@ -115,14 +113,14 @@ func (p *page) speeds(m *Model) {
 	}{{"received", m.received}, {"written", m.written}} {
 		last := "-"
 		if n := len(row.values); n > 0 {
-			last = grouped(uint64(math.Round(row.values[n-1])))
+			last = telemetry.Grouped(uint64(math.Round(row.values[n-1])))
 		}
 		p.add(fmt.Sprintf("  %-12s%14s  %s", row.name, last, spark(row.values, room, 0)))
 	}
 	p.title("LATENCY, LAST 10 S")
 	last := "-"
 	if n := len(m.p99); n > 0 && m.p99[n-1] > 0 {
-		last = short(m.p99[n-1])
+		last = telemetry.Short(m.p99[n-1])
 	}
 	// From 10 µs to the most that was seen, each step a factor: a doubling is seen at any height.
 	p.add(fmt.Sprintf("  %-12s%14s  %s", "P99 to sink", last, spark(logarithms(m.p99), room, 0)))
@@ -152,10 +150,11 @@ func (p *page) latency(now *telemetry.Picture) {
 			if v == 0 {
 				return "-"
 			}
-			return short(v)
+			return telemetry.Short(v)
 		}
-		t.rows = append(t.rows, []string{"  " + stage, recent(p50), recent(p99), short(l.Mean), short(l.P999),
-			short(l.Max)})
+		t.rows = append(t.rows, []string{"  " + stage, recent(p50), recent(p99),
+			telemetry.Short(l.Mean), telemetry.Short(l.P999),
+			telemetry.Short(l.Max)})
 	}
 	if t.rows != nil {
 		p.table(t)
@@ -166,7 +165,7 @@ func (p *page) ledger(s *telemetry.Status) {
 	l := &s.Ledger
 	p.title("POINTS")
 	row := func(name string, n uint64, colour string) {
-		p.add(fmt.Sprintf("%s  %-22s%18s%s", colour, name, grouped(n), plain))
+		p.add(fmt.Sprintf("%s  %-22s%18s%s", colour, name, telemetry.Grouped(n), plain))
 	}
 	some := func(name string, n uint64, colour string) {
 		if n > 0 {
@@ -215,43 +214,12 @@ func (p *page) alerts(now *telemetry.Picture) {
 				labels = append(labels, name+"="+a.Labels[name])
 			}
 		}
-		p.add(fmt.Sprintf("  %s%s%s  %s  %s", yellow, printable(a.Rule), plain,
-			now.Status.Taken.Sub(a.Since).Round(time.Second), printable(strings.Join(labels, " "))))
+		p.add(fmt.Sprintf("  %s%s%s  %s  %s", yellow, telemetry.Printable(a.Rule), plain,
+			now.Status.Taken.Sub(a.Since).Round(time.Second), telemetry.Printable(strings.Join(labels, " "))))
 	}
 	if firing > most {
 		p.add(fmt.Sprintf("  and %d more", firing-most))
 	}
-}
-
-// printable takes out what would steer the terminal: names and texts come from the network.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '·'
-	}, text)
-}
-
-func grouped(n uint64) string {
-	digits := strconv.FormatUint(n, 10)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + " " + digits[i:]
-	}
-	return digits
-}
-
-// short is a time in three figures.
-func short(seconds float64) string {
-	switch {
-	case seconds < 1e-6:
-		return fmt.Sprintf("%.0f ns", seconds*1e9)
-	case seconds < 1e-3:
-		return fmt.Sprintf("%.3g µs", seconds*1e6)
-	case seconds < 1:
-		return fmt.Sprintf("%.3g ms", seconds*1e3)
-	}
-	return fmt.Sprintf("%.3g s", seconds)
 }
 
 func sum(counts map[string]uint64) (total uint64) {

@@ -65,9 +65,10 @@ func (p *page) workers(m *Model) {
 	for _, w := range m.now.Status.Workers {
 		then := before[w.Name]
 		t.rows = append(t.rows, []string{"  " + w.Name,
-			grouped(uint64(m.rate(w.PointsReceived, then.PointsReceived))),
-			grouped(uint64(m.rate(w.PointsWritten, then.PointsWritten))), number(w.CPU), number(w.Node),
-			grouped(w.PointsInFlight), short(w.HeartbeatAge), w.Transport})
+			telemetry.Grouped(uint64(m.rate(w.PointsReceived, then.PointsReceived))),
+			telemetry.Grouped(uint64(m.rate(w.PointsWritten, then.PointsWritten))),
+			number(w.CPU), number(w.Node),
+			telemetry.Grouped(w.PointsInFlight), telemetry.Short(w.HeartbeatAge), w.Transport})
 	}
 	p.title("WORKERS")
 	p.table(t)
@@ -85,9 +86,9 @@ func (p *page) queues(m *Model) {
 	}
 	for _, in := range m.now.Status.Interfaces {
 		for _, q := range in.Queues {
-			t.rows = append(t.rows, []string{fmt.Sprintf("  %s %d", printable(in.Name), q.Queue),
-				grouped(uint64(m.rate(q.Received, before[in.Name+strconv.Itoa(q.Queue)]))),
-				grouped(sum(q.Drops)), q.Worker, number(q.CPU), number(q.Node), in.Mode})
+			t.rows = append(t.rows, []string{fmt.Sprintf("  %s %d", telemetry.Printable(in.Name), q.Queue),
+				telemetry.Grouped(uint64(m.rate(q.Received, before[in.Name+strconv.Itoa(q.Queue)]))),
+				telemetry.Grouped(sum(q.Drops)), q.Worker, number(q.CPU), number(q.Node), in.Mode})
 		}
 	}
 	if t.rows != nil {
@@ -103,10 +104,10 @@ func (p *page) sinks(s *telemetry.Status) {
 		if !k.Up {
 			state = red + "DOWN" + plain
 		}
-		p.add(fmt.Sprintf("  %s %s  %s, connections: %d", printable(k.Name), state, printable(k.URL),
-			k.Connections))
+		p.add(fmt.Sprintf("  %s %s  %s, connections: %d", telemetry.Printable(k.Name), state,
+			telemetry.Printable(k.URL), k.Connections))
 		if k.LastError != "" {
-			p.add(red + "    " + printable(k.LastError) + plain)
+			p.add(red + "    " + telemetry.Printable(k.LastError) + plain)
 		}
 	}
 }
@@ -114,8 +115,9 @@ func (p *page) sinks(s *telemetry.Status) {
 func (p *page) rules(s *telemetry.Status) {
 	t := table{"  rule", []string{"firing", "pending", "changes", "keys", "steps"}, nil}
 	for _, r := range s.Rules {
-		t.rows = append(t.rows, []string{"  " + printable(r.Name), strconv.Itoa(r.Firing),
-			strconv.Itoa(r.Pending), grouped(r.Transitions), grouped(uint64(r.Keys)), strconv.Itoa(r.Steps)})
+		t.rows = append(t.rows, []string{"  " + telemetry.Printable(r.Name), strconv.Itoa(r.Firing),
+			strconv.Itoa(r.Pending), telemetry.Grouped(r.Transitions), telemetry.Grouped(r.Keys),
+			strconv.Itoa(r.Steps)})
 	}
 	if t.rows != nil {
 		p.title("RULES")
@@ -130,7 +132,7 @@ func (p *page) rejects(rejects []telemetry.Reject) {
 	p.title("LAST REJECTS")
 	for _, r := range rejects[:min(8, len(rejects))] {
 		p.add(fmt.Sprintf("  %s  %s/%s  %s  %s", r.Taken.Format("15:04:05"), r.Stage, r.Reason, r.Source,
-			printable(r.Text)))
+			telemetry.Printable(r.Text)))
 	}
 }
 

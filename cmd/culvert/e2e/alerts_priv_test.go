@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -20,14 +19,7 @@ type notification struct {
 // webhook receives notifications in the gateway's namespace.
 func webhook(t *testing.T, lab *testenv.Lab) (url string, came chan notification) {
 	t.Helper()
-	var listener net.Listener
-	err := lab.Gateway.Do(func() (err error) {
-		listener, err = net.Listen("tcp", "127.0.0.1:0")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listen(t, lab)
 	came = make(chan notification, 1000)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		var body struct{ Alerts []notification }

@@ -252,10 +252,9 @@ type recorder struct {
 	refuse func(w http.ResponseWriter) bool
 }
 
-func newRecorder(t *testing.T, lab *testenv.Lab) *recorder {
+// listen opens a TCP port of loopback in the gateway's namespace; whoever serves it closes it.
+func listen(t *testing.T, lab *testenv.Lab) (listener net.Listener) {
 	t.Helper()
-	r := &recorder{}
-	var listener net.Listener
 	err := lab.Gateway.Do(func() (err error) {
 		listener, err = net.Listen("tcp", "127.0.0.1:0")
 		return err
@@ -263,6 +262,13 @@ func newRecorder(t *testing.T, lab *testenv.Lab) *recorder {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return listener
+}
+
+func newRecorder(t *testing.T, lab *testenv.Lab) *recorder {
+	t.Helper()
+	r := &recorder{}
+	listener := listen(t, lab)
 	r.url = "http://" + listener.Addr().String()
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		body, err := io.ReadAll(request.Body)

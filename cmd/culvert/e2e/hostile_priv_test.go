@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -39,14 +38,7 @@ func (g *gateway) resident() int {
 // swallower is a webhook that takes everything and keeps nothing.
 func swallower(t *testing.T, lab *testenv.Lab) (url string) {
 	t.Helper()
-	var listener net.Listener
-	err := lab.Gateway.Do(func() (err error) {
-		listener, err = net.Listen("tcp", "127.0.0.1:0")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listen(t, lab)
 	server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 		io.Copy(io.Discard, request.Body)
 	})}

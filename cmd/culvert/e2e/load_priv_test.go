@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -24,14 +23,7 @@ func checkingSink(t *testing.T, lab *testenv.Lab, config fakesink.Config) (url s
 	if err != nil {
 		t.Fatal(err)
 	}
-	var listener net.Listener
-	err = lab.Gateway.Do(func() (err error) {
-		listener, err = net.Listen("tcp", "127.0.0.1:0")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listen(t, lab)
 	server := &http.Server{Handler: sink}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })

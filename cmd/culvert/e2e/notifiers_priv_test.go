@@ -169,14 +169,7 @@ func TestPrivWebhookThatFailsFirst(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 1)
 	sink := newRecorder(t, lab)
-	var listener net.Listener
-	err := lab.Gateway.Do(func() (err error) {
-		listener, err = net.Listen("tcp", "127.0.0.1:0")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listen(t, lab)
 	came := make(chan string, 100)
 	var healed atomic.Bool
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {

@@ -30,14 +30,7 @@ type quietSink struct {
 func newQuietSink(t *testing.T, lab *testenv.Lab) *quietSink {
 	t.Helper()
 	s := &quietSink{took: map[int]time.Duration{}}
-	var listener net.Listener
-	err := lab.Gateway.Do(func() (err error) {
-		listener, err = net.Listen("tcp", "127.0.0.1:0")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listen(t, lab)
 	s.url = "http://" + listener.Addr().String()
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		now := time.Now()
