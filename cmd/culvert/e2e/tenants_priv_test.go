@@ -124,7 +124,7 @@ func TestPrivNoisyTenant(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 2)
 	sink := newQuietSink(t, lab)
-	const limit, points = 1000, 3000
+	const limit, points = 200, 3000
 	g := start(t, lab, "run", "-c", write(t, t.TempDir(), "culvert.yaml", fmt.Sprintf(
 		`interfaces: [{name: %s, mode: native, stall_after: 10s}]
 listeners: [{name: plant, port: %d}]
