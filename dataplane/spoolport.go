@@ -33,6 +33,9 @@ type SpoolPort struct {
 	sealed  atomic.Uint64
 	took    atomic.Int64
 	points  atomic.Uint64 // written
+
+	// good is when the server took something of the spool last, CLOCK_MONOTONIC nanoseconds.
+	good atomic.Int64
 }
 
 // spoolKind is what an item asks for.

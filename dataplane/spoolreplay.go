@@ -256,12 +256,20 @@ func (s *Spooler) settle(now int64) (work int) {
 		delete(r.flights, outcome.Batch)
 		if outcome.Aside+outcome.Undelivered == 0 {
 			s.delivered(flight, &outcome)
+			s.tellGood(now)
 		} else {
 			s.undelivered(flight, now)
 		}
 		r.pace.after(s.config.Ports, outcome.Batch.Points(), now)
 		r.pool.Release(outcome.Batch)
 		work++
+	}
+}
+
+// tellGood lets workers know that the server takes points: those that have none now would not find out.
+func (s *Spooler) tellGood(now int64) {
+	for _, p := range s.config.Ports {
+		p.good.Store(now)
 	}
 }
 

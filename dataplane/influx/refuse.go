@@ -115,6 +115,7 @@ func (d *delivery) rotate() {
 // hold lets a batch wait until somebody mends the target; it costs no attempt.
 func (w *Writer) hold(b *Batch, why string, now int64) {
 	w.trouble(why, now)
+	w.breaker.connects = false
 	w.trip(now)
 	w.requeue(b, now)
 }
