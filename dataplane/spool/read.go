@@ -165,7 +165,8 @@ func (l *Log) Ack(sequence uint64) int {
 func (l *Log) Advance(sequence uint64, bytes, points int) {
 	r, ok := l.out[sequence]
 	if !ok || points >= r.points {
-		panic(fmt.Sprintf("BUG: %d points of record %d are delivered, %d are out", points, sequence, r.points))
+		panic(fmt.Sprintf("BUG: %d points of record %d are delivered, of %d that are out", points, sequence,
+			r.points))
 	}
 	r.points -= points
 	r.part.bytes += bytes

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Share is what a Log counted of one tenant since Open, of what its caller does not know itself. The sums over
+// Share is what a Log counted of one tenant since Open, and its caller does not know itself. The sums over
 // all shares are what Stats has.
 type Share struct {
 	// Restored are points that were found waiting at Open.
