@@ -74,8 +74,8 @@ func p99(before, after map[float64]uint64) float64 {
 // took to come, and the live traffic hardly notices; the disk is given back. Method: the server is killed, as
 // many points as asked come as fast as they can, and it is started again below a steady load. The figures are
 // printed: replayed points a second, the live points' latency before and during replay, and who used the
-// CPUs; what must hold is that nothing is lost and that the spool ends up empty. It is no TestPriv…, since the
-// emulated machines of those do not get that far in the time.
+// CPUs; what must hold is that nothing is lost and that the spool ends up empty. It is no TestPriv…, since
+// the emulated machines of those do not get that far in the time.
 func TestReplayBesideLiveTraffic(t *testing.T) {
 	need(t)
 	t.Run("InfluxDB", func(t *testing.T) {
