@@ -86,7 +86,13 @@ func (w *Writer) conclude(r *response, a *attempt, now int64) {
 		w.partial(r, b, rejected)
 		w.wroteAt = now
 	case verdictRefused:
+		vouched := w.vouched(r, now)
 		if !w.refused(r, b, rejected, now) {
+			return
+		}
+		if !vouched {
+			// Halving goes on, but nothing shows yet that the server is in order.
+			w.goOn(b)
 			return
 		}
 	case verdictTooLarge:

@@ -261,6 +261,8 @@ func (r *response) headEnds() error {
 	}
 	switch {
 	case r.status == 204 || r.status == 304:
+		// They have no body; one that is announced nevertheless would stand before the next answer.
+		r.close = r.close || r.chunked || r.hasLength && r.length > 0
 		r.phase = phaseDone
 	case r.chunked:
 		// A length beside chunks is somebody's mistake; whose, nobody knows: the connection ends after this.
