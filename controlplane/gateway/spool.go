@@ -123,6 +123,7 @@ func (g *Gateway) spoolConfig(s *sink, t *sinkTarget) (spool.Config, error) {
 			Epoch: uint64(g.started.UnixNano()),
 		},
 		SegmentBytes: int64(c.Segment), MaxBytes: int64(c.Max) / int64(len(g.targets)), Codec: codec,
+		Tenants: tenantNames(g.options.Config),
 	}
 	if c.WhenFull == "drop_newest" {
 		open.WhenFull = spool.DropNewest
@@ -155,7 +156,8 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 			return spool.Open(one)
 		},
 		Writer: writer, BatchBytes: int(s.config.Batch.Bytes), Sync: g.options.Config.Spool.Sync,
-		MemoryBytes: spoolMemory, MemoryTTL: spoolMemoryTTL, Ports: ports, Ordered: s.config.Order == orderSeries,
+		MemoryBytes: spoolMemory, MemoryTTL: spoolMemoryTTL, Ports: ports,
+		Ordered: s.config.Order == orderSeries, TTL: s.config.TTL, Tenants: open.Tenants,
 	})
 }
 

@@ -110,7 +110,7 @@ func (w *Writer) conclude(r *response, a *attempt, now int64) {
 		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()), now)
 		wait := r.wait(time.Now())
 		if wait == 0 {
-			w.fail(now)
+			w.fail(false, now)
 		}
 		w.spend(b, now)
 		if wait > 0 {
@@ -156,7 +156,7 @@ func (w *Writer) lost(c *connection, a *attempt, why error, now int64) {
 		return
 	}
 	w.trouble(fmt.Sprintf("write to %s: %v", w.where(), why), now)
-	w.fail(now)
+	w.fail(false, now)
 	w.spend(b, now)
 }
 
