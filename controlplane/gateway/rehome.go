@@ -18,8 +18,8 @@ import (
 const rehomeRecords = 64
 
 // rehome moves what waits on disk for URLs that a sink no longer has to those that it has, each series to the
-// one that owns it now, where its on_remove says so. The spools are nobody else's yet. used are the folders of
-// the URLs that there are; what is left empty joins them, since nothing waits there.
+// one that owns it now, where its on_remove says so. Nobody holds the spools yet. used are the folders of the
+// URLs that there are; what is left empty joins them, since nothing waits there.
 func (g *Gateway) rehome(used map[string]bool) {
 	folders, err := spool.Directories(g.spools.dir)
 	if err != nil {
