@@ -82,6 +82,8 @@ var wireFaults = []struct {
 	{"a negative length", breaking("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n")},
 	{"another protocol", breaking("SSH-2.0-OpenSSH_9.2p1\r\n")},
 	{"binary", breaking("\x15\x03\x01\x00\x02\x02\x46\x00\xff\n\n")},
+	{"a status beyond all", breaking("HTTP/1.1 999 Request denied\r\nContent-Length: 0\r\n\r\n")},
+	{"a status below all", breaking("HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n")},
 	{"HTTP/2", breaking("HTTP/2 204\r\n\r\n")},
 	{"an empty line", breaking("\r\n\r\n\r\n\r\n")},
 	{"a name without a value", breaking("HTTP/1.1 204 No Content\r\nnonsense\r\n\r\n")},

@@ -128,6 +128,9 @@ func (c *carrier) exchange(post *http.Request) (answer remoteAnswer) {
 // readFrom makes an answer what it would be had it been read from a socket. The body is read to its end, in
 // pieces: how many lines it names counts, however many there are.
 func (r *response) readFrom(got *http.Response) error {
+	if got.StatusCode < 100 || got.StatusCode > statusMax {
+		return errMalformed // net/http takes any three digits
+	}
 	version := got.Header.Get("X-Influxdb-Version")
 	*r = response{
 		status: got.StatusCode, headBytes: 1, phase: phaseToEOF, details: r.details[:0],

@@ -48,7 +48,7 @@ func (w *Writer) tellNamed(r *response, b *Batch, p Part, named []culprit) {
 func (w *Writer) partial(r *response, b *Batch, rejected int) {
 	d := &b.delivery
 	p := d.top()
-	w.lastReject = r.message()
+	w.lastReject = w.hide(r.message())
 	named := r.culprits(b.memory[p.From:p.To], p.Points)
 	switch {
 	case len(named) == rejected:
@@ -75,7 +75,7 @@ func (w *Writer) partial(r *response, b *Batch, rejected int) {
 func (w *Writer) refused(r *response, b *Batch, rejected int, now int64) bool {
 	d := &b.delivery
 	p := d.top()
-	w.lastReject = r.message()
+	w.lastReject = w.hide(r.message())
 	named := r.culprits(b.memory[p.From:p.To], p.Points)
 	if len(named) > 0 && d.halves < halvesMax && d.without(b, named) {
 		d.halves++
