@@ -218,8 +218,10 @@ type Sink struct {
 	// How points are shared out among several urls: each series to one of them; likewise, but fewer to those
 	// that show load or errors; every point to all of them; or every point to the first that takes points.
 	Routing string `yaml:"routing" enum:"hash,load_aware,replicate,failover"`
-	// What becomes of the spool of a URL that a reload removes.
-	OnRemove string `yaml:"on_remove" enum:"rehash" later:"drain,keep"`
+	// What becomes, at a start, of what waits on disk for a URL that is not in urls any more: it goes to
+	// those that own its series now (with failover to the first; with replicate, where the others have it,
+	// it stays), or stays until the URL is there again.
+	OnRemove string `yaml:"on_remove" enum:"rehash,keep" later:"drain"`
 	// When a batch is full or old enough.
 	Batch Batch `yaml:"batch"`
 	// A request that takes longer failed.

@@ -59,6 +59,10 @@ func (g *Gateway) openSpools(workers int) error {
 	}
 	g.spools.ports = make([][]*dataplane.SpoolPort, workers)
 	used := map[string]bool{}
+	for _, t := range g.targets {
+		used[t.spoolFolder(g.spools.dir)] = true
+	}
+	g.rehome(used)
 	for _, s := range g.sinks {
 		for _, t := range s.targets {
 			var ports []*dataplane.SpoolPort
@@ -73,7 +77,6 @@ func (g *Gateway) openSpools(workers int) error {
 				return fmt.Errorf("sink %q: %s: %w", s.config.Name, t.shownURL(), err)
 			}
 			g.spools.spoolers = append(g.spools.spoolers, spooler)
-			used[t.spoolFolder(g.spools.dir)] = true
 			if state := spooler.State(); state.DiskError != "" {
 				g.log.Error("spool cannot be opened; what cannot be delivered is kept in memory", "sink",
 					s.config.Name, "url", t.shownURL(), "error", state.DiskError)
@@ -108,13 +111,12 @@ func (g *Gateway) findSpool() error {
 	return fmt.Errorf("make spool.dir: %w", err)
 }
 
-// openSpooler starts the spooler of one URL.
-func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
-	ports []*dataplane.SpoolPort) (*dataplane.Spooler, error) {
+// spoolConfig is how the spool of one URL is kept; who opens it adds the files.
+func (g *Gateway) spoolConfig(s *sink, t *sinkTarget) (spool.Config, error) {
 	c := &g.options.Config.Spool
 	codec, err := spool.ParseCodec(c.Compression)
 	if err != nil {
-		return nil, err
+		return spool.Config{}, err
 	}
 	open := spool.Config{
 		Label: spool.Label{
@@ -126,6 +128,16 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	}
 	if c.WhenFull == "drop_newest" {
 		open.WhenFull = spool.DropNewest
+	}
+	return open, nil
+}
+
+// openSpooler starts the spooler of one URL.
+func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
+	ports []*dataplane.SpoolPort) (*dataplane.Spooler, error) {
+	open, err := g.spoolConfig(s, t)
+	if err != nil {
+		return nil, err
 	}
 	folder := t.spoolFolder(g.spools.dir)
 	writer := s.writer(t)
@@ -144,9 +156,9 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 			one.Files = files
 			return spool.Open(one)
 		},
-		Writer: writer, BatchBytes: int(s.config.Batch.Bytes), Sync: c.Sync, MemoryBytes: spoolMemory,
-		MemoryTTL: spoolMemoryTTL, Ports: ports, Ordered: s.config.Order == orderSeries,
-		TTL: s.config.TTL, Tenants: open.Tenants,
+		Writer: writer, BatchBytes: int(s.config.Batch.Bytes), Sync: g.options.Config.Spool.Sync,
+		MemoryBytes: spoolMemory, MemoryTTL: spoolMemoryTTL, Ports: ports,
+		Ordered: s.config.Order == orderSeries, TTL: s.config.TTL, Tenants: open.Tenants,
 	})
 }
 
