@@ -95,6 +95,8 @@ func lexOne(source string, at int) (token, *syntaxError) {
 		hint = `did you mean "&&"?`
 	case '|':
 		hint = `did you mean "||"?`
+	case '$':
+		hint = "a field is written x, a tag tags.x"
 	}
 	return token{}, wrong(at, hint, "unexpected character %q", first)
 }
