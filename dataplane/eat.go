@@ -200,6 +200,7 @@ func addTag(p *point.Point, tag point.Tag) {
 		}
 	}
 	p.Tags = append(p.Tags, tag)
+	p.LacksTags &^= point.NameBit(name)
 }
 
 func (w *Worker) rejectLine(payload *Payload) {
