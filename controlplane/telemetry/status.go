@@ -198,7 +198,7 @@ func NewStatus(s *Snapshot) *Status {
 		Deviations: append([]string{}, s.Deviations...),
 		Sinks:      []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
 	}
-	status.Tenants, status.HeavySeries = tenantStatuses(s.Tenants), heavyStatuses(s.Heavy)
+	status.Tenants, status.HeavySeries = tenantStatuses(s), heavyStatuses(s.Heavy)
 	for i := range s.Workers {
 		status.Workers = append(status.Workers, workerStatus(&s.Workers[i]))
 	}
