@@ -318,6 +318,11 @@ func (w *Worker) anything() bool {
 	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() || w.cameBack() {
 		return true
 	}
+	for _, q := range w.queues {
+		if q.returnsDue() {
+			return true
+		}
+	}
 	for i := range w.lanes {
 		if w.lanes[i].writer.Ready() {
 			return true
