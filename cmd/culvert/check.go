@@ -52,8 +52,12 @@ func printPlan(ctx context.Context, out io.Writer, setup *gateway.Setup, plan *g
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "INTERFACE\tQUEUE\tWORKER\tCPU\tNODE\tMODE")
 	for _, seat := range plan.Seats {
-		worker := plan.Workers[seat.Worker]
-		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\n", seat.Interface, seat.Queue, seat.Worker,
+		worker, queue := plan.Workers[seat.Worker], fmt.Sprint(seat.Queue)
+		if plan.Fanout(seat.Interface) > 1 {
+			queue += fmt.Sprintf(" socket %d, by %s", seat.Member,
+				findInterface(c, seat.Interface).QueuesFanout)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", seat.Interface, queue, seat.Worker,
 			orNone(worker.CPU, "not pinned"), orNone(worker.Node, "any"),
 			plan.Mode(seat.Interface, findInterface(c, seat.Interface).Mode))
 	}

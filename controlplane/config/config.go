@@ -69,8 +69,9 @@ type Interface struct {
 	Mode string `yaml:"mode" enum:"auto,zerocopy,native,generic,socket"`
 	// The receive queues to serve: all, or a list such as [0, 1] or "0-3".
 	Queues Numbers `yaml:"queues"`
-	// Several sockets on one queue.
-	QueuesFanout string `yaml:"queues_fanout" enum:"none" later:"flow,packet"`
+	// Several sockets on one queue, each on a CPU of its own, for cards with fewer queues than CPUs: a
+	// packet's is chosen by its sender, or in turn, which is for points that carry timestamps.
+	QueuesFanout string `yaml:"queues_fanout" enum:"none,flow,packet"`
 	// Which UDP checksums are good: auto takes a sum that is not yet final on veth, virtio_net and tun only.
 	Checksum string `yaml:"checksum" enum:"auto,verify,off"`
 	// The kernel's busy polling of the sockets.
