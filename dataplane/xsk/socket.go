@@ -258,6 +258,9 @@ func (s *Socket) Close() error {
 // FD is the descriptor, for the XSKMAP and for poll; -1 after Close.
 func (s *Socket) FD() int { return s.fd }
 
+// Mappings are the rings' memory, to look where it lies; valid until Close.
+func (s *Socket) Mappings() [][]byte { return s.mappings }
+
 // ZeroCopy tells the effective mode: whether the NIC writes into the UMEM itself.
 func (s *Socket) ZeroCopy() bool { return s.zeroCopy }
 
