@@ -31,6 +31,8 @@ type QueueConfig struct {
 	Departures bool
 	// Segments takes packets longer than a frame.
 	Segments bool
+	// BusyPoll (optional) has the worker poll the card.
+	BusyPoll BusyPoll
 	// Members is how many further sockets join this one on its queue (optional), each on its own worker.
 	Members int
 	// First is the socket that this one joins, as member number Member, instead of having memory of its own
@@ -41,8 +43,8 @@ type QueueConfig struct {
 }
 
 // Queue is one AF_XDP socket and its memory, or one that joined another socket's queue and shares that one's
-// memory. Its worker's thread owns it; Received, ZeroCopy, FD and
-// Statistics may be called by the control plane until it takes the queue away.
+// memory. Its worker's thread owns it; Received, ZeroCopy, FD, Statistics and Polling may be called by the
+// control plane until it takes the queue away.
 type Queue struct {
 	config    QueueConfig
 	socket    *xsk.Socket
@@ -50,6 +52,7 @@ type Queue struct {
 	heartbeat *atomic.Uint64
 	descs     []xsk.Desc
 	assembly  assembly
+	polling   polling
 	// firstWaker wakes the worker of the socket that this one joined; nil otherwise.
 	firstWaker *Waker
 	broken     bool // the interface is gone: the socket will never be readable again
@@ -86,10 +89,15 @@ func (w *Worker) openQueue(config QueueConfig) (*Queue, error) {
 		memory.Close()
 		return nil, err
 	}
-	return &Queue{
+	q := &Queue{
 		config: config, socket: socket, memory: memory, heartbeat: config.Heartbeat,
 		descs: make([]xsk.Desc, w.config.Batch), assembly: config.assembly(),
-	}, nil
+	}
+	if err := q.openPolling(); err != nil {
+		q.close()
+		return nil, err
+	}
+	return q, nil
 }
 
 // assembly is where packets longer than a frame are put together, where there can be any.
@@ -108,11 +116,16 @@ func (w *Worker) joinQueue(config QueueConfig) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Queue{
+	q := &Queue{
 		config: config, socket: socket, heartbeat: config.Heartbeat,
 		descs: make([]xsk.Desc, w.config.Batch), assembly: config.assembly(),
 		firstWaker: w.links.wakers[config.FirstWorker],
-	}, nil
+	}
+	if err := q.openPolling(); err != nil {
+		q.close()
+		return nil, err
+	}
+	return q, nil
 }
 
 // takeReturns takes back what the workers of joined sockets have freed.
@@ -197,7 +210,9 @@ func (q *Queue) close() {
 
 // takeFrames eats one batch of a queue's frames in place and gives them back to the kernel.
 func (w *Worker) takeFrames(q *Queue, now int64) int {
+	q.poll(w.clock)
 	n := q.socket.Receive(q.descs)
+	q.polling.trial.left -= n
 	q.takeReturns()
 	if n == 0 {
 		// The kernel may have asked for a wake-up only after the last batch was given back; without it a

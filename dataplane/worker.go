@@ -303,6 +303,7 @@ func (w *Worker) rest(now int64) {
 	timeout := w.untilTimer(now)
 	slept := w.clock.Now()
 	w.sleep(timeout)
+	w.forgetPolls()
 	w.waker.sleeping.Store(false)
 	woke := w.clock.Now()
 	// A short sleep would have been caught by spinning: spin next time. A long one says that it would not
