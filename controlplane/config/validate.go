@@ -86,6 +86,10 @@ func (k *checker) interfaces() {
 				in.Name, interfaceNameMax)
 		}
 		k.fanout(fmt.Sprintf("interfaces[%d].queues_fanout", i), in)
+		if in.BusyPoll.On && (in.Mode == "generic" || in.Mode == "socket") {
+			k.failf(fmt.Sprintf("interfaces[%d].busy_poll", i),
+				"it polls sockets of mode native or zerocopy, not %s: leave one of the two out", in.Mode)
+		}
 	}
 }
 

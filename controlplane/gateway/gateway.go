@@ -190,7 +190,8 @@ func MakePlan(c *config.Config) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	offers := map[string]attach.Offer{}
+	offers, polled := map[string]attach.Offer{}, map[string]bool{}
+	var unpolled []Note
 	p := Placement{
 		Topology: topology, Allowed: topology.Usable(allowed, set), Cpuset: set, CPUs: c.Workers.CPUs,
 		Node: int(c.Workers.NUMA),
@@ -220,6 +221,11 @@ func MakePlan(c *config.Config) (*Plan, error) {
 			return nil, err
 		}
 		offers[iface.Name] = offer
+		if note := busyPollOf(iface); note.Text != "" {
+			unpolled = append(unpolled, note)
+		} else {
+			polled[iface.Name] = iface.BusyPoll.On
+		}
 		p.Ports = append(p.Ports, Port{
 			Name: iface.Name, Node: numa.NICNode(sysfsRoot, iface.Name),
 			Queues: queuesOf(iface, state.RXQueues), Fanout: fansOut(iface),
@@ -229,7 +235,8 @@ func MakePlan(c *config.Config) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan.Offers = offers
+	plan.Offers, plan.Polled = offers, polled
+	plan.Notes = append(plan.Notes, unpolled...)
 	return plan, nil
 }
 

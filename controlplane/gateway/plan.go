@@ -44,6 +44,8 @@ type Plan struct {
 	Idle []int
 	// Offers is what the interfaces' drivers say of themselves, by interface.
 	Offers map[string]attach.Offer
+	// Polled are the interfaces whose workers shall poll the card.
+	Polled map[string]bool
 	Notes  []Note
 }
 

@@ -40,6 +40,7 @@ type port struct {
 	log        *slog.Logger
 	attachment *attach.Attachment // nil while the interface is gone, and in mode socket
 	state      attach.State
+	packetMax  int    // what a frame holds of a packet
 	mode       string // the effective one; empty while nothing is bound
 	waiting    error  // why nothing is bound
 	queues     []*served
@@ -74,6 +75,7 @@ func (g *Gateway) lookAround() error {
 		}
 		g.interfaces = append(g.interfaces, &port{
 			config: c, log: g.log.With("interface", c.Name), state: state,
+			packetMax: g.options.Config.Workers.FrameSize - frameHeadroom,
 		})
 	}
 	g.publishAddresses()
@@ -139,7 +141,7 @@ func (g *Gateway) raise(p *port) (err error) {
 func (g *Gateway) attach(p *port, mode attach.Mode) error {
 	options := attach.Options{
 		Interface: p.config.Name, Mode: mode, StallAfter: p.config.StallAfter,
-		PacketMax: g.options.Config.Workers.FrameSize - frameHeadroom,
+		PacketMax: p.packetMax,
 		Fanout:    g.plan.Fanout(p.config.Name), InTurn: p.config.QueuesFanout == fanoutPacket,
 	}
 	attachment, err := attach.Open(options)
@@ -161,6 +163,13 @@ func (g *Gateway) attach(p *port, mode attach.Mode) error {
 	}
 	p.attachment = attachment
 	return nil
+}
+
+// wantsPieces tells whether the MTU has come to ask for packets of several frames, which the program that is
+// attached does not take.
+func (p *port) wantsPieces() bool {
+	return p.attachment != nil && !p.attachment.Pieces() && attach.Jumbo(p.state.MTU, p.packetMax) &&
+		attach.TakesPieces()
 }
 
 // orSockets falls back to mode socket where the configuration leaves the choice and the interface cannot do
@@ -209,6 +218,7 @@ func (g *Gateway) openQueue(p *port, number int) error {
 			Heartbeat: steer.Heartbeats()[slot], StallAfter: p.config.StallAfter,
 			Departures: len(g.departures) > 0, Segments: p.attachment.Pieces(), Members: len(workers) - 1,
 			First: first, Member: member - 1, FirstWorker: workers[0],
+			BusyPoll: p.busyPoll(member),
 		})
 		if err != nil {
 			return err

@@ -101,6 +101,7 @@ func (g *Gateway) interfaceOf(p *port) telemetry.Interface {
 	if p.attachment != nil {
 		t.Driver, t.Adopted = p.attachment.Driver(), p.attachment.Adopted()
 		t.ZeroCopy, t.NeedWakeup = p.mode == modeZeroCopy, true
+		t.BusyPoll, _ = p.polled()
 		if p.attachment.Steer().Fanout() > 1 {
 			t.Fanout = p.config.QueuesFanout
 		}
