@@ -69,12 +69,14 @@ type Interface struct {
 	Mode string `yaml:"mode" enum:"auto,zerocopy,native,generic,socket"`
 	// The receive queues to serve: all, or a list such as [0, 1] or "0-3".
 	Queues Numbers `yaml:"queues"`
-	// Several sockets on one queue.
-	QueuesFanout string `yaml:"queues_fanout" enum:"none" later:"flow,packet"`
+	// Several sockets on one queue, each on a CPU of its own, for cards with fewer queues than CPUs: a
+	// packet's is chosen by its sender, or in turn, which is for points that carry timestamps.
+	QueuesFanout string `yaml:"queues_fanout" enum:"none,flow,packet"`
 	// Which UDP checksums are good: auto takes a sum that is not yet final on veth, virtio_net and tun only.
 	Checksum string `yaml:"checksum" enum:"auto,verify,off"`
-	// The kernel's busy polling of the sockets.
-	BusyPoll BusyPoll `yaml:"busy_poll" later:"*"`
+	// The worker takes packets from the card itself instead of by interrupts: off, on, or {budget, usecs}:
+	// so many packets and microseconds at a time. For drivers that do it well; it ends where it is useless.
+	BusyPoll BusyPoll `yaml:"busy_poll"`
 	// Packets go to the kernel's socket when the queue's worker shows no life for this long.
 	StallAfter time.Duration `yaml:"stall_after" min:"10ms" max:"1m"`
 }
@@ -84,6 +86,13 @@ type BusyPoll struct {
 	On            bool
 	Budget, Usecs int
 }
+
+const (
+	// BusyPollBudget is how many packets one poll takes at most: NAPI_POLL_WEIGHT, what an interrupt's does.
+	BusyPollBudget = 64
+	// BusyPollUsecs is how long the kernel may look for packets when the worker asks, in microseconds.
+	BusyPollUsecs = 20
+)
 
 // Listener is one UDP port that takes measurements.
 type Listener struct {

@@ -85,6 +85,30 @@ func (k *checker) interfaces() {
 			k.failf(key, "%q is not an interface's name: at most %d characters, no / or :",
 				in.Name, interfaceNameMax)
 		}
+		k.fanout(fmt.Sprintf("interfaces[%d].queues_fanout", i), in)
+		if in.BusyPoll.On && (in.Mode == "generic" || in.Mode == "socket") {
+			k.failf(fmt.Sprintf("interfaces[%d].busy_poll", i),
+				"it polls sockets of mode native or zerocopy, not %s: leave one of the two out", in.Mode)
+		}
+	}
+}
+
+// fanout checks what several sockets on one queue need: a program in the driver, which alone runs on one CPU
+// at a time for each queue, and for packets in turn that nobody wants a series' points in order.
+func (k *checker) fanout(key string, in *Interface) {
+	if in.QueuesFanout == "none" {
+		return
+	}
+	if in.Mode == "generic" || in.Mode == "socket" {
+		k.failf(key, "%s takes mode native or zerocopy, not %s: leave one of the two out", in.QueuesFanout,
+			in.Mode)
+	}
+	for i := range k.config.Sinks {
+		s := &k.config.Sinks[i]
+		if in.QueuesFanout == "packet" && s.Order == "series" {
+			k.failf(key, "packet deals one sender's packets out to several workers, and sink %q wants each "+
+				"series in order: use flow, or order none", s.Name)
+		}
 	}
 }
 

@@ -63,7 +63,13 @@ func (g *Gateway) deviations() []string {
 			p.nodes[name] = topology.Node(node).CPUs
 		}
 	}
-	g.placed = placed{at: time.Now(), found: p.deviations()}
+	found := p.deviations()
+	for _, port := range g.interfaces {
+		if _, why := port.polled(); why != "" {
+			found = append(found, why)
+		}
+	}
+	g.placed = placed{at: time.Now(), found: found}
 	return g.placed.found
 }
 
