@@ -28,7 +28,7 @@ type Options struct {
 	// StallAfter is how long a worker may show no life before its packets pass to the kernel; 0 is for ever.
 	StallAfter time.Duration
 	// PacketMax is how many bytes of a packet a frame holds (optional): longer ones pass to the kernel,
-	// unless the MTU asks for packets in several frames, which takes Linux 6.6.
+	// unless the MTU asks for packets in several frames, which takes native mode and Linux 6.6.
 	PacketMax int
 	// Fanout is how many sockets each queue has (optional): 0 is one. InTurn deals packets out one by one,
 	// and not by sender.
@@ -93,15 +93,8 @@ func Open(o Options) (_ *Attachment, err error) {
 		}
 	}
 	a.driver = a.lookout.driver()
-	if a.pieces = piecesFrom(a.state.MTU, o.PacketMax); a.pieces {
-		o.PacketMax = abi.PacketMax
-	}
-	a.steer, err = bpf.LoadSteer(bpf.SteerConfig{
-		MAC: a.state.MAC, QueuesMax: a.state.QueuesMax, StallAfter: o.StallAfter,
-		PacketMax: o.PacketMax, Fanout: o.Fanout, InTurn: o.InTurn, Pieces: a.pieces,
-	})
-	if err != nil {
-		return nil, a.explain(err)
+	if err := a.load(o, piecesFrom(a.state.MTU, o.PacketMax) && !a.willBeGeneric(o.Mode)); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -112,15 +105,37 @@ func Open(o Options) (_ *Attachment, err error) {
 		return nil, err
 	}
 	if !a.adopted {
-		if err := a.attach(o.Mode); err != nil {
+		if err := a.attach(o); err != nil {
 			return nil, err
 		}
 	}
 	return a, nil
 }
 
+// load loads the program, for packets in several pieces or not.
+func (a *Attachment) load(o Options, pieces bool) error {
+	if pieces {
+		o.PacketMax = abi.PacketMax
+	}
+	steer, err := bpf.LoadSteer(bpf.SteerConfig{
+		MAC: a.state.MAC, QueuesMax: a.state.QueuesMax, StallAfter: o.StallAfter,
+		PacketMax: o.PacketMax, Fanout: o.Fanout, InTurn: o.InTurn, Pieces: pieces,
+	})
+	if err != nil {
+		return a.explain(err)
+	}
+	a.steer, a.pieces = steer, pieces
+	return nil
+}
+
+// willBeGeneric tells whether the mode is known to be generic beforehand: asked for, or a pinned link's.
+func (a *Attachment) willBeGeneric(mode Mode) bool {
+	return mode == Generic || a.state.program.mode == attachedGeneric
+}
+
 // attach makes a link of its own, held by its descriptor.
-func (a *Attachment) attach(mode Mode) error {
+func (a *Attachment) attach(o Options) error {
+	mode := o.Mode
 	if a.state.program.id != 0 || a.state.program.mode != 0 {
 		return a.foreign()
 	}
@@ -134,6 +149,11 @@ func (a *Attachment) attach(mode Mode) error {
 			Remedy: remedy, Err: err}
 		if mode == Native {
 			return a.refused
+		}
+	}
+	if a.pieces {
+		if err := errors.Join(a.steer.Close(), a.load(o, false)); err != nil {
+			return err
 		}
 	}
 	err := a.tryMode(Generic)

@@ -19,7 +19,9 @@ const (
 func Jumbo(mtu, packetMax int) bool { return mtu+linkHeader > packetMax }
 
 // piecesFrom tells whether packets are to be taken in several pieces: where they may be longer than a frame,
-// and the kernel redirects such packets to sockets, which it does since 6.6.
+// and the kernel redirects such packets to sockets, which it does since 6.6. It is for native mode: in
+// generic mode a long packet may be many datagrams that a local sender gave to its card to cut (UDP_SEGMENT),
+// and the kernel's socket takes them apart.
 func piecesFrom(mtu, packetMax int) bool {
 	if packetMax == 0 {
 		packetMax = frameUsual

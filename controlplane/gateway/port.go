@@ -168,8 +168,8 @@ func (g *Gateway) attach(p *port, mode attach.Mode) error {
 // wantsPieces tells whether the MTU has come to ask for packets of several frames, which the program that is
 // attached does not take.
 func (p *port) wantsPieces() bool {
-	return p.attachment != nil && !p.attachment.Pieces() && attach.Jumbo(p.state.MTU, p.packetMax) &&
-		attach.TakesPieces()
+	return p.attachment != nil && p.attachment.Mode() == attach.Native && !p.attachment.Pieces() &&
+		attach.Jumbo(p.state.MTU, p.packetMax) && attach.TakesPieces()
 }
 
 // orSockets falls back to mode socket where the configuration leaves the choice and the interface cannot do
