@@ -55,7 +55,7 @@ func printPlan(ctx context.Context, out io.Writer, setup *gateway.Setup, plan *g
 		worker := plan.Workers[seat.Worker]
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\n", seat.Interface, seat.Queue, seat.Worker,
 			orNone(worker.CPU, "not pinned"), orNone(worker.Node, "any"),
-			plan.Mode(seat.Interface, findInterface(c, seat.Interface).Mode))
+			plan.Mode(seat.Interface, findInterface(c.Interfaces, seat.Interface).Mode))
 	}
 	fmt.Fprintf(w, "kernel\t-\tkernel\t%s\tany\tslow path\n", plan.HousekeepingList())
 	if len(plan.Idle) > 0 {

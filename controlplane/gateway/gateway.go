@@ -51,6 +51,8 @@ type Options struct {
 	Rules   *rules.Set // (optional)
 	Log     *slog.Logger
 	Version string
+	// Seen are the programs on the interfaces, by name, from before privileges were given up (optional).
+	Seen map[string]attach.Seen
 }
 
 // Gateway is a running gateway. Its methods may be called from any goroutine.

@@ -110,6 +110,7 @@ func (g *Gateway) raise(p *port) (err error) {
 		p.attachment, err = attach.Open(attach.Options{
 			Interface: p.config.Name, Mode: mode, StallAfter: p.config.StallAfter,
 			PacketMax: g.options.Config.Workers.FrameSize - frameHeadroom,
+			Seen:      g.options.Seen[p.config.Name],
 		})
 		if err != nil {
 			p.attachment = nil
