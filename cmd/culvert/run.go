@@ -67,7 +67,8 @@ func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook fun
 		log.Warn("privileges are not all given up", "error", err)
 	}
 	g, err := gateway.Start(ctx, gateway.Options{Config: c, Rules: setup.Rules, Log: log,
-		Version: versionName(), Seen: seen})
+		Version: versionName(), Seen: seen, Kept: keptSockets(c, log),
+		Keep: func(port uint16, fd int) bool { return keepSocket(port, fd, log) }})
 	if err != nil {
 		return err
 	}

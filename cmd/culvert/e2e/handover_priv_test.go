@@ -172,16 +172,24 @@ func watchPrograms(t *testing.T, lab *testenv.Lab) (end func() []uint32) {
 // Goal: a restart of the service under load, as an upgrade of its package does it, never takes the program
 // off the interface, and costs only what came while nobody was there to take it: each point that was sent
 // before the old process was told to go, and after the new one was ready, is written, once. So it is if the
-// old one is killed. Method: the unit's steps as its user; a sender that counts.
+// old one is killed. Where systemd keeps the listener's socket meanwhile, a restart costs no point at all.
+// Method: the unit's steps as its user; a sender that counts.
 func TestPrivHandover(t *testing.T) {
 	need(t)
 	testenv.Need(t, unix.CAP_PERFMON, unix.CAP_IPC_LOCK)
-	t.Run("restart", func(t *testing.T) { handOver(t, false) })
-	t.Run("kill", func(t *testing.T) { handOver(t, true) })
+	t.Run("restart", func(t *testing.T) { handOver(t, false, nil) })
+	t.Run("kill", func(t *testing.T) { handOver(t, true, nil) })
+	t.Run("socket kept", func(t *testing.T) {
+		if lost := handOver(t, false, newSocketStore(t)); lost > 0 {
+			t.Errorf("%d points are lost", lost)
+		}
+	})
+	t.Run("socket kept, kill", func(t *testing.T) { handOver(t, true, newSocketStore(t)) })
 }
 
-// handOver changes one gateway for another under load.
-func handOver(t *testing.T, kill bool) {
+// handOver changes one gateway for another under load, with a store or without, and returns how many points
+// that has cost.
+func handOver(t *testing.T, kill bool, store *socketStore) int {
 	lab := testenv.NewLab(t, 1)
 	pinsOfService(t, lab)
 	sink := newRecorder(t, lab)
@@ -191,6 +199,9 @@ func handOver(t *testing.T, kill bool) {
 			t.Fatalf("attach: exit code %d, %s", code, output)
 		}
 		command := nobodyWith(serviceCapabilities(), "run", "-c", config)
+		if store != nil {
+			command = store.pass(command)
+		}
 		return startCommand(t, lab, command)
 	}
 	old := service()
@@ -234,6 +245,7 @@ func handOver(t *testing.T, kill bool) {
 	}
 	t.Logf("%d of the %d points sent in the %v of the change are lost, and no other of %d", len(lost),
 		ready-told, took.Round(time.Millisecond), last)
+	return len(lost)
 }
 
 // missing are the timestamps up to the last one that the sink has not, in order. None may be there twice.
