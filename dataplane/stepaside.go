@@ -35,18 +35,20 @@ func (w *Worker) stepAside(o *lane, b *influx.Batch, points int) {
 	o.counters.Spooled += uint64(points)
 	if b.Mark != 0 && points == b.Points() {
 		// All of it is on disk.
-		o.spool.push(spoolItem{kind: spoolReplay, sequence: b.Mark, points: points})
+		o.spool.push(spoolItem{
+			kind: spoolReplay, sequence: b.Mark, points: points, tenant: uint16(o.tenant),
+		})
 		o.release(b)
 		return
 	}
 	o.parked += b.Points()
-	o.spool.push(w.itemOf(spoolKeep, b, points))
+	o.spool.push(w.itemOf(o, spoolKeep, b, points))
 }
 
-func (w *Worker) itemOf(kind spoolKind, b *influx.Batch, points int) spoolItem {
+func (w *Worker) itemOf(o *lane, kind spoolKind, b *influx.Batch, points int) spoolItem {
 	return spoolItem{
 		kind: kind, batch: b, sequence: b.Mark, points: points, oldest: w.clock.Wall(b.Opened()),
-		number: w.counters.BatchesSealed,
+		number: w.counters.BatchesSealed, tenant: uint16(o.tenant),
 	}
 }
 
@@ -63,7 +65,7 @@ func (w *Worker) submit(o *lane, b *influx.Batch, now int64) {
 		return
 	}
 	o.appending++
-	o.spool.push(w.itemOf(spoolAppend, b, 0))
+	o.spool.push(w.itemOf(o, spoolAppend, b, 0))
 }
 
 // takeBack takes the batches that the spoolers have read: those that are on disk now are sent, the others are
