@@ -227,7 +227,10 @@ func (w *Worker) Close() error {
 // an order that leaves no memory in the kernel's hands.
 func (w *Worker) closeAll() {
 	for _, q := range w.queues {
-		q.close()
+		// Only a worker that is stuck has left its sockets here, and what it shares it may still read.
+		if q.config.Members == 0 {
+			q.close()
+		}
 	}
 	for _, d := range w.sockets {
 		d.socket.Close()

@@ -304,6 +304,7 @@ func (w *Worker) rest(now int64) {
 	timeout := w.untilTimer(now)
 	slept := w.clock.Now()
 	w.sleep(timeout)
+	w.forgetPolls()
 	w.waker.sleeping.Store(false)
 	woke := w.clock.Now()
 	// A short sleep would have been caught by spinning: spin next time. A long one says that it would not
@@ -318,6 +319,11 @@ func (w *Worker) rest(now int64) {
 func (w *Worker) anything() bool {
 	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() || w.cameBack() {
 		return true
+	}
+	for _, q := range w.queues {
+		if q.returnsDue() {
+			return true
+		}
 	}
 	for i := range w.lanes {
 		if w.lanes[i].writer.Ready() {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"culvert/bpf"
+	"culvert/bpf/abi"
 	"culvert/controlplane/confine"
 )
 
@@ -29,8 +30,13 @@ type Options struct {
 	Seen Seen
 	// StallAfter is how long a worker may show no life before its packets pass to the kernel; 0 is for ever.
 	StallAfter time.Duration
-	// PacketMax is how many bytes of a packet a frame holds (optional): longer ones pass to the kernel.
+	// PacketMax is how many bytes of a packet a frame holds (optional): longer ones pass to the kernel,
+	// unless the MTU asks for packets in several frames, which takes Linux 6.6.
 	PacketMax int
+	// Fanout is how many sockets each queue has (optional): 0 is one. InTurn deals packets out one by one,
+	// and not by sender.
+	Fanout int
+	InTurn bool
 }
 
 // Attachment is the steering program on one interface, with redirect off until the caller switches it on. Its
@@ -46,6 +52,7 @@ type Attachment struct {
 	steer   *bpf.Steer
 	mode    Mode
 	adopted bool
+	pieces  bool  // packets may be longer than a frame
 	refused error // why not native, in mode auto
 	seen    Seen
 
@@ -90,9 +97,12 @@ func Open(o Options) (_ *Attachment, err error) {
 		}
 	}
 	a.driver = a.lookout.driver()
+	if a.pieces = piecesFrom(a.state.MTU, o.PacketMax); a.pieces {
+		o.PacketMax = abi.PacketMax
+	}
 	a.steer, err = bpf.LoadSteer(bpf.SteerConfig{
 		MAC: a.state.MAC, QueuesMax: a.state.QueuesMax, StallAfter: o.StallAfter,
-		PacketMax: o.PacketMax,
+		PacketMax: o.PacketMax, Fanout: o.Fanout, InTurn: o.InTurn, Pieces: a.pieces,
 	})
 	if err != nil {
 		return nil, a.explain(err)
@@ -228,6 +238,9 @@ func (a *Attachment) Steer() *bpf.Steer { return a.steer }
 
 // Mode is the effective mode: Native or Generic.
 func (a *Attachment) Mode() Mode { return a.mode }
+
+// Pieces tells whether packets may be longer than a frame: then sockets must take them in several.
+func (a *Attachment) Pieces() bool { return a.pieces }
 
 // NativeRefused says why mode auto fell back to generic; nil where it did not.
 func (a *Attachment) NativeRefused() error { return a.refused }

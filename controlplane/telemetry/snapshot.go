@@ -70,17 +70,19 @@ type Interface struct {
 	ZeroCopy   bool
 	NeedWakeup bool
 	BusyPoll   bool
-	Adopted    bool // the link was pinned by culvert attach
+	Fanout     string // none | flow | packet: how packets find one of several sockets of a queue
+	Adopted    bool   // the link was pinned by culvert attach
 	State      string
 	Queues     []Queue
 	Verdicts   []Verdict
 }
 
-// Queue is one receive queue and the socket on it.
+// Queue is one receive queue and a socket on it. Where queues fan out a queue has several, which follow each
+// other.
 type Queue struct {
-	Queue, CPU, Node int
-	Worker           string
-	FramesReceived   uint64
+	Queue, Socket, CPU, Node int
+	Worker                   string
+	FramesReceived           uint64
 	// Raw are the kernel's own counters by name; Drops are the packet balance's terms by reason. Raw ones
 	// overlap and are never added up.
 	Raw, Drops map[string]uint64
