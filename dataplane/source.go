@@ -272,7 +272,12 @@ func (w *Worker) timingDue(now int64) bool {
 type Door struct {
 	port   uint16
 	socket *udp.Socket
+	kept   bool
 }
+
+// Keep is for a socket that the next process takes over: a drain reads what waits in it, and leaves it to
+// that one then. It is called before the door goes to its worker.
+func (d *Door) Keep() { d.kept = true }
 
 // NewDoor hands an open socket to a worker, which closes it.
 func NewDoor(port uint16, socket *udp.Socket) *Door { return &Door{port: port, socket: socket} }

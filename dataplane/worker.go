@@ -144,6 +144,7 @@ type Worker struct {
 
 	draining   bool
 	drainUntil int64
+	leaveAt    int64 // when sockets that the next process takes over are left at the latest
 	drained    chan struct{}
 	exit       bool
 	ended      chan struct{}

@@ -55,9 +55,9 @@ func printPlan(ctx context.Context, out io.Writer, setup *gateway.Setup, plan *g
 		worker, queue := plan.Workers[seat.Worker], fmt.Sprint(seat.Queue)
 		if plan.Fanout(seat.Interface) > 1 {
 			queue += fmt.Sprintf(" socket %d, by %s", seat.Member,
-				findInterface(c, seat.Interface).QueuesFanout)
+				findInterface(c.Interfaces, seat.Interface).QueuesFanout)
 		}
-		mode := plan.Mode(seat.Interface, findInterface(c, seat.Interface).Mode)
+		mode := plan.Mode(seat.Interface, findInterface(c.Interfaces, seat.Interface).Mode)
 		if plan.Polled[seat.Interface] && seat.Member == 0 {
 			mode += ", busy polling"
 		}

@@ -249,10 +249,10 @@ func TestPrivCapabilities(t *testing.T) {
 		has   []uint
 		words string
 	}{
-		{nil, "lacks CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN"},
-		{[]uint{unix.CAP_BPF, unix.CAP_PERFMON}, "lacks CAP_NET_ADMIN"},
-		{[]uint{unix.CAP_NET_ADMIN, unix.CAP_PERFMON}, "lacks CAP_BPF"},
-		{[]uint{unix.CAP_NET_ADMIN, unix.CAP_BPF}, "lacks CAP_PERFMON"},
+		{nil, "lacks CAP_BPF (maps cannot be made and programs cannot be loaded), CAP_NET_ADMIN (the"},
+		{[]uint{unix.CAP_BPF, unix.CAP_PERFMON}, "lacks CAP_NET_ADMIN (the program cannot be attached"},
+		{[]uint{unix.CAP_NET_ADMIN, unix.CAP_PERFMON}, "lacks CAP_BPF (maps"},
+		{[]uint{unix.CAP_NET_ADMIN, unix.CAP_BPF}, "lacks CAP_PERFMON (the steering program does not load"},
 	} {
 		err := with(c.has...)
 		var e *Error

@@ -51,6 +51,14 @@ type Options struct {
 	Rules   *rules.Set // (optional)
 	Log     *slog.Logger
 	Version string
+	// Seen are the programs on the interfaces, by name, from before privileges were given up (optional).
+	Seen map[string]attach.Seen
+	// Kept are kernel sockets of the listeners by port, from a process before this one (optional). Those that
+	// are used belong to the gateway.
+	Kept map[uint16]int
+	// Keep is told the kernel socket of each listener's port, once, while starting, and tells whether it is
+	// kept for the next process (optional).
+	Keep func(port uint16, fd int) bool
 }
 
 // Gateway is a running gateway. Its methods may be called from any goroutine.

@@ -141,8 +141,8 @@ func (g *Gateway) raise(p *port) (err error) {
 func (g *Gateway) attach(p *port, mode attach.Mode) error {
 	options := attach.Options{
 		Interface: p.config.Name, Mode: mode, StallAfter: p.config.StallAfter,
-		PacketMax: p.packetMax,
-		Fanout:    g.plan.Fanout(p.config.Name), InTurn: p.config.QueuesFanout == fanoutPacket,
+		PacketMax: p.packetMax, Seen: g.options.Seen[p.config.Name],
+		Fanout: g.plan.Fanout(p.config.Name), InTurn: p.config.QueuesFanout == fanoutPacket,
 	}
 	attachment, err := attach.Open(options)
 	if err != nil {

@@ -33,6 +33,8 @@ type Snapshot struct {
 	Notifiers  []Notifier
 	// Deviations are where the workers' placement is not as planned, or not the best, in plain words.
 	Deviations []string
+	// Confinement is nil where nobody says.
+	Confinement *Confinement
 
 	// Stages are all workers' histograms together, in nanoseconds, keyed by the stage's name; AlertLatency is
 	// XDP stamp → alert handed to the wire.
@@ -41,6 +43,15 @@ type Snapshot struct {
 
 	// ClockSteps is how often wall time moved against the monotonic clock by more than 1 ms.
 	ClockSteps uint64
+}
+
+// Confinement is what the gateway may still do to the host.
+type Confinement struct {
+	User         string   `json:"user"`
+	Capabilities []string `json:"capabilities"` // that it holds
+	Dropped      bool     `json:"dropped"`      // all others are gone for good
+	Syscalls     string   `json:"syscalls"`     // what limits the system calls, or why nothing does
+	Files        string   `json:"files"`        // what limits the files, or why nothing does
 }
 
 // Listener is one configured UDP listener; its position is the index into Counters.PointsReceived.

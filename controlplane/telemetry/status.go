@@ -32,6 +32,7 @@ type Status struct {
 	Notifiers   []NotifierStatus    `json:"notifiers"`
 	Latency     map[string]Latency  `json:"latency"` // by stage, and "alert"
 	ClockSteps  uint64              `json:"clock_steps"`
+	Confinement *Confinement        `json:"confinement,omitempty"`
 }
 
 // Ledger says where every point is. Residue is what came in less what is accounted for: 0, or there is a bug.
@@ -196,7 +197,7 @@ func NewStatus(s *Snapshot) *Status {
 		Gateway: s.Gateway, Version: s.Version, Taken: s.Taken, Ready: s.Ready, Reasons: nonNil(s.Reasons),
 		UptimeSeconds: max(s.Taken.Sub(s.Started), 0).Seconds(),
 		Ledger:        newLedger(s, &counters), Packets: newPackets(s, &counters),
-		Latency: map[string]Latency{}, ClockSteps: s.ClockSteps,
+		Latency: map[string]Latency{}, ClockSteps: s.ClockSteps, Confinement: s.Confinement,
 		Interfaces: interfaceStatuses(s.Interfaces), Workers: []WorkerStatus{}, Listeners: []ListenerStatus{},
 		Deviations: append([]string{}, s.Deviations...),
 		Sinks:      []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},

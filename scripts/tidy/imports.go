@@ -87,8 +87,9 @@ var layers = []layer{
 		internal: []string{"dataplane/rules", "dataplane/point", "dataplane/lineproto"},
 		external: []string{yaml},
 	},
+	{folder: "controlplane/confine", external: []string{xsys}},
 	{
-		folder: "controlplane/attach", internal: []string{"bpf", "numa"},
+		folder: "controlplane/attach", internal: []string{"bpf", "numa", "controlplane/confine"},
 		external: []string{ebpf, netlink, netns, xsys},
 	},
 	{folder: "controlplane/nic", internal: []string{"numa"}, external: []string{netlink, xsys}},
