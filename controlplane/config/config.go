@@ -269,8 +269,8 @@ type Retry struct {
 
 // Spool is what waits on disk.
 type Spool struct {
-	// Its folder, with one in it for each URL. The default one is used if it is there, another is made;
-	// empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
+	// Its folder, with one in it for each URL. It is made; the default one only where /var/lib/culvert is,
+	// which packages bring. Empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
 	Dir string `yaml:"dir"`
 	// When batches go to disk: those that a sink does not take now, or each before it is sent, so that a
 	// gateway that is killed loses only what it had not sealed yet.

@@ -91,23 +91,24 @@ func (g *Gateway) openSpools(workers int) error {
 	return nil
 }
 
-// findSpool finds the folder. The default folder is the package's to make: without it nothing is kept.
+// findSpool finds the folder, or makes it. That of the default is the package's to begin: where even the
+// folder around it is missing nothing is kept, which is said.
 func (g *Gateway) findSpool() error {
 	dir := g.options.Config.Spool.Dir
 	if dir == "" {
 		return nil
 	}
-	if dir == config.Default().Spool.Dir {
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			g.log.Info("no spool: what a sink does not take in time is dropped; the folder of spool.dir "+
-				"is missing", "folder", dir)
-			return nil
-		}
-	} else if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make spool.dir: %w", err)
+	err := os.Mkdir(dir, 0o750)
+	switch {
+	case err == nil || errors.Is(err, fs.ErrExist):
+		g.spools.dir = dir
+		return nil
+	case errors.Is(err, fs.ErrNotExist) && dir == config.Default().Spool.Dir:
+		g.log.Warn("no spool: what a sink does not take in time is dropped; there is no folder for "+
+			"spool.dir", "folder", filepath.Dir(dir))
+		return nil
 	}
-	g.spools.dir = dir
-	return nil
+	return fmt.Errorf("make spool.dir: %w", err)
 }
 
 // spoolConfig is how the spool of one URL is kept; who opens it adds the files.
