@@ -62,7 +62,9 @@ func (g *Gateway) served(lane int, states [][]dataplane.SinkState) (sum servedSo
 				sum.failed += n
 			}
 		}
-		sum.open = sum.open || stats.Breaker == influx.BreakerOpen
+		// Half-open is no recovery: a look that falls between two probes in vain must not begin the count of
+		// bad looks anew.
+		sum.open = sum.open || stats.Breaker != influx.BreakerClosed
 		sum.backlog = max(sum.backlog, float64(stats.Waiting)/float64(batchesSlow))
 		w.LaneWrites(lane).AddTo(&sum.writes)
 	}
