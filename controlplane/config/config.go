@@ -218,8 +218,10 @@ type Sink struct {
 	// How points are shared out among several urls: each series to one of them; likewise, but fewer to those
 	// that show load or errors; every point to all of them; or every point to the first that takes points.
 	Routing string `yaml:"routing" enum:"hash,load_aware,replicate,failover"`
-	// What becomes of the spool of a URL that a reload removes.
-	OnRemove string `yaml:"on_remove" enum:"rehash" later:"drain,keep"`
+	// What becomes, at a start, of what waits on disk for a URL that is not in urls any more: it goes to
+	// those that own its series now (with failover to the first; with replicate, where the others have it,
+	// it stays), or stays until the URL is there again.
+	OnRemove string `yaml:"on_remove" enum:"rehash,keep" later:"drain"`
 	// When a batch is full or old enough.
 	Batch Batch `yaml:"batch"`
 	// A request that takes longer failed.
@@ -267,8 +269,8 @@ type Retry struct {
 
 // Spool is what waits on disk.
 type Spool struct {
-	// Its folder, with one in it for each URL. The default one is used if it is there, another is made;
-	// empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
+	// Its folder, with one in it for each URL. It is made; the default one only where /var/lib/culvert is,
+	// which packages bring. Empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
 	Dir string `yaml:"dir"`
 	// When batches go to disk: those that a sink does not take now, or each before it is sent, so that a
 	// gateway that is killed loses only what it had not sealed yet.

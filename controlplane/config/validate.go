@@ -297,7 +297,7 @@ func (k *checker) urls(key string, s *Sink) {
 	for i, text := range s.URLs {
 		path := fmt.Sprintf("%s.urls[%d]", key, i)
 		u, err := url.Parse(text)
-		switch first := slices.Index(s.URLs, text); {
+		switch first, text := slices.Index(s.URLs, text), withoutUser(text); {
 		case first < i:
 			k.failf(path, "%q is number %d already", text, first+1)
 		case err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port(), 1):
@@ -310,6 +310,14 @@ func (k *checker) urls(key string, s *Sink) {
 			k.failf(path, "ends with a query: database, org and bucket have keys of their own")
 		}
 	}
+}
+
+// withoutUser is a URL's text, right or wrong, without what may be a password in it.
+func withoutUser(text string) string {
+	if i := strings.LastIndexByte(text, '@'); i >= 0 {
+		return "(hidden)" + text[i:]
+	}
+	return text
 }
 
 // target checks that exactly one API's keys are there.

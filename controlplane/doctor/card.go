@@ -237,7 +237,8 @@ func (e *examination) interruptsOf(card *Card) {
 			goes = i.CPUs
 		}
 		away := func(cpu int) bool { return !slices.Contains(local, cpu) }
-		if i.Queue < 0 || !slices.ContainsFunc(goes, away) {
+		// One of a queue that is not in use never comes, and a controller moves it only when it does.
+		if i.Queue < 0 || i.Queue >= card.Queues || !slices.ContainsFunc(goes, away) {
 			continue
 		}
 		strayed = true

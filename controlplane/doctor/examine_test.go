@@ -39,6 +39,20 @@ func TestExamineGoodHost(t *testing.T) {
 	}
 }
 
+// Goal: an interrupt of a queue that is not in use is nowhere wrong: it never comes.
+func TestExamineUnusedQueue(t *testing.T) {
+	root := goodFiles().write(t)
+	files{"proc/irq/71/effective_affinity_list": "2"}.provoke(t, root)
+	host := goodHost(root)
+	if text := bad(Examine(host)); !strings.Contains(text, "interrupt 71") {
+		t.Fatalf("in use:\n%s", text)
+	}
+	host.Cards[0].Queues = 1
+	if text := bad(Examine(host)); strings.Contains(text, "interrupt 71") {
+		t.Errorf("not in use:\n%s", text)
+	}
+}
+
 // finding is one provoked finding: what is changed of the good host, and what must be found, alone.
 type finding struct {
 	name   string

@@ -55,6 +55,10 @@ func (g *Gateway) deviations() []string {
 		}
 		// What cannot be read is no deviation; `culvert doctor` says that it cannot.
 		p.interrupts[name], _ = nic.Interrupts(sysfsRoot, name)
+		// Those of queues that are not in use never come.
+		p.interrupts[name] = slices.DeleteFunc(p.interrupts[name], func(i nic.Interrupt) bool {
+			return i.Queue >= port.state.RXQueues
+		})
 		if node := numa.NICNode(sysfsRoot, name); err == nil && topology.Node(node) != nil {
 			p.nodes[name] = topology.Node(node).CPUs
 		}

@@ -110,6 +110,25 @@ func (p *planner) rings() {
 		"a burst finds room while the worker is busy")
 }
 
+// affinity is where an interrupt goes.
+func affinity(number int) Setting {
+	return Setting{Kind: File, Name: fmt.Sprintf("proc/irq/%d/smp_affinity_list", number)}
+}
+
+// Disturbed are the settings that a driver deals out anew when its link is reset: where the card's interrupts
+// go.
+func Disturbed(root, iface string) ([]Setting, error) {
+	list, err := nic.Interrupts(root, iface)
+	if err != nil {
+		return nil, err
+	}
+	var settings []Setting
+	for _, i := range list {
+		settings = append(settings, affinity(i.Number))
+	}
+	return settings, nil
+}
+
 // interrupts sends each queue's to its worker's CPU.
 func (p *planner) interrupts() error {
 	list, err := nic.Interrupts(p.host.Root, p.card.Name)
@@ -126,8 +145,7 @@ func (p *planner) interrupts() error {
 		if i.Queue < 0 {
 			continue
 		}
-		file := fmt.Sprintf("proc/irq/%d/smp_affinity_list", i.Number)
-		p.want(Setting{Kind: File, Name: file}, p.place.Home(p.card.Name, i.Queue, local),
+		p.want(affinity(i.Number), p.place.Home(p.card.Name, i.Queue, local),
 			fmt.Sprintf("the interrupt of queue %d goes to its worker's CPU", i.Queue))
 	}
 	return nil

@@ -34,6 +34,7 @@ func (w *Writer) RefusalsTaken() {
 
 // tell keeps a refused part for whoever wants to know, line by line.
 func (w *Writer) tell(b *Batch, p Part, code int, words string) {
+	words = w.hide(words)
 	words = words[:min(len(words), wordsMax)]
 	for at := p.From; at < p.To && len(w.refusals) < refusalsMax; {
 		end := lineEnd(b.memory[:p.To], at)

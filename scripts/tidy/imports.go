@@ -146,7 +146,10 @@ var layers = []layer{
 		external: []string{ebpf, netlink, netns, xsys, plot},
 	},
 	{folder: "bench/telegraf", external: []string{"github.com/influxdata/telegraf"}},
-	{folder: "scripts/packages", external: []string{"github.com/goreleaser/nfpm"}},
+	{
+		folder:   "scripts/packages",
+		external: []string{"github.com/goreleaser/nfpm", "github.com/CycloneDX/cyclonedx-go"},
+	},
 	{
 		folder: "scripts", internal: []string{"bpf", "numa", "dataplane", "controlplane", "scripts"},
 		external: []string{netlink, netns, xsys, yaml},
