@@ -274,12 +274,13 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	}
 	o.held -= b.Points()
 	o.touched = true
+	trace := traceOf(b)
 	if b.Trace() != nil {
 		w.traces.settled(o, outcome, now)
 	}
 	switch {
 	case outcome.Aside > 0:
-		w.stepAside(o, b, outcome.Aside)
+		w.stepAside(o, b, outcome.Aside, trace, now)
 		return
 	case b.Mark != 0:
 		o.spool.push(spoolItem{kind: spoolForget, sequence: b.Mark})

@@ -49,6 +49,9 @@ type SpoolerConfig struct {
 	// Refusals (optional) are points of what is replayed that the server refused; Lane is the URL's place.
 	Refusals *spsc.Ring[Refusal]
 	Lane     int
+	// Traces (optional) takes what became of traced batches; TraceSeed tells spoolers and runs apart.
+	Traces    *spsc.Ring[Traced]
+	TraceSeed uint64
 	// Ports are the workers'.
 	Ports []*SpoolPort
 }
@@ -95,6 +98,7 @@ type Spooler struct {
 	memory   memoryQueue
 	counts   SpoolerState
 	replayer replayer
+	traces   spoolTraces
 	pollSet  []unix.PollFd
 
 	retarget    atomic.Pointer[netip.AddrPort]
@@ -114,6 +118,7 @@ func StartSpooler(config SpoolerConfig) (*Spooler, error) {
 		config: config, ended: make(chan struct{}),
 		memory: memoryQueue{max: config.MemoryBytes, ttl: int64(config.MemoryTTL)},
 	}
+	s.traces = newSpoolTraces(config.Traces, config.Lane, config.TraceSeed)
 	var err error
 	if s.clock, err = NewClock(); err != nil {
 		return nil, err

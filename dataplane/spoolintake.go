@@ -46,14 +46,15 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 		return
 	case spoolReplay:
 		s.counts.Taken += uint64(item.points)
+		s.traces.remember(item.sequence, item.trace)
 		s.giveBack(item.sequence)
 		return
 	case spoolKeep:
 		for _, part := range item.batch.Rest() {
-			s.store(spool.Record{
+			s.store(&spool.Record{
 				Body: item.batch.Body()[part.From:part.To], Points: part.Points, Oldest: item.oldest,
 				Worker: p.index, Batch: item.number,
-			}, now)
+			}, item, now)
 		}
 		if item.sequence != 0 {
 			s.log.Ack(item.sequence)
@@ -64,15 +65,28 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 }
 
 // store puts a record on disk, or keeps a copy of it in memory where the disk takes none.
-func (s *Spooler) store(r spool.Record, now int64) {
+func (s *Spooler) store(r *spool.Record, item *spoolItem, now int64) {
 	s.counts.Taken += uint64(r.Points)
-	if s.keep(&r, now) {
-		return
+	place := spooledDisk
+	if s.keep(r, now) {
+		if r.Sequence == 0 {
+			place = spooledNowhere
+		}
+		s.traces.remember(r.Sequence, item.trace)
+	} else {
+		k := kept{
+			points: r.Points, oldest: r.Oldest, worker: r.Worker, number: r.Batch, since: now,
+			trace: item.trace,
+		}
+		k.body = append(k.body, r.Body...)
+		place = spooledMemory
+		if !s.memory.push(k) {
+			place = spooledNowhere
+			s.drop(DropSpoolFull, r.Points)
+		}
 	}
-	k := kept{points: r.Points, oldest: r.Oldest, worker: r.Worker, number: r.Batch, since: now}
-	k.body = append(k.body, r.Body...)
-	if !s.memory.push(k) {
-		s.drop(DropSpoolFull, r.Points)
+	if item.trace.Root != 0 {
+		s.traces.spooled(item, r, place, s.clock.Now())
 	}
 }
 
@@ -116,6 +130,7 @@ func (s *Spooler) toDisk(now int64) (work int) {
 			s.memory.putBack(k)
 			break
 		}
+		s.traces.remember(r.Sequence, k.trace)
 		s.memory.settle(&k)
 		work++
 	}

@@ -33,6 +33,7 @@ const (
 type flown struct {
 	sequence uint64 // of the log; 0 for one of the memory
 	kept     kept
+	trace    TraceOf
 }
 
 // parked is a record that was sent alone and in vain while the server took others: it steps aside so that
@@ -151,6 +152,7 @@ func (s *Spooler) replay(now int64) (work int) {
 		}
 		r.flights[b] = flight
 		b.Seal(now)
+		s.traces.begin(b, flight)
 		r.writer.Submit(b, now)
 		work++
 	}
@@ -208,10 +210,11 @@ func (s *Spooler) oldest() (f flown, body []byte, points int, ok bool) {
 		}
 	}
 	if r.next != nil {
-		return flown{sequence: r.next.Sequence}, r.next.Body, r.next.Points, true
+		sequence := r.next.Sequence
+		return flown{sequence: sequence, trace: s.traces.of(sequence)}, r.next.Body, r.next.Points, true
 	}
 	k, ok := s.memory.pop()
-	return flown{kept: k}, k.body, k.points, ok
+	return flown{kept: k, trace: k.trace}, k.body, k.points, ok
 }
 
 // grow makes requests long enough for a record that fits into none, once nothing is under way. Such a record
@@ -259,6 +262,7 @@ func (s *Spooler) settle(now int64) (work int) {
 		} else {
 			s.undelivered(flight, now)
 		}
+		s.traces.replayed(&outcome, flight, now)
 		r.pace.after(s.config.Ports, outcome.Batch.Points(), now)
 		r.pool.Release(outcome.Batch)
 		work++

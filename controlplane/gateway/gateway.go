@@ -77,6 +77,7 @@ type Gateway struct {
 	tapped    sync.Mutex                     // held while somebody taps
 	exporter  *traces.Traces                 // nil where traces are off
 	traced    []*spsc.Ring[dataplane.Traced] // by worker, as workers
+	replayed  []*spsc.Ring[dataplane.Traced] // the spoolers'
 
 	// changing is held by whoever changes or saves the rules: a reload, a checkpoint.
 	changing    sync.Mutex

@@ -132,7 +132,7 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
 	g.refusals = append(g.refusals, refusals)
 	return dataplane.StartSpooler(dataplane.SpoolerConfig{
-		Refusals: refusals, Lane: t.lane,
+		Refusals: refusals, Lane: t.lane, Traces: g.traceSpool(), TraceSeed: writer.Seed,
 		Open: func() (*spool.Log, spool.Recovery, error) {
 			files, err := spool.OpenDirectory(folder)
 			if err != nil {
