@@ -404,7 +404,7 @@ func (g *Gateway) drain() error {
 	}
 	g.log.Info("drained", "points_received", c.PointsIn(), "points_written", c.PointsWritten,
 		"points_rejected", c.PointsRefused(), "points_dropped", c.PointsLost(),
-		"residue", int64(c.PointsIn()-c.PointsOut()))
+		"points_spooled", c.PointsSpooled, "residue", int64(c.PointsIn()-c.PointsOut()))
 	return errors.Join(errs...)
 }
 
