@@ -67,6 +67,7 @@ type Gateway struct {
 	samples   []*spsc.Ring[dataplane.Sample]
 	refusals  []*spsc.Ring[dataplane.Refusal]
 	workers   []*dataplane.Worker // the pinned ones, then the slow path's
+	lastLooks []atomic.Pointer[dataplane.Look]
 	listeners []dataplane.Listener
 	limits    *dataplane.Limits // nil where no tenant has any
 	addresses atomic.Pointer[dataplane.Addresses]
@@ -230,6 +231,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 // startWorkers starts the pinned workers and the slow path's, none of which has a source yet.
 func (g *Gateway) startWorkers() (err error) {
 	pinned := len(g.plan.Workers)
+	g.lastLooks = make([]atomic.Pointer[dataplane.Look], pinned+1)
 	g.limits = limitsOf(g.options.Config, pinned+1)
 	if g.exchange, err = dataplane.NewExchange(pinned + 1); err != nil {
 		return err

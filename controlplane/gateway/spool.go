@@ -32,6 +32,7 @@ type spools struct {
 	dir      string
 	spoolers []*dataplane.Spooler     // by lane
 	ports    [][]*dataplane.SpoolPort // by worker and lane
+	share    int64                    // of spool.max that each URL has, in bytes
 }
 
 // of is the spooler of a URL, or nil.
@@ -57,6 +58,7 @@ func (g *Gateway) openSpools(workers int) error {
 	if err := g.findSpool(); err != nil || g.spools.dir == "" {
 		return err
 	}
+	g.spools.share = g.spoolShare()
 	g.spools.ports = make([][]*dataplane.SpoolPort, workers)
 	used := map[string]bool{}
 	for _, s := range g.sinks {
@@ -107,6 +109,11 @@ func (g *Gateway) findSpool() error {
 	return nil
 }
 
+// spoolShare is what the files of one URL may take, in bytes.
+func (g *Gateway) spoolShare() int64 {
+	return int64(g.options.Config.Spool.Max) / int64(len(g.targets))
+}
+
 // openSpooler starts the spooler of one URL.
 func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	ports []*dataplane.SpoolPort) (*dataplane.Spooler, error) {
@@ -120,7 +127,7 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 			Gateway: g.options.Config.Gateway.ID, Sink: s.config.Name, URL: t.shownURL(),
 			Epoch: uint64(g.started.UnixNano()),
 		},
-		SegmentBytes: int64(c.Segment), MaxBytes: int64(c.Max) / int64(len(g.targets)), Codec: codec,
+		SegmentBytes: int64(c.Segment), MaxBytes: g.spoolShare(), Codec: codec,
 	}
 	if c.WhenFull == "drop_newest" {
 		open.WhenFull = spool.DropNewest
