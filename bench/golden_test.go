@@ -23,7 +23,7 @@ func TestCompare(t *testing.T) {
 func TestAllocations(t *testing.T) {
 	got := allocations(gobench.Parse("pkg: q\nBenchmarkB-2 5 7 ns/op 3 B/op 2 allocs/op\n" +
 		"BenchmarkA-2 5 7 ns/op 0 B/op 0 allocs/op\nBenchmarkC-2 5 7 ns/op\n"))
-	if want := []string{"q A 0", "q B 2"}; !slices.Equal(got, want) {
+	if want := []string{"q B 2", "q A 0"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

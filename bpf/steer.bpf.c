@@ -4,7 +4,7 @@
 /*
  * Hook:     XDP, native or generic, one program and one set of maps per interface.
  * Input:    any frame.
- * Verdicts: a UDP datagram for a listener is stamped with struct meta and redirected to the AF_XDP socket
+ * Verdicts: a UDP datagram for a listener is stamped with struct meta and redirected to an AF_XDP socket
  *           of its queue. One for a listener whose lengths lie, or whose sender is not allowed or sends more
  *           than it may, is dropped.
  *           Everything else passes to the kernel as it came. Each outcome is counted (enum verdict).
@@ -27,9 +27,17 @@
 /* Both generations of what a large site lists: a /24 per line, a few thousand lines. Memory goes by use. */
 #define PREFIXES_MAX 65536
 
+/*
+ * How many sockets a queue has, and how a packet finds its own: by its flow, or in turn. The sockets of a
+ * queue have slots that follow each other in xsks and in heartbeats. The first one's worker gives the kernel
+ * frames for all of them. Set at load; with one socket the verifier takes everything of it out.
+ */
+volatile const __u32 fanout = 1;
+volatile const __u32 fanout_in_turn = 0;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, 1); /* the interface's queues: set at load */
+	__uint(max_entries, 1); /* the sockets of the interface's queues: set at load */
 	__type(key, __u32);
 	__type(value, __u32);
 } xsks SEC(".maps");
@@ -37,7 +45,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* the interface's queues: set at load */
+	__uint(max_entries, 1); /* the sockets of the interface's queues: set at load */
 	__type(key, __u32);
 	__type(value, struct heartbeat);
 } heartbeats SEC(".maps");
@@ -91,7 +99,8 @@ struct {
 /* What parsing finds. Pointers into the packet do not outlive it: everything here is a copy. */
 struct packet {
 	struct endpoint_key to __attribute__((aligned(8)));
-	__u8 source[16]; /* IPv4 in the first 4 bytes */
+	__u8 source[16] __attribute__((aligned(8))); /* IPv4 in the first 4 bytes */
+	__be16 source_port;
 	__u32 length; /* of the whole packet */
 	__u32 l3_offset;
 	__u32 l4_offset;
@@ -115,6 +124,7 @@ static __always_inline void read_udp(struct cursor *c, struct packet *p)
 		return;
 	}
 	p->to.port = udp->dest;
+	p->source_port = udp->source;
 	p->udp_length = bpf_ntohs(udp->len);
 }
 
@@ -344,10 +354,46 @@ static __always_inline __u16 find_tenant(struct packet *p, struct endpoint *to)
 	return tenant ? *tenant : 0;
 }
 
-/* Tells whether somebody will take a frame of this queue out of its ring soon. */
-static __always_inline int check_worker(__u32 queue, __u64 now, __u64 stall_after)
+/*
+ * A number below 2^32 of the packet's flow. Cards choose the queue by the same fields; this is another
+ * function of them, so that a queue's flows spread over all of its sockets. The multipliers are odd with bits
+ * all over: 2^64 divided by the golden ratio, and one of MurmurHash3's final mix.
+ */
+static __always_inline __u32 flow_hash(struct packet *p, __u16 tenant)
 {
-	struct heartbeat *cell = bpf_map_lookup_elem(&heartbeats, &queue);
+	__u64 low, high, hash;
+
+	__builtin_memcpy(&low, p->source, sizeof(low));
+	__builtin_memcpy(&high, p->source + sizeof(low), sizeof(high));
+	hash = (low ^ (__u64)p->source_port << 32 ^ (__u64)p->to.port << 48) * 0x9e3779b97f4a7c15ULL;
+	hash = (hash ^ hash >> 32 ^ high ^ tenant) * 0xff51afd7ed558ccdULL;
+	hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15ULL;
+	return hash >> 32;
+}
+
+/* The slot of a packet of this queue. */
+static __always_inline __u32 find_slot(struct packet *p, __u16 tenant, __u32 queue,
+				       struct verdict_counts *counts)
+{
+	__u64 *count = counts->count;
+	__u32 member;
+
+	if (fanout == 1)
+		return queue;
+	if (fanout_in_turn)
+		/* As many came this far on this CPU: the next one's turn, also where a socket takes none. */
+		member = (count[VERDICT_REDIRECTED] + count[VERDICT_UNSERVED] + count[VERDICT_STALLED] +
+			  count[VERDICT_NO_METADATA]) %
+			 fanout;
+	else
+		member = (__u64)flow_hash(p, tenant) * fanout >> 32;
+	return queue * fanout + member;
+}
+
+/* Tells whether somebody will take a frame out of the ring of this slot soon. */
+static __always_inline int check_worker(__u32 slot, __u64 now, __u64 stall_after)
+{
+	struct heartbeat *cell = bpf_map_lookup_elem(&heartbeats, &slot);
 	__u64 beat = cell ? *(volatile __u64 *)&cell->beat : 0;
 
 	if (!beat)
@@ -356,6 +402,16 @@ static __always_inline int check_worker(__u32 queue, __u64 now, __u64 stall_afte
 	if (stall_after && (__s64)(now - beat) > (__s64)stall_after)
 		return VERDICT_STALLED;
 	return GO_ON;
+}
+
+/* Tells it of a slot's worker, and of the one that gives the kernel frames: without it they would run out. */
+static __always_inline int check_workers(__u32 queue, __u32 slot, __u64 now, __u64 stall_after)
+{
+	int reason = check_worker(slot, now, stall_after);
+
+	if (fanout == 1 || reason != GO_ON || slot == queue * fanout)
+		return reason;
+	return check_worker(queue * fanout, now, stall_after);
 }
 
 static __always_inline int check_limits(struct packet *p, struct endpoint *to, __u16 tenant, __u64 now)
@@ -390,14 +446,14 @@ static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct en
 	return GO_ON;
 }
 
-static __always_inline int steer(struct xdp_md *ctx, struct settings *live)
+static __always_inline int steer(struct xdp_md *ctx, struct settings *live, struct verdict_counts *counts)
 {
 	/* Read once: the generation must not change under a packet. */
 	__u64 control = *(volatile __u64 *)&live->control;
 	/* Read after it: tables that are counted already may be those to come, never the other way round. */
 	__u64 tables = *(volatile __u64 *)&live->tables;
 	struct packet p = {.to.generation = control >> CONTROL_GENERATION_SHIFT};
-	__u32 queue = ctx->rx_queue_index;
+	__u32 queue = ctx->rx_queue_index, slot;
 	struct endpoint to;
 	__u16 tenant;
 	__u64 now;
@@ -422,11 +478,12 @@ static __always_inline int steer(struct xdp_md *ctx, struct settings *live)
 	/* The socket would drop what its frame cannot hold; the kernel's own socket takes it. */
 	if (live->packet_max && bpf_xdp_get_buff_len(ctx) > live->packet_max)
 		return VERDICT_TOO_LONG;
-	reason = check_worker(queue, now, live->stall_after);
+	slot = find_slot(&p, tenant, queue, counts);
+	reason = check_workers(queue, slot, now, live->stall_after);
 	if (reason != GO_ON)
 		return reason;
 	/* Asked before the stamp, so that a packet without a socket passes without metadata, as it came. */
-	if (bpf_redirect_map(&xsks, queue, XDP_PASS) != XDP_REDIRECT)
+	if (bpf_redirect_map(&xsks, slot, XDP_PASS) != XDP_REDIRECT)
 		return VERDICT_UNSERVED;
 	return stamp(ctx, &p, &to, tenant, now);
 }
@@ -442,7 +499,7 @@ int culvert_steer(struct xdp_md *ctx)
 	/* Arrays of one entry have it; only the verifier does not know. */
 	if (!live || !counts)
 		return XDP_PASS;
-	verdict = steer(ctx, live);
+	verdict = steer(ctx, live, counts);
 	if (verdict < VERDICTS)
 		counts->count[verdict]++;
 	if (verdict == VERDICT_REDIRECTED)

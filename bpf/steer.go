@@ -28,7 +28,15 @@ type SteerConfig struct {
 	// PacketMax is how many bytes of a packet, Ethernet header included, a frame of the sockets' memory holds
 	// (optional): longer ones pass to the kernel. 0 is no limit.
 	PacketMax int
+	// Fanout is how many sockets each queue has (optional): 0 is one. Sockets and heartbeats have slots, by
+	// Slot. A packet's socket is chosen by its sender and what it sends to.
+	Fanout int
+	// InTurn chooses the sockets of a queue in turn instead, by packet.
+	InTurn bool
 }
+
+// FanoutMax is how many sockets a queue can have: more cores than any card's queue feeds.
+const FanoutMax = 64
 
 // The bits of the control word, as struct settings in culvert.h has them.
 const (
@@ -55,7 +63,8 @@ type Steer struct {
 	// settings and beats are memory shared with the program; settings is written under mu only.
 	settings   *sharedWords
 	beats      *sharedWords
-	heartbeats []*atomic.Uint64
+	heartbeats []*atomic.Uint64 // by slot
+	fanout     int
 	tables     *tables // what the program's tables hold
 	closed     bool
 }
@@ -72,14 +81,15 @@ func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 	if cfg.PacketMax < 0 {
 		return nil, fmt.Errorf("load %s: packet limit %d is negative", ProgramName, cfg.PacketMax)
 	}
-	spec, err := loadSteer()
-	if err != nil {
-		return nil, fmt.Errorf("read %s's object: %w", ProgramName, err)
+	if cfg.Fanout < 0 || cfg.Fanout > FanoutMax {
+		return nil, fmt.Errorf("load %s: %d sockets on a queue, there can be 1 to %d", ProgramName,
+			cfg.Fanout, FanoutMax)
 	}
-	spec.Maps["xsks"].MaxEntries = uint32(cfg.QueuesMax)
-	spec.Maps["heartbeats"].MaxEntries = uint32(cfg.QueuesMax)
-
-	s := &Steer{}
+	s := &Steer{fanout: max(cfg.Fanout, 1)}
+	spec, err := s.specify(&cfg)
+	if err != nil {
+		return nil, err
+	}
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
 		return nil, fmt.Errorf("load %s: %w", ProgramName, err)
 	}
@@ -99,15 +109,36 @@ func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 	if s.beats, err = mapWords(s.objects.Heartbeats); err != nil {
 		return nil, fmt.Errorf("map %s's heartbeats: %w", ProgramName, err)
 	}
-	s.heartbeats = make([]*atomic.Uint64, cfg.QueuesMax)
-	for queue := range s.heartbeats {
-		s.heartbeats[queue] = &s.beats.words[queue*heartbeatWords]
+	s.heartbeats = make([]*atomic.Uint64, cfg.QueuesMax*s.fanout)
+	for slot := range s.heartbeats {
+		s.heartbeats[slot] = &s.beats.words[slot*heartbeatWords]
 	}
 	s.tables = &tables{objects: &s.objects}
 	s.settings.words[controlWord].Store(macWord(cfg.MAC))
 	s.settings.words[stallAfterWord].Store(uint64(cfg.StallAfter))
 	s.settings.words[packetMaxWord].Store(uint64(cfg.PacketMax))
 	return s, nil
+}
+
+// specify is the program with what is fixed when it is loaded.
+func (s *Steer) specify(cfg *SteerConfig) (*ebpf.CollectionSpec, error) {
+	spec, err := loadSteer()
+	if err != nil {
+		return nil, fmt.Errorf("read %s's object: %w", ProgramName, err)
+	}
+	slots := uint32(cfg.QueuesMax) * uint32(s.fanout)
+	spec.Maps["xsks"].MaxEntries = slots
+	spec.Maps["heartbeats"].MaxEntries = slots
+	inTurn := uint32(0)
+	if cfg.InTurn {
+		inTurn = 1
+	}
+	for name, value := range map[string]uint32{"fanout": uint32(s.fanout), "fanout_in_turn": inTurn} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("set %s of %s: %w", name, ProgramName, err)
+		}
+	}
+	return spec, nil
 }
 
 // macWord is a MAC as the program compares it: its bytes as they lie in memory, read as a little-endian word.
@@ -121,41 +152,48 @@ func macWord(mac [6]byte) uint64 {
 func (s *Steer) Program() *ebpf.Program { return s.objects.CulvertSteer }
 
 // QueuesMax is for how many queues the maps have room.
-func (s *Steer) QueuesMax() int { return len(s.heartbeats) }
+func (s *Steer) QueuesMax() int { return len(s.heartbeats) / s.fanout }
 
-// SetXSK gives a queue's packets to an AF_XDP socket. The socket must be bound: packets redirected to an
-// unbound one are lost. Packets flow only once the queue's heartbeat has been written, too.
-func (s *Steer) SetXSK(queue, fd int) error {
-	if err := s.checkQueue(queue); err != nil {
-		return fmt.Errorf("set socket of queue %d: %w", queue, err)
+// Fanout is how many sockets a queue has.
+func (s *Steer) Fanout() int { return s.fanout }
+
+// Slot is the place of a queue's socket, counted from 0, in the maps. The worker of the first one gives the
+// kernel frames for all of them: while that one shows no life, all of the queue's packets pass to the kernel.
+func (s *Steer) Slot(queue, member int) int { return queue*s.fanout + member }
+
+// SetXSK gives a slot's packets to an AF_XDP socket. The socket must be bound: packets redirected to an
+// unbound one are lost. Packets flow only once the slot's heartbeat has been written, too.
+func (s *Steer) SetXSK(slot, fd int) error {
+	if err := s.checkSlot(slot); err != nil {
+		return fmt.Errorf("set socket of slot %d: %w", slot, err)
 	}
-	if err := s.objects.Xsks.Put(uint32(queue), uint32(fd)); err != nil {
-		return fmt.Errorf("set socket of queue %d: %w", queue, err)
+	if err := s.objects.Xsks.Put(uint32(slot), uint32(fd)); err != nil {
+		return fmt.Errorf("set socket of slot %d: %w", slot, err)
 	}
 	return nil
 }
 
-// ClearXSK takes a queue's socket away, so that its packets pass to the kernel. A queue without a socket is
+// ClearXSK takes a slot's socket away, so that its packets pass to the kernel. A slot without a socket is
 // fine.
-func (s *Steer) ClearXSK(queue int) error {
-	if err := s.checkQueue(queue); err != nil {
-		return fmt.Errorf("clear socket of queue %d: %w", queue, err)
+func (s *Steer) ClearXSK(slot int) error {
+	if err := s.checkSlot(slot); err != nil {
+		return fmt.Errorf("clear socket of slot %d: %w", slot, err)
 	}
-	err := s.objects.Xsks.Delete(uint32(queue))
+	err := s.objects.Xsks.Delete(uint32(slot))
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("clear socket of queue %d: %w", queue, err)
+		return fmt.Errorf("clear socket of slot %d: %w", slot, err)
 	}
 	return nil
 }
 
-func (s *Steer) checkQueue(queue int) error {
+func (s *Steer) checkSlot(slot int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return os.ErrClosed
 	}
-	if queue < 0 || queue >= len(s.heartbeats) {
-		return fmt.Errorf("the maps were made for %d queues", len(s.heartbeats))
+	if slot < 0 || slot >= len(s.heartbeats) {
+		return fmt.Errorf("the maps were made for %d", len(s.heartbeats))
 	}
 	return nil
 }
@@ -208,8 +246,8 @@ func (s *Steer) SetListeners(listeners []Listener, limits ...TenantLimit) error 
 	return nil
 }
 
-// Heartbeats are the cells in which each queue's worker writes CLOCK_MONOTONIC in ns, once a turn, and 0 when
-// it leaves the queue; the index is the queue. While a cell is 0, or older than StallAfter, the queue's
+// Heartbeats are the cells in which each socket's worker writes CLOCK_MONOTONIC in ns, once a turn, and 0
+// when it leaves the queue; the index is the slot. While a cell is 0, or older than StallAfter, the socket's
 // packets pass to the kernel. The cells are memory shared with the program, one cache line each. They are
 // gone after Close: the caller stops its workers first.
 func (s *Steer) Heartbeats() []*atomic.Uint64 { return s.heartbeats }

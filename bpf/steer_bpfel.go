@@ -114,6 +114,8 @@ const (
 	steerMapVerdicts      = "verdicts"
 	steerMapXsks          = "xsks"
 	steerProgCulvertSteer = "culvert_steer"
+	steerVarFanout        = "fanout"
+	steerVarFanoutInTurn  = "fanout_in_turn"
 )
 
 // loadSteer returns the embedded CollectionSpec for steer.
@@ -184,6 +186,8 @@ type steerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerVariableSpecs struct {
+	Fanout       *ebpf.VariableSpec `ebpf:"fanout"`
+	FanoutInTurn *ebpf.VariableSpec `ebpf:"fanout_in_turn"`
 }
 
 // steerObjects contains all objects after they have been loaded into the kernel.
@@ -243,6 +247,8 @@ func (m *steerMaps) Close() error {
 //
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerVariables struct {
+	Fanout       *ebpf.Variable `ebpf:"fanout"`
+	FanoutInTurn *ebpf.Variable `ebpf:"fanout_in_turn"`
 }
 
 // steerPrograms contains all programs after they have been loaded into the kernel.

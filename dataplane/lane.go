@@ -16,6 +16,7 @@ import (
 type lane struct {
 	place   int // its own among the worker's lanes
 	index   int // of its URL among those of all sinks: the place of the lane that stands for its writer
+	tenant  int
 	sharing int // how many tenants share the pool
 	batches int // taken out of the pool and not given back
 	held    int // points in them

@@ -198,6 +198,10 @@ func (w *Worker) deliver() int {
 		o := &w.lanes[i]
 		o.writer.Poll(now)
 		work += w.settleAll(o, now)
+		if o.spool != nil && o.writer.Breaker() != influx.BreakerClosed &&
+			o.spool.good.Load() > o.writer.LastTrouble() {
+			o.writer.Trust()
+		}
 		// Only now has the spool been told of all that went aside.
 		if o.writer.Behind() && o.spool != nil && o.spool.caughtUp() {
 			o.writer.Resume()

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,10 @@ type SpoolerConfig struct {
 	// Traces (optional) takes what became of traced batches; TraceSeed tells spoolers and runs apart.
 	Traces    *spsc.Ring[Traced]
 	TraceSeed uint64
+	// TTL (optional) is how old a point may be by its own time when it is delivered; 0: any age.
+	TTL time.Duration
+	// Tenants (optional) are the tenants' names, in the order of their numbers; Open has to open with them.
+	Tenants []string
 	// Ports are the workers'.
 	Ports []*SpoolPort
 }
@@ -77,6 +82,9 @@ type SpoolerState struct {
 	ReplayError string
 	// Recovery is what was found at start.
 	Recovery spool.Recovery
+	// Shares are the terms of the equation above by tenant, and behind the tenants' that of records that name
+	// none of them.
+	Shares []SpoolShare
 }
 
 // Pending are the points that the spooler answers for, out of what it has taken and restored.
@@ -97,6 +105,7 @@ type Spooler struct {
 	syncAt   int64
 	memory   memoryQueue
 	counts   SpoolerState
+	shares   []SpoolShare // less what the log knows alone
 	replayer replayer
 	traces   spoolTraces
 	pollSet  []unix.PollFd
@@ -117,8 +126,10 @@ func StartSpooler(config SpoolerConfig) (*Spooler, error) {
 	s := &Spooler{
 		config: config, ended: make(chan struct{}),
 		memory: memoryQueue{max: config.MemoryBytes, ttl: int64(config.MemoryTTL)},
+		shares: make([]SpoolShare, len(config.Tenants)+1),
 	}
 	s.traces = newSpoolTraces(config.Traces, config.Lane, config.TraceSeed)
+	s.shown.Shares = make([]SpoolShare, len(s.shares))
 	var err error
 	if s.clock, err = NewClock(); err != nil {
 		return nil, err
@@ -185,7 +196,9 @@ func (s *Spooler) run() {
 		s.replayer.writer.Poll(now)
 		work := s.takeIn(now) + s.toDisk(now) + s.settle(now) + s.replay(now)
 		s.sync(now)
-		s.drop(DropTTL, s.memory.expire(now))
+		for k, old := s.memory.expire(now); old; k, old = s.memory.expire(now) {
+			s.drop(DropTTL, k.tenant, k.points)
+		}
 		s.show()
 		if work == 0 {
 			s.rest(now)
@@ -222,8 +235,11 @@ func (s *Spooler) sync(now int64) {
 	}
 }
 
-// drop counts points that are given up.
-func (s *Spooler) drop(why Drop, points int) { s.counts.Dropped[why] += uint64(points) }
+// drop counts points of a tenant that are given up.
+func (s *Spooler) drop(why Drop, tenant, points int) {
+	s.counts.Dropped[why] += uint64(points)
+	s.shares[tenant].Dropped[why] += uint64(points)
+}
 
 // show lets others see the state.
 func (s *Spooler) show() {
@@ -239,7 +255,9 @@ func (s *Spooler) show() {
 		}
 	}
 	s.mutex.Lock()
+	shares := s.shown.Shares
 	s.shown = s.counts
+	s.shown.Shares = s.showShares(shares)
 	s.mutex.Unlock()
 }
 
@@ -247,7 +265,9 @@ func (s *Spooler) show() {
 func (s *Spooler) State() SpoolerState {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return s.shown
+	state := s.shown
+	state.Shares = slices.Clone(state.Shares)
+	return state
 }
 
 // follow takes over a new address and a new authorization.
@@ -346,7 +366,7 @@ func (s *Spooler) finish() {
 			break
 		}
 		s.memory.settle(&k)
-		s.drop(DropUndelivered, k.points)
+		s.drop(DropUndelivered, k.tenant, k.points)
 	}
 	s.show()
 	if s.log != nil {

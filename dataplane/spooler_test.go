@@ -87,6 +87,8 @@ type spoolRig struct {
 	spooler *Spooler
 	sent    int
 	config  SpoolerConfig
+	stamp   func(n int) int64 // (optional) the timestamp of line n
+	tenant  uint16            // of what is sent
 }
 
 const rigBatch = 8 << 10
@@ -115,6 +117,7 @@ func newSpoolRig(t *testing.T, change func(*spoolRig)) *spoolRig {
 			}
 			return spool.Open(spool.Config{
 				Files: files, SegmentBytes: 64 << 10, MaxBytes: 16 << 20, Codec: spool.CodecSnappy,
+				Tenants: r.config.Tenants,
 			})
 		},
 		Writer: target, BatchBytes: rigBatch, Sync: time.Millisecond, MemoryBytes: 1 << 20,
@@ -173,7 +176,11 @@ func (r *spoolRig) send(batches int, tag string) {
 		body := b.Body()
 		for range 10 {
 			r.sent++
-			body = fmt.Appendf(body, "m,t=%s v=%d %d\n", tag, r.sent, r.sent)
+			stamp := int64(r.sent)
+			if r.stamp != nil {
+				stamp = r.stamp(r.sent)
+			}
+			body = fmt.Appendf(body, "m,t=%s v=%d %d\n", tag, r.sent, stamp)
 		}
 		b.Extend(body, 10, 1)
 		b.Seal(1)
@@ -184,6 +191,7 @@ func (r *spoolRig) send(batches int, tag string) {
 		}
 		r.port.push(spoolItem{
 			batch: outcome.Batch, oldest: time.Now().UnixNano(), number: uint64(r.sent), points: 10,
+			tenant: r.tenant,
 		})
 	}
 }

@@ -36,7 +36,7 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 		// What the disk does not take is sent all the same: it is in memory, and nobody's loss yet.
 		r := spool.Record{
 			Body: item.batch.Body(), Points: item.batch.Points(), Oldest: item.oldest, Worker: p.index,
-			Batch: item.number,
+			Batch: item.number, Tenant: s.nameOf(int(item.tenant)),
 		}
 		if s.append(&r, true, now) == nil {
 			back.sequence = r.Sequence
@@ -45,7 +45,7 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 		s.log.Ack(item.sequence)
 		return
 	case spoolReplay:
-		s.counts.Taken += uint64(item.points)
+		s.took(s.placeOf(int(item.tenant)), item.points)
 		s.traces.remember(item.sequence, item.trace)
 		s.giveBack(item.sequence)
 		return
@@ -53,7 +53,7 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 		for _, part := range item.batch.Rest() {
 			s.store(&spool.Record{
 				Body: item.batch.Body()[part.From:part.To], Points: part.Points, Oldest: item.oldest,
-				Worker: p.index, Batch: item.number,
+				Worker: p.index, Batch: item.number, Tenant: s.nameOf(int(item.tenant)),
 			}, item, now)
 		}
 		if item.sequence != 0 {
@@ -66,23 +66,23 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 
 // store puts a record on disk, or keeps a copy of it in memory where the disk takes none.
 func (s *Spooler) store(r *spool.Record, item *spoolItem, now int64) {
-	s.counts.Taken += uint64(r.Points)
-	place := spooledDisk
-	if s.keep(r, now) {
+	tenant, place := s.placeOf(int(item.tenant)), spooledDisk
+	s.took(tenant, r.Points)
+	if s.keep(r, tenant, now) {
 		if r.Sequence == 0 {
 			place = spooledNowhere
 		}
 		s.traces.remember(r.Sequence, item.trace)
 	} else {
 		k := kept{
-			points: r.Points, oldest: r.Oldest, worker: r.Worker, number: r.Batch, since: now,
+			points: r.Points, tenant: tenant, oldest: r.Oldest, worker: r.Worker, number: r.Batch, since: now,
 			trace: item.trace,
 		}
 		k.body = append(k.body, r.Body...)
 		place = spooledMemory
 		if !s.memory.push(k) {
 			place = spooledNowhere
-			s.drop(DropSpoolFull, r.Points)
+			s.drop(DropSpoolFull, tenant, r.Points)
 		}
 	}
 	if item.trace.Root != 0 {
@@ -90,15 +90,21 @@ func (s *Spooler) store(r *spool.Record, item *spoolItem, now int64) {
 	}
 }
 
+// took enters points that a worker handed over.
+func (s *Spooler) took(tenant, points int) {
+	s.counts.Taken += uint64(points)
+	s.shares[tenant].Taken += uint64(points)
+}
+
 // errNoDisk is why nothing is appended: the disk is left alone for a while.
 var errNoDisk = errors.New("the disk is left alone")
 
 // keep puts a record on disk and reports whether that settled where it is: it is there, or the policy gave it
 // up.
-func (s *Spooler) keep(r *spool.Record, now int64) bool {
+func (s *Spooler) keep(r *spool.Record, tenant int, now int64) bool {
 	err := s.append(r, false, now)
 	if errors.Is(err, spool.ErrFull) {
-		s.drop(DropSpoolFull, r.Points)
+		s.drop(DropSpoolFull, tenant, r.Points)
 		return true
 	}
 	return err == nil
@@ -110,7 +116,7 @@ func (s *Spooler) append(r *spool.Record, hold bool, now int64) error {
 		return errNoDisk
 	}
 	dropped, err := s.log.Append(r, hold)
-	s.drop(DropSpoolFull, dropped)
+	s.counts.Dropped[DropSpoolFull] += uint64(dropped) // the log knows whose
 	if err != nil && !errors.Is(err, spool.ErrFull) {
 		s.diskFailed(err, now)
 	}
@@ -125,8 +131,11 @@ func (s *Spooler) toDisk(now int64) (work int) {
 		if !ok {
 			break
 		}
-		r := spool.Record{Body: k.body, Points: k.points, Oldest: k.oldest, Worker: k.worker, Batch: k.number}
-		if !s.keep(&r, now) {
+		r := spool.Record{
+			Body: k.body, Points: k.points, Oldest: k.oldest, Worker: k.worker, Batch: k.number,
+			Tenant: s.nameOf(k.tenant),
+		}
+		if !s.keep(&r, k.tenant, now) {
 			s.memory.putBack(k)
 			break
 		}

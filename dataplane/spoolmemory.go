@@ -4,6 +4,7 @@ package dataplane
 type kept struct {
 	body   []byte
 	points int
+	tenant int   // its place among the shares
 	oldest int64 // arrival of its oldest point, nanoseconds since 1970
 	worker uint16
 	number uint64
@@ -49,17 +50,24 @@ func (q *memoryQueue) settle(k *kept) {
 	q.points -= k.points
 }
 
+// advance gives up the room of the beginning of a record that was popped.
+func (q *memoryQueue) advance(k *kept, bytes, points int) {
+	k.body, k.points = k.body[bytes:], k.points-points
+	q.bytes -= int64(bytes)
+	q.points -= points
+}
+
 // putBack makes a record that was popped the oldest again.
 func (q *memoryQueue) putBack(k kept) { q.records = append([]kept{k}, q.records...) }
 
-// expire drops what is too old and returns how many points that were.
-func (q *memoryQueue) expire(now int64) (points int) {
-	for len(q.records) > 0 && now-q.records[0].since > q.ttl {
-		k, _ := q.pop()
-		q.settle(&k)
-		points += k.points
+// expire takes out a record that is too old.
+func (q *memoryQueue) expire(now int64) (k kept, ok bool) {
+	if len(q.records) == 0 || now-q.records[0].since <= q.ttl {
+		return kept{}, false
 	}
-	return points
+	k, _ = q.pop()
+	q.settle(&k)
+	return k, true
 }
 
 // nextExpiry is when the oldest record expires; only with records.

@@ -33,6 +33,9 @@ type SpoolPort struct {
 	sealed  atomic.Uint64
 	took    atomic.Int64
 	points  atomic.Uint64 // written
+
+	// good is when the server took something of the spool last, CLOCK_MONOTONIC nanoseconds.
+	good atomic.Int64
 }
 
 // spoolKind is what an item asks for.
@@ -55,6 +58,7 @@ type spoolItem struct {
 	batch    *influx.Batch // of spoolKeep and spoolAppend; it comes back
 	sequence uint64        // of the batch's record; 0 if there is none
 	points   int           // that the spooler answers for from now on
+	tenant   uint16        // whose they are
 	oldest   int64         // arrival of the first point, nanoseconds since 1970
 	number   uint64        // of the batch
 	trace    TraceOf       // the batch's, if it is traced

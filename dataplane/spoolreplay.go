@@ -29,11 +29,14 @@ const (
 	parkFirst, parkMax = int64(time.Second), int64(5 * time.Minute)
 )
 
-// flown is a record that is in a request: one of the log, or one of the memory tier.
+// flown is a record, or the next part of one, that is in a request: of the log, or of the memory tier.
 type flown struct {
-	sequence uint64 // of the log; 0 for one of the memory
-	kept     kept
-	trace    TraceOf
+	sequence      uint64 // of the log; 0 for one of the memory
+	kept          kept
+	trace         TraceOf
+	tenant        int
+	bytes, points int // of the record
+	expired       int // of these points, left out since they are too old
 }
 
 // parked is a record that was sent alone and in vain while the server took others: it steps aside so that
@@ -54,6 +57,7 @@ type replayer struct {
 	failed  map[uint64]int // how often a record of the log failed while others did not
 	parked  []parked
 	next    *spool.Record // read and not yet in a request; its body is in scratch
+	cut     bool          // a part of the oldest record, which is next or in memory, is under way alone
 	scratch []byte
 	pace    pace
 }
@@ -111,7 +115,7 @@ func (r *replayer) release(s *Spooler) {
 // giveBack lets a record of the log wait again. Its segment may have given way meanwhile.
 func (s *Spooler) giveBack(sequence uint64) {
 	if dropped := s.log.Return(sequence); dropped > 0 {
-		s.drop(DropSpoolFull, dropped)
+		s.counts.Dropped[DropSpoolFull] += uint64(dropped) // the log knows whose
 		delete(s.replayer.failed, sequence)
 	}
 }
@@ -159,47 +163,77 @@ func (s *Spooler) replay(now int64) (work int) {
 	return work
 }
 
-// fill makes a request of so many bytes of what waits, or of one record that is longer, or returns nil.
+// fill makes a request of so many bytes of what waits, or returns nil. A record that is longer goes in parts,
+// one behind the other.
 func (s *Spooler) fill(size int, now int64) (*influx.Batch, []flown) {
 	r := &s.replayer
+	if r.cut {
+		return nil, nil
+	}
 	b := r.pool.Take()
 	if b == nil {
 		return nil, nil
 	}
 	var flight []flown
+	line := 0 // that is longer than any request
 	for len(flight) < replayRecords {
-		f, body, points, ok := s.oldest()
+		f, body, ok := s.oldest()
 		if !ok {
 			break
 		}
 		alone := r.failed[f.sequence] > 0 || f.kept.bad > 0
-		if len(body) > b.Room() || len(flight) > 0 && (alone || b.Bytes()+len(body) > size) {
-			if f.sequence == 0 {
-				s.memory.putBack(f.kept)
-			}
-			if len(flight) == 0 {
-				r.pool.Release(b)
-				s.grow(len(body))
-				return nil, nil
-			}
+		if len(flight) > 0 && (alone || b.Bytes()+len(body) > size) {
+			s.leave(&f)
 			break
 		}
-		r.next = nil
-		b.Extend(append(b.Body(), body...), points, now)
+		part := len(body) > size
+		if part {
+			f.bytes, f.points = influx.Head(body, size)
+			if len(r.flights) > 0 || f.bytes > b.Room() {
+				s.leave(&f)
+				line = f.bytes
+				break
+			}
+			part = f.bytes < len(body)
+		}
+		if r.cut = part; !part {
+			r.next = nil
+		}
+		f.expired = s.extend(b, body[:f.bytes], f.points, now)
 		flight = append(flight, f)
-		if alone {
+		if alone || part {
 			break
 		}
 	}
 	if len(flight) == 0 {
 		r.pool.Release(b)
+		s.grow(line)
 		return nil, nil
 	}
 	return b, flight
 }
 
+// leave lets a record that was read and found no place be the next one.
+func (s *Spooler) leave(f *flown) {
+	if f.sequence == 0 {
+		s.memory.putBack(f.kept)
+	}
+}
+
+// extend puts lines into a request as a section of its own, but those that are too old, and returns how many
+// of these there were.
+func (s *Spooler) extend(b *influx.Batch, body []byte, points int, now int64) (expired int) {
+	if s.config.TTL == 0 {
+		b.Extend(append(b.Body(), body...), points, now)
+	} else {
+		expired = b.Fresh(body, points, s.clock.Wall(now)-int64(s.config.TTL), now)
+	}
+	b.EndSection()
+	return expired
+}
+
 // oldest reads the next record: of the log, else of the memory.
-func (s *Spooler) oldest() (f flown, body []byte, points int, ok bool) {
+func (s *Spooler) oldest() (f flown, body []byte, ok bool) {
 	r := &s.replayer
 	if r.next == nil && s.log != nil {
 		record, more, err := s.log.Next(r.scratch)
@@ -209,19 +243,23 @@ func (s *Spooler) oldest() (f flown, body []byte, points int, ok bool) {
 			r.scratch, r.next = record.Body, &record
 		}
 	}
-	if r.next != nil {
-		sequence := r.next.Sequence
-		return flown{sequence: sequence, trace: s.traces.of(sequence)}, r.next.Body, r.next.Points, true
+	if n := r.next; n != nil {
+		return flown{
+			sequence: n.Sequence, tenant: s.tenantOf(n.Tenant), bytes: len(n.Body), points: n.Points,
+			trace: s.traces.of(n.Sequence),
+		}, n.Body, true
 	}
 	k, ok := s.memory.pop()
-	return flown{kept: k, trace: k.trace}, k.body, k.points, ok
+	return flown{
+		kept: k, tenant: k.tenant, bytes: len(k.body), points: k.points, trace: k.trace,
+	}, k.body, ok
 }
 
-// grow makes requests long enough for a record that fits into none, once nothing is under way. Such a record
-// was written when batches were longer.
+// grow makes requests long enough for a line that fits into none, once nothing is under way. Such a line was
+// written when batches were longer.
 func (s *Spooler) grow(size int) {
 	r := &s.replayer
-	if len(r.flights) > 0 {
+	if len(r.flights) > 0 || size <= r.size {
 		return
 	}
 	larger := replayer{scratch: r.scratch, next: r.next, parked: r.parked, pace: r.pace}
@@ -259,6 +297,7 @@ func (s *Spooler) settle(now int64) (work int) {
 		delete(r.flights, outcome.Batch)
 		if outcome.Aside+outcome.Undelivered == 0 {
 			s.delivered(flight, &outcome)
+			s.tellGood(now)
 		} else {
 			s.undelivered(flight, now)
 		}
@@ -266,6 +305,13 @@ func (s *Spooler) settle(now int64) (work int) {
 		r.pace.after(s.config.Ports, outcome.Batch.Points(), now)
 		r.pool.Release(outcome.Batch)
 		work++
+	}
+}
+
+// tellGood lets workers know that the server takes points: those that have none now would not find out.
+func (s *Spooler) tellGood(now int64) {
+	for _, p := range s.config.Ports {
+		p.good.Store(now)
 	}
 }
 
@@ -283,23 +329,46 @@ func (s *Spooler) tellRefusals() {
 	s.replayer.writer.RefusalsTaken()
 }
 
-// delivered acknowledges the records of a request.
+// delivered enters what became of a request's records and parts of records. Their tenants share the request,
+// of which each record is a section.
 func (s *Spooler) delivered(flight []flown, outcome *influx.Outcome) {
-	s.counts.Replayed += uint64(outcome.Written)
 	reason := SinkRefused
 	if outcome.Reason == influx.ReasonPartial {
 		reason = SinkPartial
 	}
-	s.counts.Rejected[reason] += uint64(outcome.Rejected)
 	for i := range flight {
 		f := &flight[i]
-		if f.sequence != 0 {
-			s.log.Ack(f.sequence)
-			delete(s.replayer.failed, f.sequence)
-		} else {
-			s.memory.settle(&f.kept)
-		}
+		refused := outcome.Batch.Refused(i)
+		written := f.points - f.expired - refused
+		s.counts.Replayed += uint64(written)
+		s.counts.Rejected[reason] += uint64(refused)
+		share := &s.shares[f.tenant]
+		share.Replayed += uint64(written)
+		share.Rejected[reason] += uint64(refused)
+		s.drop(DropTTL, f.tenant, f.expired)
+		s.acknowledge(f)
 	}
+}
+
+// acknowledge lets go of a record, or of the part of one that was under way.
+func (s *Spooler) acknowledge(f *flown) {
+	r := &s.replayer
+	part := r.cut
+	r.cut = false
+	switch {
+	case f.sequence == 0 && part:
+		s.memory.advance(&f.kept, f.bytes, f.points)
+		s.memory.putBack(f.kept)
+	case f.sequence == 0:
+		s.memory.settle(&f.kept)
+	case part:
+		s.log.Advance(f.sequence, f.bytes, f.points)
+		r.next.Body = r.next.Body[f.bytes:]
+		r.next.Points -= f.points
+	default:
+		s.log.Ack(f.sequence)
+	}
+	delete(r.failed, f.sequence)
 }
 
 // undelivered lets the records of a request wait again, whatever of them the server took: sending them once
@@ -307,11 +376,11 @@ func (s *Spooler) delivered(flight []flown, outcome *influx.Outcome) {
 // that is at fault: each is sent alone then, and one that fails alone steps aside for a while.
 func (s *Spooler) undelivered(flight []flown, now int64) {
 	r := &s.replayer
-	if r.next != nil {
+	if r.next != nil && !r.cut {
 		// These come before it.
 		s.giveBack(r.next.Sequence)
-		r.next = nil
 	}
+	r.next, r.cut = nil, false
 	fault := r.writer.Breaker() == influx.BreakerClosed && !s.config.Ordered
 	for i := len(flight) - 1; i >= 0; i-- {
 		f := flight[i]

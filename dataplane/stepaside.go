@@ -35,20 +35,22 @@ func (w *Worker) stepAside(o *lane, b *influx.Batch, points int, trace TraceOf, 
 	o.counters.Spooled += uint64(points)
 	if b.Mark != 0 && points == b.Points() {
 		// All of it is on disk.
-		o.spool.push(spoolItem{kind: spoolReplay, sequence: b.Mark, points: points, trace: trace})
+		o.spool.push(spoolItem{
+			kind: spoolReplay, sequence: b.Mark, points: points, tenant: uint16(o.tenant), trace: trace,
+		})
 		o.release(b)
 		return
 	}
 	o.parked += b.Points()
-	item := w.itemOf(spoolKeep, b, points)
+	item := w.itemOf(o, spoolKeep, b, points)
 	item.trace, item.settled = trace, now
 	o.spool.push(item)
 }
 
-func (w *Worker) itemOf(kind spoolKind, b *influx.Batch, points int) spoolItem {
+func (w *Worker) itemOf(o *lane, kind spoolKind, b *influx.Batch, points int) spoolItem {
 	return spoolItem{
 		kind: kind, batch: b, sequence: b.Mark, points: points, oldest: w.clock.Wall(b.Opened()),
-		number: w.counters.BatchesSealed,
+		number: w.counters.BatchesSealed, tenant: uint16(o.tenant),
 	}
 }
 
@@ -68,7 +70,7 @@ func (w *Worker) submit(o *lane, b *influx.Batch, now int64) {
 		t.ToDisk = now
 	}
 	o.appending++
-	o.spool.push(w.itemOf(spoolAppend, b, 0))
+	o.spool.push(w.itemOf(o, spoolAppend, b, 0))
 }
 
 // takeBack takes the batches that the spoolers have read: those that are on disk now are sent, the others are

@@ -98,6 +98,7 @@ func (w *Worker) openTenants() {
 	for tenant := range w.routes {
 		r := &w.routes[tenant]
 		for _, o := range r.lanes {
+			o.tenant = tenant
 			o.sharing = sharing[w.sinkOf(tenant)]
 		}
 		r.join()

@@ -3,11 +3,13 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 
 	"github.com/spf13/cobra"
 
 	"culvert/controlplane/config"
 	"culvert/controlplane/doctor"
+	"culvert/controlplane/telemetry"
 )
 
 func newDoctorCommand() *cobra.Command {
@@ -36,6 +38,7 @@ func newDoctorCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			host.Running = askRunning(c)
 			report := doctor.Examine(host)
 			if raw {
 				encoder := json.NewEncoder(command.OutOrStdout())
@@ -56,6 +59,26 @@ func newDoctorCommand() *cobra.Command {
 	command.Flags().BoolVar(&raw, "json", false, "print the findings as JSON")
 	command.Flags().BoolVar(&strict, "strict", false, "end with 1 if something could be better")
 	return command
+}
+
+// askRunning is the status of the gateway that runs with this configuration, or with the default one; nil if
+// none answers.
+func askRunning(c *config.Config) *telemetry.Status {
+	if c == nil {
+		c = config.Default()
+	}
+	host, port, err := net.SplitHostPort(c.HTTP.Listen)
+	if err != nil {
+		return nil
+	}
+	if address := net.ParseIP(host); host == "" || address.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	status, err := askStatus("http://" + net.JoinHostPort(host, port))
+	if err != nil {
+		return nil
+	}
+	return status
 }
 
 // The exit codes of doctor, which are its own: 2 is not wrong usage here.

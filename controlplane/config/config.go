@@ -226,7 +226,8 @@ type Sink struct {
 	Timeout time.Duration `yaml:"timeout" min:"10ms" max:"10m"`
 	// How often and when a failed request is made again.
 	Retry Retry `yaml:"retry"`
-	// A point that is older than this when it comes, by its own timestamp, is dropped. 0: never.
+	// A point that is older than this by its own timestamp, when it comes or when it is to be delivered from
+	// the spool, is dropped. 0: never.
 	TTL time.Duration `yaml:"ttl" min:"0s"`
 }
 

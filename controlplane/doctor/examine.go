@@ -41,6 +41,7 @@ func Examine(h Host) Report {
 	e.siblings()
 	e.sleepStates()
 	e.hugePages()
+	e.running()
 	return e.Report
 }
 

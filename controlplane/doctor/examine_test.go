@@ -14,6 +14,7 @@ import (
 
 	"culvert/controlplane/attach"
 	"culvert/controlplane/nic"
+	"culvert/controlplane/telemetry"
 )
 
 // bad is what the report holds beside what passed, one per line.
@@ -83,6 +84,10 @@ func TestExamineFinds(t *testing.T) {
 func findings() []finding {
 	noLock := files{"proc/self/status": "CapEff:\t000001ffffffbfff"}
 	return []finding{
+		{name: "pages astray", host: func(h *Host) {
+			h.Running = &telemetry.Status{Gateway: "gw-7", Deviations: []string{
+				"worker 0 is on node 1, and of 512 pages of its sends 12 on node 0: restart the gateway"}}
+		}, status: Warn, check: "gateway|gw-7", text: "of its sends 12 on node 0|restart the gateway"},
 		{name: "old kernel", files: files{"proc/sys/kernel/osrelease": "5.15.0-91-generic"}, status: Fail,
 			check: "kernel", text: "5.15.0-91-generic is older than 6.1", remedy: "linux-image-amd64"},
 		{name: "no version", files: files{"proc/sys/kernel/osrelease": "unknown"}, status: Skip,

@@ -10,6 +10,7 @@ import (
 	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
 	"culvert/controlplane/nic"
+	"culvert/controlplane/telemetry"
 	"culvert/numa"
 )
 
@@ -22,6 +23,8 @@ type Host struct {
 	// IOUring is nil where the kernel lets this process have a ring, or its answer.
 	IOUring error
 	Cards   []Card
+	// Running is the status of the gateway that runs here, nil where none answers.
+	Running *telemetry.Status
 	// Workers says what a gateway would take: the configuration's, or the defaults.
 	Workers config.Workers
 }

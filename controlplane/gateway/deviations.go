@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"culvert/controlplane/nic"
+	"culvert/dataplane"
 	"culvert/numa"
 )
 
@@ -23,6 +24,8 @@ type placement struct {
 	plan *Plan
 	// masks are the CPUs that each worker's thread may run on; nil where it cannot be read.
 	masks [][]int
+	// pages are the workers', as they were found last; nil before.
+	pages []dataplane.Pages
 	// modes are the effective ones by interface, without those that are down.
 	modes map[string]string
 	// asked are the configured ones.
@@ -38,7 +41,7 @@ func (g *Gateway) deviations() []string {
 		return g.placed.found
 	}
 	p := placement{plan: g.plan, modes: map[string]string{}, asked: map[string]string{},
-		interrupts: map[string][]nic.Interrupt{}, nodes: map[string][]int{}}
+		interrupts: map[string][]nic.Interrupt{}, nodes: map[string][]int{}, pages: g.pages}
 	for i := range g.plan.Workers {
 		mask, _ := numa.AllowedTo(g.workers[i].Thread())
 		p.masks = append(p.masks, mask)
@@ -72,6 +75,9 @@ func (p *placement) deviations() []string {
 				fmt.Sprintf("worker %d was pinned to CPU %d, and somebody has moved it to %s: "+
 					"restart the gateway, and look for a cpuset that changed", i, worker.CPU,
 					numa.FormatList(mask)))
+		}
+		if i < len(p.pages) {
+			found = append(found, strayPages(i, worker.Node, &p.pages[i])...)
 		}
 	}
 	var names []string

@@ -6,6 +6,7 @@ import (
 
 	"culvert/controlplane/attach"
 	"culvert/controlplane/nic"
+	"culvert/dataplane"
 )
 
 // Goal: a placement that came out as planned has nothing to be said of; each deviation is named, alone.
@@ -49,6 +50,12 @@ func TestDeviations(t *testing.T) {
 	f(func(p *placement) { p.masks[1] = []int{0, 1} },
 		"worker 1 was pinned to CPU 6, and somebody has moved it to 0-1")
 	f(func(p *placement) { p.masks[1] = nil })
+	f(func(p *placement) {
+		p.pages = []dataplane.Pages{{dataplane.FramePages: {1: 2048}, dataplane.RingPages: {1: 9, -1: 4}},
+			{dataplane.SendPages: {1: 500, 0: 12}, dataplane.StackPages: {0: 1}},
+			{dataplane.RulePages: {0: 3}}}
+	}, "worker 1 is on node 1, and of 512 pages of its sends 12 on node 0: restart the gateway",
+		"of 1 pages of its stack 1 on node 0")
 	f(func(p *placement) { p.modes["eth1"] = modeNative },
 		"eth1 runs in mode native, and its driver offers zerocopy")
 	f(func(p *placement) { p.modes["eth1"], p.asked["eth1"] = modeNative, modeNative })

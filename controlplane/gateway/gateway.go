@@ -97,6 +97,7 @@ type Gateway struct {
 	mutex      sync.Mutex
 	interfaces []*port
 	doors      []door
+	pages      []dataplane.Pages // of each worker, as the last look found them
 	// kernelDrops counts, by listener, what the kernel dropped at sockets that are closed by now.
 	kernelDrops []uint64
 	stopping    bool
@@ -343,6 +344,7 @@ func (g *Gateway) startBackground(ctx context.Context) {
 		g.background.Go(func() { g.carryTraces(ctx) })
 	}
 	g.background.Go(func() { g.logLosses(ctx) })
+	g.background.Go(func() { g.keepPages(ctx) })
 	g.background.Go(func() { g.turnAges(ctx) })
 	g.background.Go(func() { spaceCollections(ctx) })
 	g.background.Go(func() { g.keepCheckpoints(ctx) })

@@ -94,7 +94,8 @@ func dropRemedies() [dataplane.Drops]string {
 		dataplane.DropSpoolFull: "the spool has no room, or the disk fails: bring the sink back, raise " +
 			"spool.max, mend the disk",
 		dataplane.DropCorrupt: "the disk lost what was written to it: see its health; `culvert spool verify`",
-		dataplane.DropTTL:     "it waited in memory for too long while the disk failed: mend the disk",
+		dataplane.DropTTL: "the point was older than ttl when it came, or when the sink was back, or it " +
+			"waited in memory for too long: bring the sink back, raise ttl, mend the disk",
 	}
 }
 

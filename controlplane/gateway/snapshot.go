@@ -52,6 +52,9 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	s.Tenants = g.tenantsShown(s)
 	s.Reasons = g.reasons(s)
 	s.Deviations = g.deviations()
+	for i := range s.Workers {
+		s.Workers[i].Pages = g.pagesShown(i)
+	}
 	g.mutex.Unlock()
 	s.Ready = len(s.Reasons) == 0
 	return s

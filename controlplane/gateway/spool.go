@@ -128,6 +128,7 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 			Epoch: uint64(g.started.UnixNano()),
 		},
 		SegmentBytes: int64(c.Segment), MaxBytes: g.spoolShare(), Codec: codec,
+		Tenants: tenantNames(g.options.Config),
 	}
 	if c.WhenFull == "drop_newest" {
 		open.WhenFull = spool.DropNewest
@@ -151,6 +152,7 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 		},
 		Writer: writer, BatchBytes: int(s.config.Batch.Bytes), Sync: c.Sync, MemoryBytes: spoolMemory,
 		MemoryTTL: spoolMemoryTTL, Ports: ports, Ordered: s.config.Order == orderSeries,
+		TTL: s.config.TTL, Tenants: open.Tenants,
 	})
 }
 

@@ -70,6 +70,14 @@ func (g *Gateway) turnAges(ctx context.Context) {
 	}
 }
 
+// tenantNames are the tenants' names, in the order of their numbers.
+func tenantNames(c *config.Config) (names []string) {
+	for i := range c.Tenants {
+		names = append(names, c.Tenants[i].Name)
+	}
+	return names
+}
+
 // tenantsShown adds up what workers and XDP programs say of each tenant. The mutex is held.
 func (g *Gateway) tenantsShown(s *telemetry.Snapshot) []telemetry.Tenant {
 	c := g.options.Config

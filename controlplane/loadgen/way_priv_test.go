@@ -84,6 +84,7 @@ func runIn(t *testing.T, lab *testenv.Lab, c Config) (report Report, err error) 
 // Goal: each way brings every packet whole over a veth pair, by IPv4 and IPv6, and each flow has a source
 // port of its own. Method: the kernel's stack receives. It drops a frame with a wrong sum, length or address,
 // and with a socket's sum left to the card it would not look at it, which is why the count alone decides.
+// What the cable lost, since its other end had no CPU for a while, never came that far.
 func TestPrivWays(t *testing.T) {
 	testenv.Need(t, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN, unix.CAP_BPF, unix.CAP_NET_RAW)
 	lab := testenv.NewLab(t, 2)
@@ -104,11 +105,16 @@ func TestPrivWays(t *testing.T) {
 					To: []netip.AddrPort{r.address()}, Via: c.via, Interface: lab.SenderInterface,
 					NoChecksum: c.noSum, Count: 20_003, PointsPerPacket: 7, Flows: 6, Sequence: true,
 				}
+				before := lab.WireDrops(t)
 				report, err := runIn(t, lab, config)
 				if err != nil || report.Points != config.Count || report.Mode != c.mode {
 					t.Fatalf("%+v, %v", report, err)
 				}
-				lines, senders := r.lines(report.Packets)
+				lost := lab.WireDrops(t) - before
+				if lost > report.Packets/2 {
+					t.Fatalf("the cable lost %d packets of %d", lost, report.Packets)
+				}
+				lines, senders := r.lines(report.Packets - lost)
 				seen, ports := map[string]bool{}, map[netip.AddrPort]bool{}
 				for _, line := range lines {
 					seen[line[strings.Index(line, ",seq="):]] = true
@@ -116,8 +122,11 @@ func TestPrivWays(t *testing.T) {
 				for _, sender := range senders {
 					ports[sender] = true
 				}
-				if len(lines) != 20_003 || len(seen) != 20_003 || len(ports) != 6 {
-					t.Fatalf("%d lines, %d of them different, by %d ports", len(lines), len(seen), len(ports))
+				// All packets but the last have seven points.
+				least, most := 20_003-7*int(lost), 20_003-7*max(int(lost)-1, 0)
+				if len(lines) < least || len(lines) > most || len(seen) != len(lines) || len(ports) != 6 {
+					t.Fatalf("%d lines, %d of them different, by %d ports; %d packets lost by the cable",
+						len(lines), len(seen), len(ports), lost)
 				}
 			})
 		}

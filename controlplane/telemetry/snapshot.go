@@ -89,6 +89,9 @@ type Worker struct {
 	Counters  dataplane.Counters
 	// Rings says how batches leave: "io_uring" or "sockets".
 	Transport string
+	// Pages counts its pages by what they are for ("frames", "sends", "rings", "rules", "stack") and by the
+	// node that they lie on: −1 for those that were never touched, or of which the kernel does not tell.
+	Pages map[string]map[int]int
 }
 
 // Sink is one URL of one sink.

@@ -120,10 +120,12 @@ func (w *writer) spools() {
 	}
 	for _, name := range names {
 		sum := bySink[name]
-		w.counter(f.pointsSpooled, sum.spooled, name)
-		w.counter(f.pointsReplayed, sum.replayed, name)
-		w.counter(f.pointsRestored, sum.restored, name)
-		w.gauge(f.spoolPending, float64(sum.pending), name)
+		if !f.byTenant {
+			w.counter(f.pointsSpooled, sum.spooled, name)
+			w.counter(f.pointsReplayed, sum.replayed, name)
+			w.counter(f.pointsRestored, sum.restored, name)
+			w.gauge(f.spoolPending, float64(sum.pending), name)
+		}
 		w.counter(f.spoolFailures, sum.failures, name)
 	}
 	if len(names) > 0 {
@@ -133,13 +135,13 @@ func (w *writer) spools() {
 }
 
 func (f *families) spool() {
-	f.pointsSpooled = f.add("points_spooled_total",
+	f.pointsSpooled = f.addPoints("points_spooled_total",
 		"Points that went to the spool since the sink did not take them.", "sink")
-	f.pointsReplayed = f.add("points_replayed_total",
+	f.pointsReplayed = f.addPoints("points_replayed_total",
 		"Points of the spool that the database acknowledged; culvert_points_written_total has them too.",
 		"sink")
-	f.pointsRestored = f.add("points_restored_total", "Points that the spool held at start.", "sink")
-	f.spoolPending = f.add("points_spool_pending",
+	f.pointsRestored = f.addPoints("points_restored_total", "Points that the spool held at start.", "sink")
+	f.spoolPending = f.addPoints("points_spool_pending",
 		"Points in the spool. One that only grows: the sink is away, or slower than what comes.", "sink")
 	f.spoolFailures = f.add("spool_disk_failures_total",
 		"Times the disk refused what was to be spooled, or an fsync failed. What cannot be delivered is "+

@@ -103,6 +103,8 @@ type WorkerStatus struct {
 	Batches         uint64  `json:"batches"`
 	Turns           uint64  `json:"turns"`
 	Sleeps          uint64  `json:"sleeps"`
+	// Pages counts pages of its memory by kind and node; node −1: never touched, or not told.
+	Pages map[string]map[int]int `json:"pages"`
 }
 
 // ListenerStatus is one listener.
@@ -196,7 +198,7 @@ func NewStatus(s *Snapshot) *Status {
 		Deviations: append([]string{}, s.Deviations...),
 		Sinks:      []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
 	}
-	status.Tenants, status.HeavySeries = tenantStatuses(s.Tenants), heavyStatuses(s.Heavy)
+	status.Tenants, status.HeavySeries = tenantStatuses(s), heavyStatuses(s.Heavy)
 	for i := range s.Workers {
 		status.Workers = append(status.Workers, workerStatus(&s.Workers[i]))
 	}
@@ -343,7 +345,7 @@ func workerStatus(w *Worker) WorkerStatus {
 	return WorkerStatus{Name: w.Name, CPU: w.CPU, Node: w.Node, Transport: w.Transport,
 		HeartbeatAge: w.Heartbeat.Seconds(), PacketsReceived: c.FramesReceived, PointsReceived: c.PointsIn(),
 		PointsWritten: c.PointsWritten, PointsInFlight: c.PointsInFlight, Batches: c.BatchesSealed,
-		Turns: c.Turns, Sleeps: c.Sleeps}
+		Turns: c.Turns, Sleeps: c.Sleeps, Pages: pagesOf(w)}
 }
 
 func newLatency(h *hist.Snapshot) Latency {

@@ -56,7 +56,8 @@ func full() *Snapshot {
 		}},
 		Workers: []Worker{
 			{Name: "0", CPU: 2, Node: 1, Heartbeat: 30 * time.Microsecond, Counters: pinned,
-				Transport: "io_uring"},
+				Transport: "io_uring", Pages: map[string]map[int]int{"frames": {1: 2048},
+					"sends": {1: 500, 0: 12}, "rings": {1: 6}}},
 			{Name: "kernel", CPU: -1, Node: -1, Heartbeat: time.Millisecond, Counters: kernel,
 				Transport: "sockets"},
 		},
@@ -196,7 +197,7 @@ func TestStatusNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := regexp.MustCompile(`"([a-z0-9_/]+)":`)
+	name := regexp.MustCompile(`"([a-z0-9_/-]+)":`)
 	seen := map[string]bool{}
 	for _, m := range name.FindAllSubmatch(text, -1) {
 		seen[string(m[1])] = true
@@ -209,8 +210,9 @@ func TestStatusNames(t *testing.T) {
 		residue_decode interfaces name driver mode zerocopy need_wakeup busy_poll adopted state queues
 		queue cpu node worker statistics rx_ring_full verdicts not_ours workers transport
 		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
-		turns sleeps deviations listeners port tenants tenant sink packets_limited points_limit series
-		series_limit heavy_series listener key share sinks url up connections breaker last_error requests
+		turns sleeps pages frames sends rings 1 0 deviations listeners port
+		tenants tenant sink packets_limited points_limit series series_limit heavy_series listener
+		key share sinks url up connections breaker last_error requests
 		204 error
 		spool spooled replayed pending bytes segments oldest_seconds memory_points disk_failures disk_error
 		replay_error skipped kept_bytes disk_points
@@ -267,6 +269,7 @@ func TestRender(t *testing.T) {
 	}
 	for _, want := range []string{"received 10 005", "decode/bad_number 7", "residue 0 balanced", "SINK main",
 		"DOWN, connections: 2", "last error: refused", "0 2 1 1 000 10 000 9 800 io_uring 30 µs ago",
+		"0 1 2 048 500, 12 on 0 6 - -",
 		"kernel - - 5 5 5 sockets 1 ms ago", "alert 1 25 µs", "Hot 2 6", "ops webhook 6 0 0",
 		"other verdicts: not_ours 77", "in the spool 50",
 		"spool: 50 points wait, the oldest for 1h30m0s, in 1 048 576 bytes",

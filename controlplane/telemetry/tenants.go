@@ -24,8 +24,7 @@ type HeavySeries struct {
 	Share            float64 // of all points of late, at least
 }
 
-// TenantStatus is one tenant. Its ledger's names are those of the gateway's; spool_pending is all that ever
-// went to the spool, which does not know tenants.
+// TenantStatus is one tenant. Its ledger's names are those of the gateway's.
 type TenantStatus struct {
 	Name           string `json:"name"`
 	Sink           string `json:"sink"`
@@ -44,20 +43,20 @@ type HeavySeriesStatus struct {
 	Share    float64 `json:"share"` // of all points, at least
 }
 
-func tenantStatuses(tenants []Tenant) []TenantStatus {
+func tenantStatuses(s *Snapshot) []TenantStatus {
 	list := []TenantStatus{}
-	for i := range tenants {
-		t := &tenants[i]
+	for i := range s.Tenants {
+		t := &s.Tenants[i]
 		list = append(list, TenantStatus{Name: t.Name, Sink: t.Sink, Packets: t.Ledger.Packets,
-			PacketsLimited: t.PacketsLimited, Ledger: tenantLedger(&t.Ledger), Series: t.Series,
+			PacketsLimited: t.PacketsLimited, Ledger: s.tenantLedger(i), Series: t.Series,
 			SeriesLimit: t.SeriesLimit})
 	}
 	return list
 }
 
-// tenantLedger says of one tenant what newLedger says of all. The spool does not know tenants: what ever went
-// there is pending here, also when it was written since.
-func tenantLedger(t *dataplane.TenantLedger) Ledger {
+// tenantLedger says of one tenant what newLedger says of all.
+func (s *Snapshot) tenantLedger(tenant int) Ledger {
+	t, spool := &s.Tenants[tenant].Ledger, s.tenantSpool(tenant)
 	var c dataplane.Counters
 	c.PointsReceived, c.PointsRejected, c.PointsFiltered = t.Received, t.Rejected, t.Filtered
 	c.PointsDerived, c.PointsCopied = t.Derived, t.Copied
@@ -66,7 +65,27 @@ func tenantLedger(t *dataplane.TenantLedger) Ledger {
 	c.PointsDropped[dataplane.DropSeriesLimit] += t.SeriesLimited
 	c.PointsWritten, c.PointsInFlight = t.Lanes.Written, t.Lanes.InFlight
 	c.PointsSpooled = t.Lanes.Spooled
-	return newLedger(&Snapshot{}, &c)
+	return newLedger(&Snapshot{Sinks: []Sink{{Spool: &spool}}}, &c)
+}
+
+// tenantSpool is what all spools have settled of a tenant's points. The only tenant has all, also what was of
+// tenants that there are no more; of several none has that.
+func (s *Snapshot) tenantSpool(tenant int) (state dataplane.SpoolerState) {
+	var sum dataplane.SpoolShare
+	for i := range s.Sinks {
+		if s.Sinks[i].Spool == nil {
+			continue
+		}
+		shares := s.Sinks[i].Spool.Shares
+		for j := range shares {
+			if j == tenant || len(s.Tenants) == 1 {
+				sum.Add(&shares[j])
+			}
+		}
+	}
+	state.Restored, state.Replayed = sum.Restored, sum.Replayed
+	state.Rejected, state.Dropped = sum.Rejected, sum.Dropped
+	return state
 }
 
 func heavyStatuses(series []HeavySeries) []HeavySeriesStatus {
@@ -136,62 +155,94 @@ func (w *writer) tenantLedgers() {
 		for j, n := range l.Rejected {
 			w.counter(f.pointsRejected, n, "decode", lineproto.Reason(j).String(), t.Name)
 		}
-		for j, n := range l.Lanes.Rejected {
-			w.counter(f.pointsRejected, n, "sink", dataplane.SinkReject(j).String(), t.Name)
-		}
 		w.counter(f.pointsDerived, l.Derived, t.Name)
 		w.counter(f.pointsFiltered, l.Filtered, t.Name)
 		w.counter(f.pointsCopied, l.Copied, t.Name)
-		w.counter(f.pointsWritten, l.Lanes.Written, t.Sink, t.Name)
 		w.gauge(f.pointsInFlight, float64(l.Lanes.InFlight), t.Sink, t.Name)
-		for j, n := range l.Lanes.Dropped {
-			// Limits are met before a point has a sink.
-			switch dataplane.Drop(j) {
-			case dataplane.DropPointsLimit, dataplane.DropSeriesLimit:
-			default:
-				w.counter(f.pointsDropped, n, t.Sink, dataplane.Drop(j).String(), t.Name)
-			}
-		}
 		w.counter(f.pointsDropped, l.PointsLimited, "", dataplane.DropPointsLimit.String(), t.Name)
 		w.counter(f.pointsDropped, l.SeriesLimited, "", dataplane.DropSeriesLimit.String(), t.Name)
 	}
-	w.spooledLedgers()
+	w.tenantsAtSinks()
 }
 
-// spooledLedgers writes what became of points that went through the spool, under no tenant's name: it does
-// not know them.
-func (w *writer) spooledLedgers() {
+// tenantsAtSinks writes what became of each tenant's points at its sink, and in the spools of others that had
+// them before the configuration changed. What is of no tenant that the configuration names has no name.
+func (w *writer) tenantsAtSinks() {
+	names, shares := w.spoolShares()
+	for i := range len(w.snapshot.Tenants) + 1 {
+		var t Tenant
+		if i < len(w.snapshot.Tenants) {
+			t = w.snapshot.Tenants[i]
+		}
+		rejected, own := t.Ledger.Lanes.Rejected, false
+		for _, name := range names {
+			share := shares[name][i]
+			for j, n := range share.Rejected {
+				rejected[j] += n
+			}
+			switch {
+			case name == t.Sink:
+				own = true
+				w.tenantAtSink(name, t.Name, &t.Ledger.Lanes, &share)
+			case share != dataplane.SpoolShare{}:
+				w.tenantAtSink(name, t.Name, &dataplane.LaneCounters{}, &share)
+			}
+		}
+		if !own && t.Name != "" {
+			w.tenantAtSink(t.Sink, t.Name, &t.Ledger.Lanes, nil)
+		}
+		for j, n := range rejected {
+			if n > 0 || t.Name != "" {
+				w.counter(w.families.pointsRejected, n, "sink", dataplane.SinkReject(j).String(), t.Name)
+			}
+		}
+	}
+}
+
+// tenantAtSink writes what became of a tenant's points at one sink; share is nil where no spool is kept.
+func (w *writer) tenantAtSink(sink, tenant string, lanes *dataplane.LaneCounters,
+	share *dataplane.SpoolShare) {
 	f := w.families
-	sums := map[string]*dataplane.SpoolerState{}
-	var rejected [dataplane.SinkRejects]uint64
-	spooled := false
+	written, dropped := lanes.Written, lanes.Dropped
+	if share != nil {
+		whole := *share
+		whole.Taken = lanes.Spooled // also what is on its way there
+		written += whole.Replayed
+		for i, n := range whole.Dropped {
+			dropped[i] += n
+		}
+		w.counter(f.pointsSpooled, whole.Taken, sink, tenant)
+		w.counter(f.pointsReplayed, whole.Replayed, sink, tenant)
+		w.counter(f.pointsRestored, whole.Restored, sink, tenant)
+		w.gauge(f.spoolPending, float64(whole.Pending()), sink, tenant)
+	}
+	w.counter(f.pointsWritten, written, sink, tenant)
+	for i, n := range dropped {
+		// Limits are met before a point has a sink.
+		switch dataplane.Drop(i) {
+		case dataplane.DropPointsLimit, dataplane.DropSeriesLimit:
+		default:
+			w.counter(f.pointsDropped, n, sink, dataplane.Drop(i).String(), tenant)
+		}
+	}
+}
+
+// spoolShares are the tenants' shares of each sink's spools, all of its URLs together, and the sinks' names
+// in their order. There is a share for each tenant and one more.
+func (w *writer) spoolShares() (names []string, shares map[string][]dataplane.SpoolShare) {
+	shares = map[string][]dataplane.SpoolShare{}
 	for i := range w.snapshot.Sinks {
 		s := &w.snapshot.Sinks[i]
 		if s.Spool == nil {
 			continue
 		}
-		spooled = true
-		if sums[s.Name] == nil {
-			sums[s.Name] = new(dataplane.SpoolerState)
+		if shares[s.Name] == nil {
+			names = append(names, s.Name)
+			shares[s.Name] = make([]dataplane.SpoolShare, len(w.snapshot.Tenants)+1)
 		}
-		sum := sums[s.Name]
-		sum.Replayed += s.Spool.Replayed
-		for j, n := range s.Spool.Dropped {
-			sum.Dropped[j] += n
-		}
-		for j, n := range s.Spool.Rejected {
-			rejected[j] += n
+		for j := range s.Spool.Shares {
+			shares[s.Name][j].Add(&s.Spool.Shares[j])
 		}
 	}
-	for name, sum := range sums {
-		w.counter(f.pointsWritten, sum.Replayed, name, "")
-		for j, n := range sum.Dropped {
-			w.counter(f.pointsDropped, n, name, dataplane.Drop(j).String(), "")
-		}
-	}
-	for j, n := range rejected {
-		if spooled {
-			w.counter(f.pointsRejected, n, "sink", dataplane.SinkReject(j).String(), "")
-		}
-	}
+	return names, shares
 }

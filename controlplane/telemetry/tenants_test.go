@@ -40,9 +40,13 @@ func gatherByTenant(t *testing.T, s *Snapshot) map[string]*dto.MetricFamily {
 // Goal: with several tenants the ledger's metrics have their names, and nothing else changes.
 func TestMetricsByTenant(t *testing.T) {
 	snapshot := full()
-	spool := &dataplane.SpoolerState{Replayed: 8}
-	spool.Dropped[dataplane.DropOversize], spool.Rejected[dataplane.SinkRefused] = 2, 3
-	snapshot.Sinks[0].Spool = spool
+	// 20 points of the line's were set aside, on top of what its ledger has, and 5 were found at the start,
+	// of which 8 are written, 3 refused, and 2 dropped; 4 of a tenant that there is no more are written.
+	line := dataplane.SpoolShare{Restored: 5, Taken: 19, Replayed: 8}
+	line.Dropped[dataplane.DropOversize], line.Rejected[dataplane.SinkRefused] = 2, 3
+	snapshot.Tenants[0].Ledger.Lanes.Spooled = 20
+	snapshot.Sinks[0].Spool = &dataplane.SpoolerState{Shares: []dataplane.SpoolShare{
+		line, {}, {Restored: 4, Replayed: 4}}}
 	families := gatherByTenant(t, snapshot)
 	f := func(want float64, name string, labels ...string) {
 		t.Helper()
@@ -54,16 +58,22 @@ func TestMetricsByTenant(t *testing.T) {
 	f(7, "points_derived_total", "line")
 	f(3, "points_copied_total", "line")
 	f(20, "points_rejected_total", "bad_number", "decode", "line")
-	f(5, "points_rejected_total", "refused", "sink", "line")
+	f(5+3, "points_rejected_total", "refused", "sink", "line")
 	f(30, "points_filtered_total", "line")
 	f(40, "points_dropped_total", "points_limit", "", "line")
 	f(50, "points_dropped_total", "series_limit", "", "line")
 	f(10, "points_dropped_total", "overload", "main", "line")
-	f(300, "points_written_total", "main", "line")
+	f(300+8, "points_written_total", "main", "line")
+	f(2, "points_dropped_total", "oversize", "main", "line")
+	f(20, "points_spooled_total", "main", "line")
+	f(8, "points_replayed_total", "main", "line")
+	f(5, "points_restored_total", "main", "line")
+	f(12, "points_spool_pending", "main", "line")
+	f(0, "points_spooled_total", "main", "rest")
 	f(45, "points_in_flight", "main", "line")
-	f(8, "points_written_total", "main", "")
-	f(2, "points_dropped_total", "oversize", "main", "")
-	f(3, "points_rejected_total", "refused", "sink", "")
+	f(4, "points_written_total", "main", "")
+	f(4, "points_restored_total", "main", "")
+	f(0, "points_spool_pending", "main", "")
 	f(12, "tenant_packets_limited_total", "line")
 	f(7, "tenant_series", "line")
 	plain := gather(t, snapshot)

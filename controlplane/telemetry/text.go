@@ -205,6 +205,7 @@ func (p *page) workers(s *Status) {
 		p.line("  "+w.Name, number(w.CPU), number(w.Node), right(w.PacketsReceived), right(w.PointsReceived),
 			right(w.PointsWritten), w.Transport, Short(w.HeartbeatAge)+" ago")
 	}
+	p.pages(s.Workers)
 	for _, deviation := range s.Deviations {
 		p.Writer.Flush()
 		fmt.Fprintln(p.Writer, "  warning: "+deviation)

@@ -275,12 +275,51 @@ func TestAbsentServerOpensBreaker(t *testing.T) {
 		r.until("another failure", func() bool { return r.writer.Stats().Failures == 2*breakerFailures+1 })
 		s := newServerAt(t, address.String(), func(q *request) bool { q.ok(); return true })
 		r.until("connection", func() bool { return r.writer.established() == 1 })
-		r.until("time to try", func() bool { return r.writer.Breaker() == BreakerHalfOpen })
+		// It is not half-open for ever where nothing comes that it could be tried with.
+		if state := r.writer.Breaker(); state != BreakerClosed {
+			t.Fatalf("with a connection the breaker is %s", state)
+		}
 		r.submit(points(5, 0)...)
 		r.expectAside(5, 0, 0)
 		r.until("all connections", func() bool { return r.writer.established() == 2 })
 		if n := len(s.seen()); n != 1 {
 			t.Fatalf("%d requests", n)
+		}
+	})
+}
+
+// Goal: a connection alone does not close a breaker that a server's answers have opened; somebody else's
+// success does, and one failure opens it again. Method: a server that refuses and closes the connection.
+func TestBreakerTrustsOthers(t *testing.T) {
+	overBoth(t, func(t *testing.T, ring bool) {
+		s := newServer(t, func(q *request) bool {
+			q.answer(500, "Connection: close\r\n", "")
+			return false
+		})
+		config := asideConfig(s.listener.Addr())
+		config.Retry.Attempts = 1
+		r := newRig(t, ring, 1<<16, config)
+		fail := func() {
+			t.Helper()
+			r.until("connection", func() bool { return r.writer.established() > 0 })
+			r.submit("m v=1 1")
+			r.expectAside(0, 0, 1)
+		}
+		for range breakerFailures {
+			fail()
+		}
+		connects := r.writer.Stats().Connects
+		r.until("another connection", func() bool { return r.writer.Stats().Connects > connects })
+		if state := r.writer.Breaker(); state == BreakerClosed {
+			t.Fatal("a connection closed the breaker")
+		}
+		r.writer.Trust()
+		if state := r.writer.Breaker(); state != BreakerClosed {
+			t.Fatalf("with trust the breaker is %s", state)
+		}
+		fail()
+		if state := r.writer.Breaker(); state != BreakerOpen {
+			t.Fatalf("after one more failure the breaker is %s", state)
 		}
 	})
 }

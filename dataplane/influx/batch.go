@@ -52,6 +52,7 @@ type Batch struct {
 	refs     int // attempts whose operations or notifications are outstanding
 	delivery delivery
 	trace    *Trace // nil for most
+	sections []section
 	// Owner is the caller's: whose points these are. Take sets it to 0.
 	Owner int
 	// Taken is the caller's, too: when it took up the points that Extend appends next.
@@ -91,6 +92,34 @@ func (b *Batch) Extend(body []byte, points int, arrival int64) {
 		}
 	}
 	b.runs = append(b.runs, Run{Arrival: arrival, Taken: b.Taken, Count: points})
+}
+
+// section is what was appended between two calls of EndSection.
+type section struct {
+	end     int // in the body
+	refused int // points
+}
+
+// EndSection makes what was appended since the last call, or since Take, a section of its own: Refused counts
+// by section.
+func (b *Batch) EndSection() { b.sections = append(b.sections, section{end: b.used}) }
+
+// Refused is how many points of a section of a settled batch, counted from 0, the server refused.
+func (b *Batch) Refused(section int) int { return b.sections[section].refused }
+
+// refuse counts the first so many points of a part as refused in their sections.
+func (b *Batch) refuse(p Part, points int) {
+	at, last := p.From, 0
+	for ; points > 0 && len(b.sections) > 0; points-- {
+		for last < len(b.sections)-1 && b.sections[last].end <= at {
+			last++
+		}
+		b.sections[last].refused++
+		// Where there are fewer lines than points, the last line has the rest.
+		if end := lineEnd(b.memory[:p.To], at); end < p.To {
+			at = end
+		}
+	}
 }
 
 // Room is how many bytes can still be appended.

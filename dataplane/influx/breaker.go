@@ -29,19 +29,38 @@ const (
 
 // breaker keeps a writer from trying in vain. It opens after so many failures in a row, or at once when the
 // server says that the target is wrong; lets one batch try, first soon and then at longer intervals; and
-// closes with the first answer that shows the server in order.
+// closes with the first answer that shows the server in order. Where a connect failed last, a connection that
+// is established closes it as well: a writer that has nothing to send would never get an answer. The next
+// failure then opens it again.
 type breaker struct {
 	state    BreakerState
 	failures int   // requests without a good answer and rounds of connects, in a row
 	openings int   // since it was closed
 	probeAt  int64 // when it is half-open
+	connects bool  // the last failure was a connect's
 }
 
-// fail counts a failure.
-func (w *Writer) fail(now int64) {
+// fail counts a failure, of a connect or of a request.
+func (w *Writer) fail(connect bool, now int64) {
 	w.breaker.failures++
+	w.breaker.connects = connect
 	if w.breaker.state == BreakerHalfOpen || w.breaker.failures >= breakerFailures {
 		w.trip(now)
+	}
+}
+
+// reached closes a breaker that is not closed since the server could not be reached: it can.
+func (w *Writer) reached() {
+	if w.breaker.state != BreakerClosed && w.breaker.connects {
+		w.breaker = breaker{failures: breakerFailures - 1, openings: w.breaker.openings}
+	}
+}
+
+// Trust closes a breaker that is not closed since others brought points to the same server: this writer may
+// have none to try it with. The next failure opens it again.
+func (w *Writer) Trust() {
+	if w.breaker.state != BreakerClosed && !w.busy() {
+		w.breaker = breaker{failures: breakerFailures - 1}
 	}
 }
 

@@ -168,6 +168,7 @@ func (w *Writer) socket(c *connection) error {
 func (w *Writer) connected(c *connection, now int64) {
 	c.state, c.since, c.triedAt, c.requests = connectionIdle, now, now, 0
 	w.connects++
+	w.reached()
 	if !w.troubled {
 		w.lastError = ""
 	}
@@ -180,7 +181,7 @@ func (w *Writer) connected(c *connection, now int64) {
 func (w *Writer) connectFailed(c *connection, why error, now int64) {
 	w.lastError = fmt.Sprintf("connect to %s: %v", w.where(), why)
 	if w.postpone(now) {
-		w.fail(now)
+		w.fail(true, now)
 	}
 	w.close(c, true)
 }

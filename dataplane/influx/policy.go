@@ -104,7 +104,7 @@ func (w *Writer) conclude(r *response, a *attempt, now int64) {
 		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()), now)
 		wait := r.wait(time.Now())
 		if wait == 0 {
-			w.fail(now)
+			w.fail(false, now)
 		}
 		w.spend(b, now)
 		if wait > 0 {
@@ -150,7 +150,7 @@ func (w *Writer) lost(c *connection, a *attempt, why error, now int64) {
 		return
 	}
 	w.trouble(fmt.Sprintf("write to %s: %v", w.where(), why), now)
-	w.fail(now)
+	w.fail(false, now)
 	w.spend(b, now)
 }
 

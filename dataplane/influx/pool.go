@@ -47,7 +47,7 @@ func (p *Pool) Take() *Batch {
 	}
 	b.move(stateFree, stateOpen)
 	b.used, b.points, b.opened, b.sealedAt, b.Mark, b.Owner = 0, 0, 0, 0, 0, 0
-	b.runs, b.trace = b.runs[:0], nil
+	b.runs, b.sections, b.trace = b.runs[:0], b.sections[:0], nil
 	return b
 }
 

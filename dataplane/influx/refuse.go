@@ -26,6 +26,7 @@ func (w *Writer) refuse(r *response, b *Batch, why Reason) {
 	p := d.done()
 	d.rejected += p.Points
 	d.reason = max(d.reason, why)
+	b.refuse(p, p.Points)
 	w.tell(b, p, r.status, r.message())
 }
 
@@ -37,6 +38,7 @@ func (w *Writer) tellNamed(r *response, b *Batch, p Part, named []culprit) {
 		if c.line > 0 {
 			line.From += ends[c.line-1]
 		}
+		b.refuse(line, 1)
 		w.tell(b, line, r.status, c.words)
 	}
 }
@@ -57,7 +59,10 @@ func (w *Writer) partial(r *response, b *Batch, rejected int) {
 	case w.cut(b):
 		return
 	}
-	// Without names once the budget is spent: how many they are has to do.
+	if len(named) != rejected {
+		// Without names once the budget is spent: how many they are has to do.
+		b.refuse(p, rejected)
+	}
 	d.done()
 	d.written += p.Points - rejected
 	d.rejected += rejected
@@ -115,6 +120,7 @@ func (d *delivery) rotate() {
 // hold lets a batch wait until somebody mends the target; it costs no attempt.
 func (w *Writer) hold(b *Batch, why string, now int64) {
 	w.trouble(why, now)
+	w.breaker.connects = false
 	w.trip(now)
 	w.requeue(b, now)
 }

@@ -1,6 +1,9 @@
 package influx
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+)
 
 // lineEnd is the position behind the line that begins at from, as the server reads it: a line feed inside of
 // a quoted string value does not end a line. Quotes in names mean nothing. What is not Line Protocol ends at
@@ -33,6 +36,45 @@ func lineEnd(body []byte, from int) int {
 		return len(body)
 	}
 	return min(i+1, len(body))
+}
+
+// Head is how long the first lines of a body are that are no longer than size together, and how many they
+// are; at least one.
+func Head(body []byte, size int) (length, points int) {
+	for length < len(body) {
+		end := lineEnd(body, length)
+		if points > 0 && end > size {
+			break
+		}
+		length = end
+		points++
+	}
+	return length, points
+}
+
+// Fresh appends to b the lines of text with a timestamp, in nanoseconds, that is not before oldest, as far as
+// there is room for all of text, and returns how many of its points it left out. A line without one is fresh.
+func (b *Batch) Fresh(text []byte, points int, oldest, arrival int64) (left int) {
+	body, kept := b.Body(), 0
+	for at := 0; at < len(text); {
+		end := lineEnd(text, at)
+		if stamp, ok := lineStamp(text[at:end]); !ok || stamp >= oldest {
+			body = append(body, text[at:end]...)
+			kept++
+		}
+		at = end
+	}
+	if kept > 0 {
+		b.Extend(body, kept, arrival)
+	}
+	return points - kept
+}
+
+// lineStamp is the timestamp of a line.
+func lineStamp(line []byte) (int64, bool) {
+	line = bytes.TrimSuffix(line, []byte{'\n'})
+	stamp, err := strconv.ParseInt(string(line[bytes.LastIndexByte(line, ' ')+1:]), 10, 64)
+	return stamp, err == nil
 }
 
 // skipUntil finds the next stop that no backslash escapes, or the line's end.

@@ -21,3 +21,22 @@ func TestSizes(t *testing.T) {
 	f("a Transition", unsafe.Sizeof(Transition{}), 576)
 	f("recents", unsafe.Sizeof(*newRecents().sets), 1<<20)
 }
+
+// Goal: what Memory shows is the memory of the states, all of it, as it grows.
+func TestMemoryShowsStates(t *testing.T) {
+	e := NewEvaluator(compileOf(t, ruleOf("Hot", "motor", "rpm > 10", "site")), Config{Workers: 2, Owners: 2})
+	size := func() (bytes int) {
+		e.Memory(func(memory []byte) { bytes += len(memory) })
+		return bytes
+	}
+	before := size()
+	fixed := 1<<20 + 64*16 + outboxSize*568 + transitionsMax*576
+	if before != fixed {
+		t.Errorf("%d bytes before the first state, want %d", before, fixed)
+	}
+	e.records.add(0, 1, 2, true)
+	e.texts.take(100)
+	if grown := size() - before; grown != recordChunk*136+chunkSize {
+		t.Errorf("a record and a text take %d bytes more", grown)
+	}
+}

@@ -23,6 +23,8 @@ type story struct {
 	over    map[string]bool // acknowledged and synced
 	perhaps map[string]bool // acknowledged in an earlier life, synced or not
 	out     map[uint64]string
+	begun   map[uint64]string // what of a record was delivered in this life, by its number
+	cut     map[string]string // what was delivered before this rest of a record
 	dropped int
 	count   int
 }
@@ -31,7 +33,7 @@ func newStory(t *testing.T, disk *memory) *story {
 	return &story{
 		t: t, disk: disk, random: disk.random, tried: map[string]bool{}, recent: map[string]bool{},
 		secured: map[string]bool{}, acked: map[string]bool{}, over: map[string]bool{},
-		perhaps: map[string]bool{}, out: map[uint64]string{},
+		perhaps: map[string]bool{}, out: map[uint64]string{}, cut: map[string]string{},
 	}
 }
 
@@ -39,6 +41,7 @@ func (s *story) config() Config {
 	return Config{
 		Files: s.disk, Label: Label{Gateway: "g", Sink: "main", URL: "http://127.0.0.1:8086", Epoch: 7},
 		SegmentBytes: 2 * headMax, MaxBytes: 64 * headMax, Codec: CodecSnappy,
+		Tenants: []string{"line-a", "line-b"},
 	}
 }
 
@@ -47,7 +50,7 @@ func (s *story) open() {
 	if err != nil {
 		s.t.Fatalf("open refuses: %v", err)
 	}
-	s.log, s.out = log, map[uint64]string{}
+	s.log, s.out, s.begun = log, map[uint64]string{}, map[uint64]string{}
 }
 
 // body is one to three lines that nobody else has, sometimes long ones.
@@ -62,11 +65,14 @@ func (s *story) body() (string, int) {
 	return b.String(), n
 }
 
+// tenant is one of two that the log knows, or one that it does not.
+func (s *story) tenant() string { return []string{"line-a", "line-b", "gone"}[s.count%3] }
+
 func (s *story) append() {
 	text, points := s.body()
 	s.tried[text] = true
 	hold := s.random.IntN(4) == 0
-	r := Record{Points: points, Oldest: int64(s.count), Body: []byte(text), Tenant: "line-a"}
+	r := Record{Points: points, Oldest: int64(s.count), Body: []byte(text), Tenant: s.tenant()}
 	dropped, err := s.log.Append(&r, hold)
 	s.dropped += dropped
 	if err != nil {
@@ -83,7 +89,7 @@ func (s *story) next() {
 	if err != nil || !more {
 		return
 	}
-	text := string(r.Body)
+	text := s.whole(string(r.Body))
 	switch {
 	case !s.tried[text]:
 		s.t.Fatalf("record %d was never appended: %q", r.Sequence, text)
@@ -93,6 +99,29 @@ func (s *story) next() {
 		s.t.Fatalf("record %d is given out after it was acknowledged", r.Sequence)
 	}
 	s.out[r.Sequence] = text
+}
+
+// whole is the record that ends with what was given out: a part of it may have been delivered before.
+func (s *story) whole(text string) string {
+	if begin, cut := s.cut[text]; cut {
+		return begin + text
+	}
+	return text
+}
+
+// advance delivers the first line of a record that is out.
+func (s *story) advance() {
+	for _, sequence := range slices.Sorted(maps.Keys(s.out)) {
+		text := s.out[sequence]
+		first, rest, _ := strings.Cut(text[len(s.begun[sequence]):], "\n")
+		if rest == "" {
+			continue
+		}
+		s.log.Advance(sequence, len(first)+1, 1)
+		s.begun[sequence] += first + "\n"
+		s.cut[rest] = s.begun[sequence]
+		return
+	}
 }
 
 func (s *story) settle(ack bool) {
@@ -132,6 +161,15 @@ func (s *story) balance() {
 	if c.Restored+c.Appended != c.Acknowledged+c.Dropped+c.Corrupt+c.Waiting+c.Out {
 		s.t.Fatalf("the ledger does not balance: %+v", c)
 	}
+	var shares Share
+	for _, one := range s.log.Shares() {
+		shares.Restored += one.Restored
+		shares.Dropped += one.Dropped
+		shares.Corrupt += one.Corrupt
+	}
+	if want := (Share{c.Restored, c.Dropped, c.Corrupt}); shares != want {
+		s.t.Fatalf("the tenants' shares are %+v together, all is %+v", shares, want)
+	}
 	if int(c.Dropped) != s.dropped {
 		s.t.Fatalf("%d points dropped, the caller was told of %d", c.Dropped, s.dropped)
 	}
@@ -149,6 +187,8 @@ func (s *story) run(steps int) {
 			s.settle(true)
 		case n < 16:
 			s.settle(false)
+		case n < 17:
+			s.advance()
 		default:
 			s.sync()
 		}
@@ -177,7 +217,7 @@ func (s *story) after() {
 			s.t.Fatalf("record %d was acknowledged for good", r.Sequence)
 		case found[text]:
 			s.t.Fatalf("record %d comes twice", r.Sequence)
-		case strings.Count(text, "\n") != r.Points || r.Tenant != "line-a" || r.Epoch != 7:
+		case strings.Count(text, "\n") != r.Points || r.Tenant == "" || r.Epoch != 7:
 			s.t.Fatalf("record %d came back as %+v", r.Sequence, r)
 		}
 		found[text] = true

@@ -28,6 +28,8 @@ type Config struct {
 	SegmentBytes, MaxBytes int64
 	WhenFull               WhenFull
 	Codec                  Codec
+	// Tenants (optional) are the names that Shares goes by.
+	Tenants []string
 }
 
 // badShare is the part of MaxBytes that what was kept aside may take; the oldest of it goes first.
@@ -50,6 +52,7 @@ type segment struct {
 	waiting amount // neither out nor done
 	out     amount // given out, or held from the beginning: who has them owes an Ack or a Return
 	done    ranges
+	shares  []int // of the waiting points, by tenant
 	oldest  int64 // arrival of the oldest point that may still wait, nanoseconds since 1970
 	closed  bool  // nothing more is appended
 	damaged bool  // kept aside when it is done with
@@ -64,8 +67,13 @@ func (s *segment) finished() bool { return s.closed && s.waiting.records == 0 &&
 type outRecord struct {
 	segment *segment
 	offset  int64
-	points  int
+	points  int // that are not delivered yet
+	tenant  int
+	part    progress
 }
+
+// progress is how much of a record, from its beginning, is delivered.
+type progress struct{ bytes, points int }
 
 // kept is a file that was kept aside.
 type kept struct {
@@ -89,7 +97,8 @@ type Log struct {
 	moved    bool // the position on disk is behind
 
 	out      map[uint64]outRecord
-	cursor   *segment // where Next reads on; nil is the oldest
+	parts    map[uint64]progress // of records that wait again
+	cursor   *segment            // where Next reads on; nil is the oldest
 	offset   int64
 	reading  *segment // whose file is open for reading
 	readFile File
@@ -100,6 +109,9 @@ type Log struct {
 	bad   []kept // oldest first
 	bytes int64
 	stats Stats
+
+	tenants map[string]int // places in shares
+	shares  []Share
 }
 
 // Stats is what a Log counted since Open. At any time
@@ -188,11 +200,12 @@ func (l *Log) Append(r *Record, hold bool) (dropped int, err error) {
 	if s.waiting.records+s.out.records == 0 {
 		s.oldest = r.Oldest
 	}
+	tenant := l.tenantOf(r.Tenant)
 	if hold {
-		l.out[h.sequence] = outRecord{s, s.size, r.Points}
+		l.out[h.sequence] = outRecord{segment: s, offset: s.size, points: r.Points, tenant: tenant}
 		s.out.add(r.Points)
 	} else {
-		s.waiting.add(r.Points)
+		l.wait(s, tenant, r.Points)
 	}
 	s.size += h.size()
 	s.end = h.sequence + 1
@@ -291,7 +304,9 @@ func (l *Log) dropOldest() (int, error) {
 		return 0, fmt.Errorf("drop oldest segment: %w", err)
 	}
 	points := s.waiting.points
-	s.waiting = amount{}
+	for tenant, n := range l.giveUp(s) {
+		l.shares[tenant].Dropped += uint64(n)
+	}
 	l.stats.Dropped += uint64(points)
 	return points, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -350,5 +351,89 @@ func TestRanges(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A record of which a part is delivered goes on behind it, whatever happens to it meanwhile, and counts by
+// what is left; a restart begins it anew.
+func TestAdvance(t *testing.T) {
+	disk := newMemory(newRandom(t, 1))
+	l := openOn(t, disk, nil)
+	r := Record{Points: 3, Body: []byte("a v=1 1\nb v=2 2\nc v=3 3\n")}
+	if _, err := l.Append(&r, false); err != nil {
+		t.Fatal(err)
+	}
+	next := func(want string, points int) {
+		t.Helper()
+		got, more, err := l.Next(nil)
+		if err != nil || !more || string(got.Body) != want || got.Points != points {
+			t.Fatalf("got %d points %q, %t, %v; want %d, %q", got.Points, got.Body, more, err, points, want)
+		}
+		if s := l.Stats(); s.Out != uint64(points) || s.Waiting != 0 {
+			t.Fatalf("%+v", s)
+		}
+	}
+	next("a v=1 1\nb v=2 2\nc v=3 3\n", 3)
+	l.Advance(r.Sequence, 8, 1)
+	l.Return(r.Sequence)
+	if s := l.Stats(); s.Acknowledged != 1 || s.Waiting != 2 {
+		t.Fatalf("%+v", s)
+	}
+	next("b v=2 2\nc v=3 3\n", 2)
+	l.Advance(r.Sequence, 8, 1)
+	l.Return(r.Sequence)
+	next("c v=3 3\n", 1)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = openOn(t, disk, nil)
+	next("a v=1 1\nb v=2 2\nc v=3 3\n", 3)
+	l.Advance(r.Sequence, 8, 1)
+	if n := l.Ack(r.Sequence); n != 2 {
+		t.Fatalf("the rest has %d points", n)
+	}
+	if s := l.Stats(); s.Acknowledged != 3 || s.Out+s.Waiting != 0 {
+		t.Fatalf("%+v", s)
+	}
+}
+
+// What a caller does not know itself is counted by tenant: what was found, gave way, and does not hold.
+func TestShares(t *testing.T) {
+	disk := newMemory(newRandom(t, 1))
+	tenants := func(c *Config) { c.Tenants = []string{"a", "b"} }
+	l := openOn(t, disk, tenants)
+	for i := range 30 {
+		r := Record{Points: 1 + i%3, Tenant: []string{"a", "b", "gone"}[i%3], Body: line(i, 100)}
+		if _, err := l.Append(&r, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, file := range disk.names {
+		if strings.HasSuffix(name, segmentEnd) {
+			at := bytes.Index(file.seen, []byte("m v=\"xxx")) // of the first record, which is a's
+			file.seen[at+5] ^= 1
+		}
+	}
+	l = openOn(t, disk, tenants)
+	want := []Share{{Restored: 10}, {Restored: 20}, {Restored: 30}}
+	if got := l.Shares(); !slices.Equal(got, want) {
+		t.Fatalf("after Open %+v, want %+v", got, want)
+	}
+	if _, _, err := l.Next(nil); err != nil {
+		t.Fatal(err)
+	}
+	// Until the one segment of before has given way; the second record of it is out.
+	for i := 0; l.Stats().Dropped == 0; i++ {
+		r := Record{Points: 1, Tenant: "b", Body: line(i, 5000)}
+		if _, err := l.Append(&r, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want = []Share{{10, 9, 1}, {20, 18, 0}, {30, 30, 0}}
+	if got := l.Shares(); !slices.Equal(got, want) {
+		t.Fatalf("after the disk was full %+v, want %+v", got, want)
 	}
 }

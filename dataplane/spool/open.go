@@ -51,7 +51,10 @@ func Open(config Config) (*Log, Recovery, error) {
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
 	// The position's room is counted from the beginning, and that of one that takes its place.
-	l := &Log{config: config, out: map[uint64]outRecord{}, bytes: 2 * positionSize}
+	l := &Log{
+		config: config, out: map[uint64]outRecord{}, parts: map[uint64]progress{}, bytes: 2 * positionSize,
+	}
+	l.openShares()
 	l.position.load(config.Files)
 	l.next = max(l.position.next, 1)
 	for _, e := range entries {
@@ -86,6 +89,9 @@ func (l *Log) restore(e Entry, found *Recovery) {
 	l.segments = append(l.segments, s)
 	if s.waiting.records > 0 {
 		found.Segments++
+	}
+	for tenant, n := range s.shares {
+		l.shares[tenant].Restored += uint64(n)
 	}
 	found.Records += s.waiting.records
 	found.Points += s.waiting.points
@@ -132,12 +138,21 @@ func (l *Log) survey(e Entry, found *Recovery) (*segment, error) {
 				if s.waiting.records == 0 {
 					s.oldest = h.oldest
 				}
-				s.waiting.add(int(h.points))
+				l.wait(s, l.tenantIn(file, &stretch), int(h.points))
 			}
 		}
 		at = stretch.to
 	}
 	return s, nil
+}
+
+// tenantIn reads whose a record is. Whether the name holds is not known before the body is read.
+func (l *Log) tenantIn(file File, record *span) int {
+	name := make([]byte, record.header.tenant)
+	if _, err := file.ReadAt(name, record.from+recordHead); err != nil {
+		return len(l.shares) - 1
+	}
+	return l.tenantOf(string(name))
 }
 
 // setAside deals with a file whose header is none. One that was only begun is removed, others are kept.

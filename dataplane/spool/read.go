@@ -94,7 +94,9 @@ func (l *Log) pass(s *segment) bool {
 // lose counts what waits in a segment as corrupt.
 func (l *Log) lose(s *segment) {
 	l.stats.Corrupt += uint64(s.waiting.points)
-	s.waiting = amount{}
+	for tenant, n := range l.giveUp(s) {
+		l.shares[tenant].Corrupt += uint64(n)
+	}
 	s.damaged = true
 }
 
@@ -122,18 +124,24 @@ func (l *Log) take(s *segment, file File, into []byte) (Record, bool) {
 	if err == nil {
 		r, err = l.press.open(h, l.stored, into)
 	}
-	s.waiting.take(int(h.points))
+	part := l.parts[h.sequence]
+	delete(l.parts, h.sequence)
+	points := int(h.points) - part.points
+	// What does not hold may not name its tenant any more.
+	tenant := waitNoMore(s, l.tenantOf(string(l.stored[:h.tenant])), points)
 	if err != nil {
 		s.damaged = true
 		l.stats.Skipped++
-		l.stats.Corrupt += uint64(h.points)
+		l.stats.Corrupt += uint64(points)
+		l.shares[tenant].Corrupt += uint64(points)
 		s.done = s.done.add(sequences{h.sequence, h.sequence + 1})
 		l.moved = true
 		return Record{}, false
 	}
 	r.Epoch, s.oldest = s.Epoch, h.oldest
-	s.out.add(r.Points)
-	l.out[h.sequence] = outRecord{s, found.from, r.Points}
+	r.Body, r.Points = r.Body[part.bytes:], points
+	s.out.add(points)
+	l.out[h.sequence] = outRecord{s, found.from, points, tenant, part}
 	return r, true
 }
 
@@ -151,6 +159,23 @@ func (l *Log) Ack(sequence uint64) int {
 	return r.points
 }
 
+// Advance reports the beginning of what Next gave out of a record as delivered: so many bytes with so many
+// points, fewer than all. The rest stays out, and is what Next gives out after a Return; after a restart all
+// of the record waits again.
+func (l *Log) Advance(sequence uint64, bytes, points int) {
+	r, ok := l.out[sequence]
+	if !ok || points >= r.points {
+		panic(fmt.Sprintf("BUG: %d points of record %d are delivered, of %d that are out", points, sequence,
+			r.points))
+	}
+	r.points -= points
+	r.part.bytes += bytes
+	r.part.points += points
+	l.out[sequence] = r
+	r.segment.out.points -= points
+	l.stats.Acknowledged += uint64(points)
+}
+
 // Return reports a record as not delivered: it waits again, and Next gives it out in its old place. dropped
 // is how many points it had if its segment has given way meanwhile: then it is lost.
 func (l *Log) Return(sequence uint64) (dropped int) {
@@ -163,9 +188,13 @@ func (l *Log) Return(sequence uint64) (dropped int) {
 	s.out.take(r.points)
 	if s.gone {
 		l.stats.Dropped += uint64(r.points)
+		l.shares[r.tenant].Dropped += uint64(r.points)
 		return r.points
 	}
-	s.waiting.add(r.points)
+	if r.part.points > 0 {
+		l.parts[sequence] = r.part
+	}
+	l.wait(s, r.tenant, r.points)
 	if l.cursor != nil && (s.first < l.cursor.first || s == l.cursor && r.offset < l.offset) {
 		l.cursor, l.offset = s, r.offset
 	}

@@ -158,6 +158,9 @@ func (r *Ring) Announce(event int) error {
 // Ready tells whether Enter has something to do or Next to take.
 func (r *Ring) Ready() bool { return r.completion.waiting() || r.NeedsEnter() }
 
+// Mappings are the ring's memory, to look where it lies; valid until Close.
+func (r *Ring) Mappings() [][]byte { return [][]byte{r.rings, r.sqes, r.wait} }
+
 // ZeroCopy tells whether the kernel knows SendZC.
 func (r *Ring) ZeroCopy() bool { return r.zeroCopy }
 

@@ -51,6 +51,11 @@ type Config struct {
 	// TXFrames (optional) is how many frames are kept for sending; 0 lets Allocate find only what the fill
 	// ring had no room for.
 	TXFrames int
+	// Members (optional) is how many further sockets can join this one on its queue.
+	Members int
+	// Segments asks for packets longer than a frame: they come as several descriptors, all but the last one
+	// marked by Continues. It takes Linux 6.6.
+	Segments bool
 }
 
 const (
@@ -87,6 +92,9 @@ func (c *Config) validate() error {
 	if c.TXFrames < 0 || c.TXFrames > c.frameCount() || c.RXSize > 0 && c.TXFrames == c.frameCount() {
 		return fmt.Errorf("%d of %d frames are kept for sending", c.TXFrames, c.frameCount())
 	}
+	if c.Members < 0 || c.Members > 0 && c.RXSize == 0 {
+		return fmt.Errorf("%d sockets are to join one that receives nothing", c.Members)
+	}
 	if c.FillSize == 0 {
 		c.FillSize = unusedSize
 	}
@@ -101,10 +109,19 @@ func (c *Config) validate() error {
 		{"fill", c.FillSize, true}, {"completion", c.CompletionSize, true},
 		{"RX", c.RXSize, c.RXSize != 0}, {"TX", c.TXSize, c.TXSize != 0},
 	} {
-		if ring.used && (ring.size <= 0 || ring.size > ringSizeMax || ring.size&(ring.size-1) != 0) {
-			return fmt.Errorf("%s ring of %d slots: the size is a power of two up to %d",
-				ring.name, ring.size, ringSizeMax)
+		if !ring.used {
+			continue
 		}
+		if err := checkRing(ring.name, ring.size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkRing(name string, size int) error {
+	if size <= 0 || size > ringSizeMax || size&(size-1) != 0 {
+		return fmt.Errorf("%s ring of %d slots: the size is a power of two up to %d", name, size, ringSizeMax)
 	}
 	return nil
 }

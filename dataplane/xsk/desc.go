@@ -9,8 +9,14 @@ type Desc struct {
 
 	Addr    uint64 // offset of the first byte in the UMEM
 	Len     uint32 // bytes
-	Options uint32 // flags; 0 in a socket without XDP_USE_SG
+	Options uint32 // flags; 0 in a socket without Segments
 }
+
+// Continues tells whether the packet goes on in the next descriptor: XDP_PKT_CONTD.
+func (d *Desc) Continues() bool { return d.Options&pktContd != 0 }
+
+// pktContd is XDP_PKT_CONTD of the same header.
+const pktContd = 1
 
 // Sizes of the slots of the rings, from the same header.
 const (

@@ -3,16 +3,20 @@ package xsk
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 )
 
 // Frames says how many frames of the UMEM each holder has. Every frame has exactly one.
 type Frames struct {
-	Free     int // on the free list
-	Fill     int // in the fill ring, for the kernel to take
-	Kernel   int // taken from the fill ring, and not in the RX ring yet
+	Free int // on the free list
+	Fill int // in the fill ring, for the kernel to take
+	// Kernel are those taken from the fill ring, and not in the RX ring yet; and with them what is in the RX
+	// rings and with the workers of sockets that joined.
+	Kernel   int
 	RX       int // in the RX ring, for the worker to receive
 	Worker   int // received or allocated, and neither freed nor transmitted yet
 	Transmit int // from Transmit until ReapCompletions
+	Returns  int // freed by sockets that joined, and not taken back
 }
 
 // Sum is the number of all frames: a line per holder.
@@ -22,7 +26,8 @@ func (f Frames) Sum() int {
 		f.Kernel +
 		f.RX +
 		f.Worker +
-		f.Transmit
+		f.Transmit +
+		f.Returns
 }
 
 // holder is who has a frame, as far as this side can tell. It is kept in verify builds.
@@ -33,10 +38,12 @@ const (
 	holderReceive                // the fill ring, the driver or the RX ring
 	holderWorker                 // the worker
 	holderTransmit               // the TX ring, the driver or the completion ring
+	holderReturn                 // on the way back from a socket that joined
 )
 
 func (h holder) String() string {
-	return [...]string{"free list", "kernel (receive)", "worker", "kernel (transmit)"}[h]
+	return [...]string{"free list", "kernel (receive)", "worker", "kernel (transmit)",
+		"way back"}[h]
 }
 
 // poison fills freed frames in verify builds: a view kept too long shows it, and it is no metadata's magic.
@@ -57,7 +64,8 @@ type frames struct {
 	// reserve is how many frames are kept for sending: on the list, or in transmission.
 	reserve int
 
-	holders []holder // by frame, in verify builds
+	// holders are by frame, in verify builds; sockets that joined have the same.
+	holders []atomic.Uint32
 }
 
 func newFrames(umem []byte, size, reserve int) frames {
@@ -68,7 +76,7 @@ func newFrames(umem []byte, size, reserve int) frames {
 		f.list[i] = uint64(f.count-1-i) * f.size
 	}
 	if verify {
-		f.holders = make([]holder, f.count)
+		f.holders = make([]atomic.Uint32, f.count)
 	}
 	return f
 }
@@ -85,10 +93,10 @@ func (f *frames) move(addr uint64, from, to holder) {
 	if i >= uint64(f.count) {
 		panic(fmt.Sprintf("BUG: address %d is outside of a UMEM of %d frames of %d", addr, f.count, f.size))
 	}
-	if f.holders[i] != from {
-		panic(fmt.Sprintf("BUG: frame %d on its way from %v to %v is held by %v", i, from, to, f.holders[i]))
+	if !f.holders[i].CompareAndSwap(uint32(from), uint32(to)) {
+		panic(fmt.Sprintf("BUG: frame %d on its way from %v to %v is held by %v", i, from, to,
+			holder(f.holders[i].Load())))
 	}
-	f.holders[i] = to
 }
 
 // spoil overwrites a frame that its holder has given up, in verify builds.
@@ -100,7 +108,7 @@ func (f *frames) spoil(addr uint64) {
 }
 
 // check ends the program if the numbers do not add up, or, in verify builds, if they are not what the holders
-// say. It is for Close and for tests.
+// say. It is for Close and for tests, of a socket whose members are gone and whose returns are taken.
 func (f *frames) check() {
 	sum := len(f.list) + f.receiving + f.working + f.transmitting
 	if sum != f.count {
@@ -110,18 +118,17 @@ func (f *frames) check() {
 	if !verify {
 		return
 	}
-	var have [holderTransmit + 1]int
-	for _, h := range f.holders {
-		have[h]++
+	var have [holderReturn + 1]int
+	for i := range f.holders {
+		have[f.holders[i].Load()]++
 	}
-	want := [...]int{len(f.list), f.receiving, f.working, f.transmitting}
+	want := [...]int{len(f.list), f.receiving, f.working, f.transmitting, 0}
 	if have != want {
 		panic(fmt.Sprintf("BUG: frames by holder are %v, counted %v", have, want))
 	}
 	for _, addr := range f.list {
-		if f.holders[addr/f.size] != holderFree {
-			panic(fmt.Sprintf("BUG: frame %d is on the free list and held by %v", addr/f.size,
-				f.holders[addr/f.size]))
+		if h := holder(f.holders[addr/f.size].Load()); h != holderFree {
+			panic(fmt.Sprintf("BUG: frame %d is on the free list and held by %v", addr/f.size, h))
 		}
 	}
 	list := slices.Clone(f.list)

@@ -49,7 +49,7 @@ func (s *Socket) Headroom(d Desc, n int) []byte {
 
 // Free ends the worker's hold on these frames: they go to the fill ring, published once, or to the free list
 // where the ring is full or frames are lacking for sending. The descriptors may be of packets received and of
-// frames allocated. Wakeup follows.
+// frames allocated. Wakeup follows. Those of a socket that joined go back to the first one instead.
 func (s *Socket) Free(descs []Desc) {
 	n := len(descs)
 	if n == 0 {
@@ -57,6 +57,10 @@ func (s *Socket) Free(descs []Desc) {
 	}
 	if n > s.frames.working {
 		panic(fmt.Sprintf("BUG: %d frames are freed, the worker holds %d", n, s.frames.working))
+	}
+	if s.back != nil {
+		s.giveBack(descs)
+		return
 	}
 	filled := n
 	if lacking := s.frames.reserve - len(s.frames.list) - s.frames.transmitting; lacking > 0 {
@@ -111,15 +115,22 @@ func (s *Socket) refill() int {
 }
 
 // Frames says who holds how many frames. The kernel moves some meanwhile: the RX ring is looked at first, so
-// that no frame is counted twice.
+// that no frame is counted twice. Of a socket that joined it shows what its RX ring and its worker hold.
 func (s *Socket) Frames() Frames {
 	f := Frames{
 		Free: len(s.frames.list), Worker: s.frames.working, Transmit: s.frames.transmitting,
+	}
+	for _, r := range s.returns {
+		f.Returns += r.held()
+	}
+	if s.back != nil {
+		f.RX = s.rx.Held()
+		return f
 	}
 	if s.receives {
 		f.RX = s.rx.Held()
 		f.Fill = s.fill.Held()
 	}
-	f.Kernel = s.frames.receiving - f.RX - f.Fill
+	f.Kernel = s.frames.receiving - f.RX - f.Fill - f.Returns
 	return f
 }

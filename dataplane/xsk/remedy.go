@@ -31,7 +31,8 @@ func umemRemedy(err error) string {
 }
 
 // bindRemedy says what to do about a queue that could not be taken.
-func bindRemedy(err error, mode Mode) string {
+func bindRemedy(err error, config *Config) string {
+	mode := config.Mode
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return ": another AF_XDP socket holds this queue, of a gateway or tool: `ss --xdp -p` lists them"
@@ -45,6 +46,8 @@ func bindRemedy(err error, mode Mode) string {
 		return ": the interface has no such queue, or its driver refuses zero copy on it " +
 			"(an MTU that does not fit into a frame, a virtio device without iommu_platform=on): " +
 			"see `ethtool -l` and `ip link`, or use mode auto or native"
+	case errors.Is(err, unix.EINVAL) && config.Segments:
+		return ": packets longer than a frame take Linux 6.6: lower the MTU to what a frame holds"
 	case errors.Is(err, unix.EINVAL):
 		return ": the interface has no such queue: `ethtool -l` counts them"
 	default:

@@ -22,19 +22,22 @@ const (
 type Socket struct {
 	fd         int
 	zeroCopy   bool
-	receives   bool
+	receives   bool // and has the fill ring
 	fill       fillRing
 	rx         rxRing
 	tx         txRing
 	completion completionRing
 	frames     frames
 	mappings   [][]byte // of the rings
+	config     Config
+	returns    []*returnRing // of those that may join this socket, by member
+	back       *returnRing   // of a socket that joined
 }
 
 // Open makes a socket over the UMEM, hands the frames to the kernel and binds it to the queue. It is called
 // on the thread that will use it, pinned already: the kernel puts the rings on that thread's node. No packet
 // arrives before the socket is in the XSKMAP. A queue that is still being released is waited for.
-func Open(config Config) (socket *Socket, err error) {
+func Open(config Config) (*Socket, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("open AF_XDP socket: %w", err)
 	}
@@ -44,39 +47,53 @@ func Open(config Config) (socket *Socket, err error) {
 	}
 	s := &Socket{
 		fd: -1, receives: config.RXSize > 0, frames: newFrames(config.UMEM, config.FrameSize, reserve),
+		config: config,
 	}
+	for range config.Members {
+		s.returns = append(s.returns, newReturnRing(config.frameCount()))
+	}
+	if err := s.open(func(s *Socket) error { return s.bind(s.flags()) }); err != nil {
+		return nil, fmt.Errorf("open AF_XDP socket on queue %d of interface %d: %w",
+			config.Queue, config.Interface, err)
+	}
+	return s, nil
+}
+
+// open makes the socket as it is configured and binds it. On failure nothing is left of it.
+func (s *Socket) open(bind func(*Socket) error) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("open AF_XDP socket on queue %d of interface %d: %w",
-				config.Queue, config.Interface, errors.Join(err, s.release()))
+			err = errors.Join(err, s.release())
 		}
 	}()
 	if s.fd, err = unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
-		return nil, fmt.Errorf("make socket: %w%s", err, socketRemedy(err))
+		return fmt.Errorf("make socket: %w%s", err, socketRemedy(err))
 	}
-	if err := registerUMEM(s.fd, config.UMEM, config.FrameSize); err != nil {
-		return nil, fmt.Errorf("register UMEM of %d bytes: %w%s", len(config.UMEM), err, umemRemedy(err))
+	if umem := s.config.UMEM; umem != nil {
+		if err := registerUMEM(s.fd, umem, s.config.FrameSize); err != nil {
+			return fmt.Errorf("register UMEM of %d bytes: %w%s", len(umem), err, umemRemedy(err))
+		}
 	}
-	if err := s.mapRings(&config); err != nil {
-		return nil, err
+	if err := s.mapRings(&s.config); err != nil {
+		return err
 	}
 	if s.receives {
 		s.refill()
 		s.fill.Submit()
 	}
-	if err := s.bind(&config); err != nil {
-		return nil, err
+	if err := bind(s); err != nil {
+		return err
 	}
 	options, err := unix.GetsockoptInt(s.fd, unix.SOL_XDP, unix.XDP_OPTIONS)
 	if err != nil {
-		return nil, fmt.Errorf("read the effective mode: %w", err)
+		return fmt.Errorf("read the effective mode: %w", err)
 	}
 	s.zeroCopy = options&unix.XDP_OPTIONS_ZEROCOPY != 0
-	return s, nil
+	return nil
 }
 
 // mapRings sizes the rings, maps them and views them. The kernel demands a fill and a completion ring of
-// every UMEM, and takes an RX or a TX ring only if it is wanted.
+// every UMEM, of its first socket on a queue, and takes an RX or a TX ring only if it is wanted.
 func (s *Socket) mapRings(config *Config) error {
 	for _, ring := range []struct {
 		name         string
@@ -98,6 +115,34 @@ func (s *Socket) mapRings(config *Config) error {
 	if err != nil {
 		return fmt.Errorf("read the rings' layout: %w", err)
 	}
+	if config.UMEM != nil {
+		if err := s.mapFrameRings(config, offsets); err != nil {
+			return err
+		}
+	}
+	if config.RXSize > 0 {
+		memory, err := s.mapRing("RX", unix.XDP_PGOFF_RX_RING, offsets.Rx, config.RXSize*descSize)
+		if err != nil {
+			return err
+		}
+		if s.rx, err = newRXRing(memory, offsets.Rx, config.RXSize); err != nil {
+			return err
+		}
+	}
+	if config.TXSize > 0 {
+		memory, err := s.mapRing("TX", unix.XDP_PGOFF_TX_RING, offsets.Tx, config.TXSize*descSize)
+		if err != nil {
+			return err
+		}
+		if s.tx, err = newTXRing(memory, offsets.Tx, config.TXSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mapFrameRings maps the rings of frames, which a socket that joins has not.
+func (s *Socket) mapFrameRings(config *Config, offsets unix.XDPMmapOffsets) error {
 	memory, err := s.mapRing("fill", unix.XDP_UMEM_PGOFF_FILL_RING, offsets.Fr, config.FillSize*addrSize)
 	if err != nil {
 		return err
@@ -110,28 +155,8 @@ func (s *Socket) mapRings(config *Config) error {
 	if err != nil {
 		return err
 	}
-	if s.completion, err = newCompletionRing(memory, offsets.Cr, config.CompletionSize); err != nil {
-		return err
-	}
-	if config.RXSize > 0 {
-		memory, err = s.mapRing("RX", unix.XDP_PGOFF_RX_RING, offsets.Rx, config.RXSize*descSize)
-		if err != nil {
-			return err
-		}
-		if s.rx, err = newRXRing(memory, offsets.Rx, config.RXSize); err != nil {
-			return err
-		}
-	}
-	if config.TXSize > 0 {
-		memory, err = s.mapRing("TX", unix.XDP_PGOFF_TX_RING, offsets.Tx, config.TXSize*descSize)
-		if err != nil {
-			return err
-		}
-		if s.tx, err = newTXRing(memory, offsets.Tx, config.TXSize); err != nil {
-			return err
-		}
-	}
-	return nil
+	s.completion, err = newCompletionRing(memory, offsets.Cr, config.CompletionSize)
+	return err
 }
 
 func (s *Socket) mapRing(name string, place int64, offset unix.XDPRingOffset, slots int) ([]byte, error) {
@@ -144,19 +169,34 @@ func (s *Socket) mapRing(name string, place int64, offset unix.XDPRingOffset, sl
 	return memory, nil
 }
 
-// bind takes the queue. The same socket may try again: a bind that fails leaves its rings as they were
-// (xsk_bind, net/xdp/xsk.c).
-func (s *Socket) bind(config *Config) error {
+// flags are those that the first socket of a queue is bound with. The others have the same by sharing.
+func (s *Socket) flags() *unix.SockaddrXDP {
 	flags := uint16(unix.XDP_USE_NEED_WAKEUP)
-	switch config.Mode {
+	switch s.config.Mode {
 	case ZeroCopy:
 		flags |= unix.XDP_ZEROCOPY
 	case Copy:
 		flags |= unix.XDP_COPY
 	}
-	address := &unix.SockaddrXDP{
-		Flags: flags, Ifindex: uint32(config.Interface), QueueID: uint32(config.Queue),
+	if s.config.Segments {
+		flags |= unix.XDP_USE_SG
 	}
+	return &unix.SockaddrXDP{
+		Flags: flags, Ifindex: uint32(s.config.Interface), QueueID: uint32(s.config.Queue),
+	}
+}
+
+// bindShared takes a share of the queue of another socket.
+func (s *Socket) bindShared(first int) error {
+	return s.bind(&unix.SockaddrXDP{
+		Flags: unix.XDP_SHARED_UMEM, SharedUmemFD: uint32(first),
+		Ifindex: uint32(s.config.Interface), QueueID: uint32(s.config.Queue),
+	})
+}
+
+// bind takes the queue. The same socket may try again: a bind that fails leaves its rings as they were
+// (xsk_bind, net/xdp/xsk.c).
+func (s *Socket) bind(address *unix.SockaddrXDP) error {
 	var err error
 	for attempt := range bindAttempts {
 		if attempt > 0 {
@@ -169,7 +209,7 @@ func (s *Socket) bind(config *Config) error {
 			break
 		}
 	}
-	return fmt.Errorf("bind in %v mode: %w%s", config.Mode, err, bindRemedy(err, config.Mode))
+	return fmt.Errorf("bind in %v mode: %w%s", s.config.Mode, err, bindRemedy(err, &s.config))
 }
 
 // release gives back what Open took. The UMEM's pages are pinned until the kernel is done with them, which
@@ -197,8 +237,12 @@ func (s *Socket) Close() error {
 	if s.fd < 0 {
 		return nil
 	}
+	// What joined sockets gave back last.
+	s.TakeReturns()
 	if verify {
-		s.frames.check()
+		if s.back == nil {
+			s.frames.check()
+		}
 		if s.frames.working != 0 {
 			panic(fmt.Sprintf("BUG: the worker holds %d frames of a socket that is closed", s.frames.working))
 		}
@@ -213,6 +257,9 @@ func (s *Socket) Close() error {
 
 // FD is the descriptor, for the XSKMAP and for poll; -1 after Close.
 func (s *Socket) FD() int { return s.fd }
+
+// Mappings are the rings' memory, to look where it lies; valid until Close.
+func (s *Socket) Mappings() [][]byte { return s.mappings }
 
 // ZeroCopy tells the effective mode: whether the NIC writes into the UMEM itself.
 func (s *Socket) ZeroCopy() bool { return s.zeroCopy }

@@ -56,6 +56,23 @@ func (lab *Lab) Recreate(t testing.TB) {
 	lab.connect(t, 1)
 }
 
+// WireDrops is how many packets the sender's end of the veth dropped since the other end's ring was full: the
+// cable's loss, which nobody at its other end can see.
+func (lab *Lab) WireDrops(t testing.TB) (packets uint64) {
+	t.Helper()
+	err := lab.Sender.Do(func() error {
+		link, err := netlink.LinkByName(lab.SenderInterface)
+		if err == nil {
+			packets = link.Attrs().Statistics.TxDropped
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packets
+}
+
 // connect makes the veth pair between the two namespaces.
 func (lab *Lab) connect(t testing.TB, queues int) {
 	t.Helper()

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"culvert/controlplane/fakesink"
 	"culvert/controlplane/loadgen"
 	"culvert/controlplane/telemetry"
@@ -47,23 +45,6 @@ func load(t *testing.T, lab *testenv.Lab, config loadgen.Config) loadgen.Report 
 	return report
 }
 
-// wireDrops is what the sender's end of the veth dropped since the other end's ring was full: the cable's
-// loss, which the gateway cannot see.
-func wireDrops(t *testing.T, lab *testenv.Lab) (packets uint64) {
-	t.Helper()
-	err := lab.Sender.Do(func() error {
-		l, err := netlink.LinkByName(lab.SenderInterface)
-		if err == nil {
-			packets = l.Attrs().Statistics.TxDropped
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return packets
-}
-
 // accounted waits until nothing is on its way any more and checks that every packet that was sent is counted
 // under one heading on its way to the sink.
 func accounted(t *testing.T, lab *testenv.Lab, g *gateway, sent loadgen.Report) *telemetry.Status {
@@ -74,11 +55,11 @@ func accounted(t *testing.T, lab *testenv.Lab, g *gateway, sent loadgen.Report) 
 			return err
 		}
 		p, perPacket := s.Packets, sent.Points/sent.Packets
-		lost := wireDrops(t, lab) + sum(p.Drops) + p.KernelDrops
+		lost := lab.WireDrops(t) + sum(p.Drops) + p.KernelDrops
 		switch {
 		case p.Received+lost != sent.Packets:
 			return fmt.Errorf("%d packets sent, %d received, %d dropped by the veth: %+v", sent.Packets,
-				p.Received, wireDrops(t, lab), p)
+				p.Received, lab.WireDrops(t), p)
 		case p.ResidueRedirect != 0 || p.ResidueDecode != 0 || len(p.Rejected) != 0:
 			return fmt.Errorf("the packet balance does not close: %+v", p)
 		case s.Ledger.Received != p.Received*perPacket || s.Ledger.InFlight != 0 || s.Ledger.Residue != 0:

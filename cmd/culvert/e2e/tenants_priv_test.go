@@ -157,9 +157,9 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 		}
 		noisy := tenantOf(t, s, "noisy")
 		if s.Ledger.InFlight != 0 || s.Packets.ResidueRedirect != 0 ||
-			noisy.Packets+noisy.PacketsLimited+wireDrops(t, lab) < noise.Packets {
+			noisy.Packets+noisy.PacketsLimited+lab.WireDrops(t) < noise.Packets {
 			return fmt.Errorf("%d noisy packets sent, %d dropped by the veth, %+v", noise.Packets,
-				wireDrops(t, lab), noisy)
+				lab.WireDrops(t), noisy)
 		}
 		return nil
 	})
@@ -167,7 +167,7 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 	alone, median, p99 := sink.between(0, points)
 	beside, medianBeside, p99Beside := sink.between(points, 2*points)
 	t.Logf("noisy: %d packets sent in %.1f s, %d dropped by the veth, %d over the limit, %d in",
-		noise.Packets, took, wireDrops(t, lab), noisy.PacketsLimited, noisy.Packets)
+		noise.Packets, took, lab.WireDrops(t), noisy.PacketsLimited, noisy.Packets)
 	t.Logf("quiet alone: %d points, median %v, P99 %v; beside: %d points, median %v, P99 %v", alone, median,
 		p99, beside, medianBeside, p99Beside)
 	if alone != points || beside != points || sink.twice != 0 {

@@ -80,8 +80,8 @@ func (p *prometheus) query(expression string) (float64, error) {
 
 // Goal: Prometheus takes what the gateway exposes, without a warning, classic histograms as well as native
 // ones, and what it stores is what the gateway said. Method: Debian's, with and without native histograms,
-// some scrapes each.
-func TestPrivPrometheusScrapes(t *testing.T) {
+// some scrapes each. It is no TestPriv…, since no other kernel makes a difference to Prometheus.
+func TestPrometheusScrapes(t *testing.T) {
 	need(t)
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		testenv.Skip(t, "prometheus is not installed")
