@@ -127,6 +127,12 @@ test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machi
 	@scripts/setup vm
 	@scripts/vm/run $(KERNELS)
 
+.PHONY: test-vagrant
+test-vagrant: ## the Vagrantfile is valid, by Debian's vagrant with its provider for libvirt
+	@scripts/setup vagrant
+	@export VAGRANT_HOME=$(CURDIR)/build/vagrant; \
+	  VAGRANT_DEFAULT_PROVIDER=libvirt vagrant validate && vagrant validate --ignore-provider
+
 .PHONY: fuzz
 fuzz: ## every fuzz test for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)
@@ -190,12 +196,15 @@ lab-up: ## two network namespaces joined by a veth pair with QUEUES queues
 lab-down: ## removes the lab
 	@scripts/lab.sh down
 
+# Namespaces and XDP are root's: another user's demo is started by sudo, where there is one.
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo))
+
 .PHONY: demo
 demo: ## the whole way of a packet, live, with a real InfluxDB; DURATION RATE POINTS_PER_PACKET SERIES
 	@scripts/setup demo
 	@$(MAKE) --no-print-directory build
 	@$(GO) build -o build/demo ./scripts/demo
-	@exec build/demo -duration $(DURATION) -rate $(RATE) -points-per-packet $(POINTS_PER_PACKET) \
+	@exec $(AS_ROOT) build/demo -duration $(DURATION) -rate $(RATE) -points-per-packet $(POINTS_PER_PACKET) \
 	  -series $(SERIES) -queues $(QUEUES)
 
 .PHONY: check

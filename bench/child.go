@@ -18,7 +18,7 @@ import (
 // children are what this program starts itself as, in the lab: receivers and sinks with a process, and so a
 // CPU account, of their own.
 var children = []command{{"drop", runDrop}, {"count", runCount}, {"discard", runDiscard}, {"client",
-	runClient}}
+	runClient}, {"alerts", runAlerts}}
 
 // runDrop is the dropping AF_XDP receiver.
 func runDrop(ctx context.Context, arguments []string) error {
@@ -77,6 +77,20 @@ func runDiscard(ctx context.Context, arguments []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	return serveUntil(ctx, cancel, *listen, receive.Discard{}, nil)
+}
+
+// runAlerts receives alerts until it is told to end, and writes what it measured.
+func runAlerts(ctx context.Context, arguments []string) error {
+	flags := flag.NewFlagSet("bench alerts", flag.ContinueOnError)
+	listen := flags.String("listen", "127.0.0.1:8090", "UDP address")
+	if err := parse(flags, arguments); err != nil {
+		return err
+	}
+	times, err := receive.Alerts(ctx, *listen)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(times)
 }
 
 // serveUntil answers HTTP until the context or what it is about ends, and ends the other, too.

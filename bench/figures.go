@@ -97,13 +97,8 @@ func rowOfFound(name string, f *stage.Found) []string {
 
 // owners says which rows of the table of goals belong to others, and how they come here.
 var owners = []report.Row{
-	{ID: "4", What: "packet arrival → alert received, `via: xdp`", Why: "added with the rules' part of the " +
-		"table"},
-	{ID: "7", What: "rule evaluation beyond a threshold rule", Why: "added with the rules' part of the " +
-		"table"},
 	{ID: "8", What: "hand-over between threads", Why: "added with the delivery's part of the table"},
 	{ID: "9", What: "series key → shard", Why: "added with the delivery's part of the table"},
-	{ID: "15", What: "window aggregate", Why: "added with the rules' part of the table"},
 	{ID: "16", What: "spool append and replay", Why: "added with the delivery's part of the table"},
 }
 

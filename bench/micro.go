@@ -108,7 +108,7 @@ func (s *suite) rowDecoder(ctx context.Context) error {
 	return nil
 }
 
-// rowRules is the threshold rule of the seventh row.
+// rowRules is the seventh row.
 func (s *suite) rowRules(ctx context.Context) error {
 	results, err := s.goBenchmarks(ctx, "bench/libraries", "^BenchmarkThreshold$", ".")
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *suite) rowRules(ctx context.Context) error {
 			Spread: nanoseconds(v.Median()) + " against " + nanoseconds(ours.Median()),
 		})
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.rowThousand(ctx), s.rowEngines(ctx))...)
 }
 
 // rowProgram is the fourteenth row, by BPF_PROG_TEST_RUN.

@@ -35,6 +35,12 @@
 volatile const __u32 fanout = 1;
 volatile const __u32 fanout_in_turn = 0;
 
+/*
+ * Whether a packet may come in several pieces, of which the program sees the first, where its headers are.
+ * Set at load, together with BPF_F_XDP_HAS_FRAGS, where packets may be longer than a frame.
+ */
+volatile const __u32 pieces = 0;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
 	__uint(max_entries, 1); /* the sockets of the interface's queues: set at load */
@@ -101,7 +107,7 @@ struct packet {
 	struct endpoint_key to __attribute__((aligned(8)));
 	__u8 source[16] __attribute__((aligned(8))); /* IPv4 in the first 4 bytes */
 	__be16 source_port;
-	__u32 length; /* of the whole packet */
+	__u32 length; /* of the whole packet, all pieces */
 	__u32 l3_offset;
 	__u32 l4_offset;
 	__u32 l4_length;  /* of what the IP header claims behind its own headers */
@@ -114,18 +120,22 @@ struct packet {
 #define GO_ON VERDICT_REDIRECTED
 
 /* Reads the UDP header, if the IP header leaves room for one. */
-static __always_inline void read_udp(struct cursor *c, struct packet *p)
+static __always_inline int read_udp(struct cursor *c, struct packet *p)
 {
 	struct udphdr *udp = c->at;
 
 	p->l4_offset = c->offset;
 	if (p->hidden || (void *)(udp + 1) > c->end) {
+		/* In a later piece it is nobody's lie. The kernel can read it there. */
+		if (pieces && !p->hidden && c->offset + sizeof(*udp) <= p->length)
+			return VERDICT_TRUNCATED;
 		p->hidden = 1;
-		return;
+		return GO_ON;
 	}
 	p->to.port = udp->dest;
 	p->source_port = udp->source;
 	p->udp_length = bpf_ntohs(udp->len);
+	return GO_ON;
 }
 
 static __always_inline int read_ipv4(struct cursor *c, struct packet *p)
@@ -160,8 +170,7 @@ static __always_inline int read_ipv4(struct cursor *c, struct packet *p)
 		p->lies = p->l3_offset + total > p->length;
 		cursor_advance(c, header - sizeof(*ip));
 	}
-	read_udp(c, p);
-	return GO_ON;
+	return read_udp(c, p);
 }
 
 /* Walks the extension headers up to the transport's. Returns a reason to stop, or GO_ON with UDP next. */
@@ -218,8 +227,7 @@ static __always_inline int read_ipv6(struct cursor *c, struct packet *p)
 		p->hidden = 1;
 	else
 		p->l4_length = claimed - headers;
-	read_udp(c, p);
-	return GO_ON;
+	return read_udp(c, p);
 }
 
 /* Reads the frame up to its UDP header. */
@@ -232,8 +240,7 @@ static __always_inline int read_packet(struct xdp_md *ctx, __u64 control, struct
 	__u64 mac;
 	int type;
 
-	/* Without xdp.frags a packet is one piece. */
-	p->length = c.end - c.at;
+	p->length = pieces ? bpf_xdp_get_buff_len(ctx) : c.end - c.at;
 	type = parse_ethernet(&c, &mac);
 	if (type < 0)
 		return VERDICT_TRUNCATED;

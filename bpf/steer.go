@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"culvert/bpf/abi"
 )
@@ -33,6 +34,9 @@ type SteerConfig struct {
 	Fanout int
 	// InTurn chooses the sockets of a queue in turn instead, by packet.
 	InTurn bool
+	// Pieces takes packets that come in several pieces, as those longer than a page do; PacketMax is then at
+	// most abi.PacketMax, and the sockets take packets of several frames. It takes Linux 6.6.
+	Pieces bool
 }
 
 // FanoutMax is how many sockets a queue can have: more cores than any card's queue feeds.
@@ -85,6 +89,10 @@ func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 		return nil, fmt.Errorf("load %s: %d sockets on a queue, there can be 1 to %d", ProgramName,
 			cfg.Fanout, FanoutMax)
 	}
+	if cfg.Pieces && (cfg.PacketMax < 1 || cfg.PacketMax > abi.PacketMax) {
+		return nil, fmt.Errorf("load %s: packets in pieces of up to %d bytes, there can be 1 to %d",
+			ProgramName, cfg.PacketMax, abi.PacketMax)
+	}
 	s := &Steer{fanout: max(cfg.Fanout, 1)}
 	spec, err := s.specify(&cfg)
 	if err != nil {
@@ -129,11 +137,15 @@ func (s *Steer) specify(cfg *SteerConfig) (*ebpf.CollectionSpec, error) {
 	slots := uint32(cfg.QueuesMax) * uint32(s.fanout)
 	spec.Maps["xsks"].MaxEntries = slots
 	spec.Maps["heartbeats"].MaxEntries = slots
-	inTurn := uint32(0)
+	constants := map[string]uint32{"fanout": uint32(s.fanout)}
 	if cfg.InTurn {
-		inTurn = 1
+		constants["fanout_in_turn"] = 1
 	}
-	for name, value := range map[string]uint32{"fanout": uint32(s.fanout), "fanout_in_turn": inTurn} {
+	if cfg.Pieces {
+		constants["pieces"] = 1
+		spec.Programs[ProgramName].Flags |= unix.BPF_F_XDP_HAS_FRAGS
+	}
+	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s of %s: %w", name, ProgramName, err)
 		}

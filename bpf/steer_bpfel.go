@@ -116,6 +116,7 @@ const (
 	steerProgCulvertSteer = "culvert_steer"
 	steerVarFanout        = "fanout"
 	steerVarFanoutInTurn  = "fanout_in_turn"
+	steerVarPieces        = "pieces"
 )
 
 // loadSteer returns the embedded CollectionSpec for steer.
@@ -188,6 +189,7 @@ type steerMapSpecs struct {
 type steerVariableSpecs struct {
 	Fanout       *ebpf.VariableSpec `ebpf:"fanout"`
 	FanoutInTurn *ebpf.VariableSpec `ebpf:"fanout_in_turn"`
+	Pieces       *ebpf.VariableSpec `ebpf:"pieces"`
 }
 
 // steerObjects contains all objects after they have been loaded into the kernel.
@@ -249,6 +251,7 @@ func (m *steerMaps) Close() error {
 type steerVariables struct {
 	Fanout       *ebpf.Variable `ebpf:"fanout"`
 	FanoutInTurn *ebpf.Variable `ebpf:"fanout_in_turn"`
+	Pieces       *ebpf.Variable `ebpf:"pieces"`
 }
 
 // steerPrograms contains all programs after they have been loaded into the kernel.

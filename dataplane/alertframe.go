@@ -136,6 +136,18 @@ func (w *Worker) depart(transitions []rules.Transition) {
 	}
 }
 
+// departEarly lets alerts depart at the end of the payload that made them, where some may: what else the turn
+// has to do, other packets above all, would take longer than a wake-up of the kernel. The way to the control
+// plane is for the turn's end.
+func (w *Worker) departEarly() {
+	if len(w.departures.list) == 0 {
+		return
+	}
+	if transitions := w.rules.Transitions(); len(transitions) > 0 {
+		w.depart(transitions)
+	}
+}
+
 // departBy puts one change into the TX ring of its notifier's way, or tells that it cannot.
 func (w *Worker) departBy(d *departing, t *rules.Transition, now int64) bool {
 	way := d.Way.Load()

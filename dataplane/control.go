@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"culvert/dataplane/hist"
@@ -138,9 +139,12 @@ func (w *Worker) Reauthorize(lane int, value string) error {
 func (w *Worker) Drain(limit time.Duration) error {
 	var open []error // sockets whose intake could not be ended; the limit bounds these
 	err := w.Do(func() error {
-		w.draining, w.drainUntil = true, w.clock.Now()+int64(limit)
+		now := w.clock.Now()
+		w.draining, w.drainUntil, w.leaveAt = true, now+int64(limit), now+int64(leaveTime)
 		for _, d := range w.sockets {
-			open = append(open, d.deafen())
+			if !d.kept {
+				open = append(open, d.deafen())
+			}
 		}
 		return nil
 	})
@@ -162,6 +166,9 @@ func (w *Worker) drain(now int64, work int) {
 			w.seal(o, now)
 		}
 	}
+	if work == 0 || now >= w.leaveAt {
+		w.leaveDoors()
+	}
 	over := now >= w.drainUntil
 	if !over && (work > 0 || w.held() > 0 || w.handingOver()) {
 		return
@@ -171,6 +178,20 @@ func (w *Worker) drain(now int64, work int) {
 	}
 	w.draining = false
 	close(w.drained)
+}
+
+// leaveTime bounds how long a drain reads a socket that the next process takes over, while senders go on.
+const leaveTime = 100 * time.Millisecond
+
+// leaveDoors stops reading the sockets that the next process takes over.
+func (w *Worker) leaveDoors() {
+	w.sockets = slices.DeleteFunc(w.sockets, func(d *Door) bool {
+		if d.kept {
+			// Another descriptor keeps it open; what this one's close could say nobody can mend.
+			_ = d.socket.Close()
+		}
+		return d.kept
+	})
 }
 
 func (w *Worker) handingOver() bool {
@@ -206,7 +227,10 @@ func (w *Worker) Close() error {
 // an order that leaves no memory in the kernel's hands.
 func (w *Worker) closeAll() {
 	for _, q := range w.queues {
-		q.close()
+		// Only a worker that is stuck has left its sockets here, and what it shares it may still read.
+		if q.config.Members == 0 {
+			q.close()
+		}
 	}
 	for _, d := range w.sockets {
 		d.socket.Close()

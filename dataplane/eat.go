@@ -122,8 +122,11 @@ func (w *Worker) beginPayload(payload *Payload, l *listenerText) (source point.S
 	return source, len(l.tags) > 0 || source != 0
 }
 
-// endPayload enters a payload's lines into the ledger.
+// endPayload enters a payload's lines into the ledger, and lets its alerts depart.
 func (w *Worker) endPayload(payload *Payload, received uint64) {
+	if w.rules != nil {
+		w.departEarly()
+	}
 	w.counters.FramesDecoded++
 	w.counters.BytesReceived += uint64(len(payload.Bytes))
 	w.counters.PointsReceived[payload.Listener] += received
@@ -197,6 +200,7 @@ func addTag(p *point.Point, tag point.Tag) {
 		}
 	}
 	p.Tags = append(p.Tags, tag)
+	p.LacksTags &^= point.NameBit(name)
 }
 
 func (w *Worker) rejectLine(payload *Payload) {

@@ -155,7 +155,7 @@ func (w *Worker) makeRoom(o *lane, bytes, points int) bool {
 // take opens a batch. Of the pool's batches a tenant among n may hold 2 in n+1, and so never all of them, so
 // that one that sends more than its sink takes, or whose server is away, leaves the others room.
 func (o *lane) take() *influx.Batch {
-	if o.sharing > 1 && o.batches >= max(2*o.pool.Size()/(o.sharing+1), 1) {
+	if o.sharing > 1 && o.batches >= o.most() {
 		return nil
 	}
 	b := o.pool.Take()
@@ -165,6 +165,19 @@ func (o *lane) take() *influx.Batch {
 	}
 	return b
 }
+
+// most is how many batches the lane may have.
+func (o *lane) most() int {
+	if o.sharing > 1 {
+		return max(2*o.pool.Size()/(o.sharing+1), 1)
+	}
+	return o.pool.Size()
+}
+
+// short tells whether half of the batches that the lane may have are out, or none is left: what is out comes
+// back with the server's answer or once the spool has read it, and a disk can take a second for an fsync.
+// Until then the others have room for many points if they are filled, and for few if age seals them.
+func (o *lane) short() bool { return o.batches > 1 && 2*o.batches > o.most() || o.pool.Free() == 0 }
 
 // release gives a batch back.
 func (o *lane) release(b *influx.Batch) {
@@ -195,15 +208,14 @@ func (w *Worker) seal(o *lane, now int64) {
 
 // timer is when the open batch must be sealed, CLOCK_MONOTONIC nanoseconds, or the end of time. While batches
 // wait for a connection, sealing another gains nothing and costs a batch of the pool: it grows until it is
-// full, and a slow sink gets large batches (docs/decisions/0001). So does the pool's last one, which has no
-// successor until another comes back from the server or the spool.
+// full, and a slow sink gets large batches (docs/decisions/0001). So it does while many are out.
 func (o *lane) timer() int64 {
 	if o.open == nil || o.open.Points() == 0 {
 		return math.MaxInt64
 	}
 	// Batches that go to disk first wait as well.
 	idle := o.appending == 0 && o.writer.Idle()
-	if !idle && (o.appending+o.writer.Backlog() > 0 || o.pool.Free() == 0) {
+	if !idle && (o.appending+o.writer.Backlog() > 0 || o.short()) {
 		return math.MaxInt64
 	}
 	return due(idle, o.open.Opened(), o.sealed, o.linger, o.age)

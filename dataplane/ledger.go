@@ -75,6 +75,7 @@ const ListenersMax = 64
 type Counters struct {
 	FramesReceived     uint64 // taken from AF_XDP sockets and kernel sockets
 	DatagramsReceived  uint64 // of these, the ones from kernel sockets
+	PacketsAssembled   uint64 // of these, the ones that lay in several frames of an AF_XDP socket
 	FramesDecoded      uint64
 	FramesRejected     [FrameRejects]uint64
 	ChecksumPartial    uint64 // accepted with a local sender's not yet final sum

@@ -94,7 +94,10 @@ func (w *Worker) pieces() []piece {
 		}
 	}
 	for _, q := range w.queues {
-		add(FramePages, q.memory.Bytes())
+		// The frames of a socket that joined are of the first one's worker.
+		if q.memory != nil {
+			add(FramePages, q.memory.Bytes())
+		}
 		for _, ring := range q.socket.Mappings() {
 			add(RingPages, ring)
 		}

@@ -29,22 +29,45 @@ type QueueConfig struct {
 	StallAfter time.Duration
 	// Departures asks for a TX ring and frames for alerts.
 	Departures bool
+	// Segments takes packets longer than a frame.
+	Segments bool
+	// BusyPoll (optional) has the worker poll the card.
+	BusyPoll BusyPoll
+	// Members is how many further sockets join this one on its queue (optional), each on its own worker.
+	Members int
+	// First is the socket that this one joins, as member number Member, instead of having memory of its own
+	// (optional), and FirstWorker its worker. Frames, FrameSize, HugePages and Departures are then the first
+	// one's.
+	First               *Queue
+	Member, FirstWorker int
 }
 
-// Queue is one AF_XDP socket and its memory. Its worker's thread owns it; Received, ZeroCopy, FD and
-// Statistics may be called by the control plane until it takes the queue away.
+// Queue is one AF_XDP socket and its memory, or one that joined another socket's queue and shares that one's
+// memory. Its worker's thread owns it; Received, ZeroCopy, FD, Statistics and Polling may be called by the
+// control plane until it takes the queue away.
 type Queue struct {
 	config    QueueConfig
 	socket    *xsk.Socket
-	memory    *numa.Memory
+	memory    *numa.Memory // nil in a queue that joined another
 	heartbeat *atomic.Uint64
 	descs     []xsk.Desc
-	broken    bool // the interface is gone: the socket will never be readable again
-	received  atomic.Uint64
+	assembly  assembly
+	polling   polling
+	// firstWaker wakes the worker of the socket that this one joined; nil otherwise.
+	firstWaker *Waker
+	broken     bool // the interface is gone: the socket will never be readable again
+	received   atomic.Uint64
 }
+
+// returnsShare is the part of the frames, one of so many, that may be on their way back to a worker that
+// sleeps. So many packets fit into the rest that the waking has time, and so few that it is seldom.
+const returnsShare = 8
 
 // openQueue takes the queue's memory on this worker's node and binds the socket, on the worker's thread.
 func (w *Worker) openQueue(config QueueConfig) (*Queue, error) {
+	if config.First != nil {
+		return w.joinQueue(config)
+	}
 	memory, err := numa.Alloc(config.Frames*config.FrameSize, w.config.Node, config.HugePages)
 	if err != nil {
 		return nil, fmt.Errorf("allocate UMEM: %w", err)
@@ -55,6 +78,7 @@ func (w *Worker) openQueue(config QueueConfig) (*Queue, error) {
 	settings := xsk.Config{
 		Interface: config.Index, Queue: config.Queue, Mode: config.Mode, UMEM: memory.Bytes(),
 		FrameSize: config.FrameSize, FillSize: ring, CompletionSize: xskUnusedRing, RXSize: ring,
+		Members: config.Members, Segments: config.Segments,
 	}
 	if config.Departures {
 		settings.TXSize, settings.CompletionSize = departureFrames, departureFrames
@@ -65,16 +89,69 @@ func (w *Worker) openQueue(config QueueConfig) (*Queue, error) {
 		memory.Close()
 		return nil, err
 	}
-	return &Queue{
+	q := &Queue{
 		config: config, socket: socket, memory: memory, heartbeat: config.Heartbeat,
-		descs: make([]xsk.Desc, w.config.Batch),
-	}, nil
+		descs: make([]xsk.Desc, w.config.Batch), assembly: config.assembly(),
+	}
+	if err := q.openPolling(); err != nil {
+		q.close()
+		return nil, err
+	}
+	return q, nil
+}
+
+// assembly is where packets longer than a frame are put together, where there can be any.
+func (c *QueueConfig) assembly() assembly {
+	if !c.Segments {
+		return assembly{}
+	}
+	return newAssembly()
+}
+
+// joinQueue opens a further socket on the queue of another worker.
+func (w *Worker) joinQueue(config QueueConfig) (*Queue, error) {
+	first := config.First
+	config.Frames, config.FrameSize, config.Departures = first.config.Frames, first.config.FrameSize, false
+	socket, err := xsk.Join(first.socket, config.Member, config.Frames)
+	if err != nil {
+		return nil, err
+	}
+	q := &Queue{
+		config: config, socket: socket, heartbeat: config.Heartbeat,
+		descs: make([]xsk.Desc, w.config.Batch), assembly: config.assembly(),
+		firstWaker: w.links.wakers[config.FirstWorker],
+	}
+	if err := q.openPolling(); err != nil {
+		q.close()
+		return nil, err
+	}
+	return q, nil
+}
+
+// takeReturns takes back what the workers of joined sockets have freed.
+func (q *Queue) takeReturns() {
+	if q.config.Members > 0 {
+		q.socket.TakeReturns()
+	}
+}
+
+// returnsDue tells whether so many frames are on their way back that this worker must not sleep.
+func (q *Queue) returnsDue() bool {
+	return q.config.Members > 0 && q.socket.Returned() >= q.config.Frames/returnsShare
+}
+
+// remind wakes the worker that this queue's frames go back to, if it may have too few left for the kernel.
+// It pairs with returnsDue, which that worker asks after it has said that it sleeps.
+func (q *Queue) remind() {
+	if q.firstWaker != nil && q.socket.Owed() >= q.config.Frames/returnsShare {
+		q.firstWaker.Wake()
+	}
 }
 
 // xskUnusedRing is the size of a ring that the kernel demands but that nothing goes through.
 const xskUnusedRing = 64
 
-// Received is the number of frames taken so far.
+// Received is the number of packets taken so far.
 func (q *Queue) Received() uint64 { return q.received.Load() }
 
 // ZeroCopy tells how the kernel bound the socket.
@@ -102,7 +179,12 @@ func (w *Worker) sleepMax() int64 {
 }
 
 // HugePages says which pages the queue's frames lie on.
-func (q *Queue) HugePages() string { return q.memory.Huge() }
+func (q *Queue) HugePages() string {
+	if q.config.First != nil {
+		return q.config.First.HugePages()
+	}
+	return q.memory.Huge()
+}
 
 func (q *Queue) pollFD() int32 {
 	if q.broken {
@@ -121,12 +203,17 @@ func (q *Queue) noteEvents(events int16) {
 
 func (q *Queue) close() {
 	q.socket.Close()
-	q.memory.Close()
+	if q.memory != nil {
+		q.memory.Close()
+	}
 }
 
 // takeFrames eats one batch of a queue's frames in place and gives them back to the kernel.
 func (w *Worker) takeFrames(q *Queue, now int64) int {
+	q.poll(w.clock)
 	n := q.socket.Receive(q.descs)
+	q.polling.trial.left -= n
+	q.takeReturns()
 	if n == 0 {
 		// The kernel may have asked for a wake-up only after the last batch was given back; without it a
 		// driver whose fill ring ran dry would never look again.
@@ -136,12 +223,18 @@ func (w *Worker) takeFrames(q *Queue, now int64) int {
 	if w.rules != nil {
 		w.rules.SetAlone(w.alone(now))
 	}
-	w.eatFrames(q.socket.UMEM(), q.descs[:n], q.config.Checksum, now)
+	packets := n
+	if q.config.Segments {
+		packets = w.eatPieces(q, q.socket.UMEM(), q.descs[:n], now)
+	} else {
+		w.eatFrames(q.socket.UMEM(), q.descs[:n], q.config.Checksum, now)
+	}
 	q.socket.Free(q.descs[:n])
+	q.remind()
 	// A failed wake-up is tried again with the next batch: the kernel keeps the flag set.
 	_ = q.socket.Wakeup()
-	w.counters.FramesReceived += uint64(n)
-	q.received.Store(q.received.Load() + uint64(n))
+	w.counters.FramesReceived += uint64(packets)
+	q.received.Store(q.received.Load() + uint64(packets))
 	return n
 }
 
@@ -179,7 +272,12 @@ func (w *Worker) timingDue(now int64) bool {
 type Door struct {
 	port   uint16
 	socket *udp.Socket
+	kept   bool
 }
+
+// Keep is for a socket that the next process takes over: a drain reads what waits in it, and leaves it to
+// that one then. It is called before the door goes to its worker.
+func (d *Door) Keep() { d.kept = true }
 
 // NewDoor hands an open socket to a worker, which closes it.
 func NewDoor(port uint16, socket *udp.Socket) *Door { return &Door{port: port, socket: socket} }

@@ -27,12 +27,17 @@ type SpoolPort struct {
 	// settled is how many items had been popped when nothing waited for delivery any more.
 	settled atomic.Uint64
 
-	// What replay gives way to: how many batches wait for a connection, how many were sealed so far, and how
-	// long writes take of late, in nanoseconds. The worker writes them once a batch.
+	// What replay gives way to: how many batches wait for a connection, how many were sealed so far, how many
+	// points and batches were written, how many of these took half as long again as usual or longer, and what
+	// all but one in a hundred take without replay, in nanoseconds. The worker writes them once a batch.
 	backlog atomic.Int64
 	sealed  atomic.Uint64
-	took    atomic.Int64
-	points  atomic.Uint64 // written
+	points  atomic.Uint64
+	writes  atomic.Uint64
+	slow    atomic.Uint64
+	usual   atomic.Int64
+	// replaying is the spooler's: it sends, or did so of late.
+	replaying atomic.Bool
 
 	// good is when the server took something of the spool last, CLOCK_MONOTONIC nanoseconds.
 	good atomic.Int64
@@ -115,15 +120,31 @@ func (p *SpoolPort) pop() (back spoolBack, ok bool) {
 	return back, true
 }
 
-// tookMemory is how many writes the latency shown is a mean of, about.
-const tookMemory = 8
+const (
+	// usualStep is by which part the usual latency rises with a write that took longer. With one that did not
+	// it falls by the 99th part of that: so it settles where one in a hundred takes longer.
+	usualStep = 16
+	// usualFirst is how many writes it takes to know it, also while there is replay.
+	usualFirst = 256
+)
 
 // wrote notes how long a live write took, and how many points were written so far. Only the worker calls it.
 func (p *SpoolPort) wrote(took int64, points uint64) {
 	p.points.Store(points)
-	before := p.took.Load()
-	if before == 0 {
-		before = took
+	usual, writes := p.usual.Load(), p.writes.Load()
+	if usual == 0 {
+		usual = took
 	}
-	p.took.Store(max(before+(took-before)/tookMemory, 1))
+	if 2*took > 3*usual {
+		p.slow.Store(p.slow.Load() + 1)
+	}
+	p.writes.Store(writes + 1)
+	switch {
+	case p.replaying.Load() && writes > usualFirst:
+	case took > usual:
+		usual += usual/usualStep + 1
+	default:
+		usual -= usual / (99 * usualStep)
+	}
+	p.usual.Store(usual)
 }

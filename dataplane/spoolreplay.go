@@ -18,9 +18,6 @@ const (
 	replayWindow  = 2
 	// replayRecords bounds the records of one request and of one turn's move from memory to disk.
 	replayRecords = 256
-	// replayLive is how long a request gets by putting records together while there is live traffic: long
-	// ones hold the server up for as long as they take, in bytes.
-	replayLive = 64 << 10
 	// probeRest is how often an open breaker is looked at, in nanoseconds.
 	probeRest = int64(50 * time.Millisecond)
 	// parkedMax bounds the records that were set aside since the server refuses them alone.
@@ -140,12 +137,12 @@ func (r *replayer) due(now int64) int64 {
 func (s *Spooler) replay(now int64) (work int) {
 	r := &s.replayer
 	s.unpark(now)
-	r.pace.watch(s.config.Ports, len(r.flights) == 0)
+	r.pace.watch(s.config.Ports, len(r.flights) > 0, now)
 	r.pace.measure(s.config.Ports, now)
 	window, size := replayWindow, r.size
 	switch {
 	case r.pace.live(s.config.Ports, now):
-		window, size = 1, replayLive
+		window, size = 1, min(size, r.pace.size())
 	case s.config.Ordered:
 		window = 1
 	}
@@ -302,7 +299,7 @@ func (s *Spooler) settle(now int64) (work int) {
 			s.undelivered(flight, now)
 		}
 		s.traces.replayed(&outcome, flight, now)
-		r.pace.after(s.config.Ports, outcome.Batch.Points(), now)
+		r.pace.after(s.config.Ports, outcome.Batch.Points(), now-outcome.Batch.SealedAt(), now)
 		r.pool.Release(outcome.Batch)
 		work++
 	}

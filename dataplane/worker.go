@@ -144,6 +144,7 @@ type Worker struct {
 
 	draining   bool
 	drainUntil int64
+	leaveAt    int64 // when sockets that the next process takes over are left at the latest
 	drained    chan struct{}
 	exit       bool
 	ended      chan struct{}
@@ -303,6 +304,7 @@ func (w *Worker) rest(now int64) {
 	timeout := w.untilTimer(now)
 	slept := w.clock.Now()
 	w.sleep(timeout)
+	w.forgetPolls()
 	w.waker.sleeping.Store(false)
 	woke := w.clock.Now()
 	// A short sleep would have been caught by spinning: spin next time. A long one says that it would not
@@ -317,6 +319,11 @@ func (w *Worker) rest(now int64) {
 func (w *Worker) anything() bool {
 	if w.pending.Load() || w.reload != nil || w.ring != nil && w.ring.Ready() || w.cameBack() {
 		return true
+	}
+	for _, q := range w.queues {
+		if q.returnsDue() {
+			return true
+		}
 	}
 	for i := range w.lanes {
 		if w.lanes[i].writer.Ready() {

@@ -17,6 +17,7 @@ import (
 	"culvert/bpf/abi"
 	"culvert/dataplane/influx"
 	"culvert/dataplane/lineproto"
+	"culvert/dataplane/point"
 	"culvert/dataplane/rules"
 	"culvert/dataplane/spsc"
 	"culvert/dataplane/udp"
@@ -339,5 +340,15 @@ func TestAloneWhileTheSlowPathIsSilent(t *testing.T) {
 	w.config.RuleState.Owners = 2
 	if w.alone(start + 10*aloneAfter) {
 		t.Error("alone beside another pinned worker")
+	}
+}
+
+// TestAddedTagIsFound: a point that was said to lack a listener's tag no longer is.
+func TestAddedTagIsFound(t *testing.T) {
+	p := point.Point{PayloadBytes: []byte("site"), LacksTags: ^uint64(0)}
+	name := point.MakeSpan(point.Payload, 0, 4)
+	addTag(&p, point.Tag{Name: name, Value: name})
+	if p.LacksTags != ^point.NameBit([]byte("site")) {
+		t.Errorf("it lacks %x", p.LacksTags)
 	}
 }

@@ -3,6 +3,7 @@
 //
 //	Drop   AF_XDP: takes frames out of the ring and gives them back, without a look at them
 //	Count  kernel sockets: recvmmsg, without a look at the datagrams
+//	Alerts kernel socket: notes when alerts come that a gateway sends
 //	Pump   posts as many bytes to a sink as came in, so that a limit is measured beside the load that a
 //	       gateway puts on the sink
 //

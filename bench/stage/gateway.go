@@ -20,6 +20,7 @@ type GatewayConfig struct {
 	Wait        string // of the workers; empty: the default
 	Connections int    // 0: the default
 	Batch       string // a YAML mapping; empty: the default
+	Alerts      string // UDP address to which the notifier `plc` sends, via: xdp; empty: there is none
 }
 
 // Gateway is a running Culvert.
@@ -46,7 +47,7 @@ func (s *Stage) OpenGateway(ctx context.Context, c GatewayConfig) (*Gateway, err
 	err = configuration.Execute(out, map[string]any{
 		"Interface": lab.GatewayInterface, "Mode": c.Mode, "Port": Port, "CPUs": s.Places.WorkerList(),
 		"Wait": c.Wait, "Rules": c.Rules, "URL": c.Sink.URL(), "Database": Database, "Listen": gatewayAddress,
-		"Connections": c.Connections, "Batch": c.Batch,
+		"Connections": c.Connections, "Batch": c.Batch, "Alerts": c.Alerts,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write the gateway's configuration: %w", err)
@@ -115,6 +116,9 @@ workers: {cpus: "{{.CPUs}}", wait: {{.Wait}}}
 rules: {files: [{{.Rules}}]}
 notifiers:
   - {name: journal, type: log}
+{{- if .Alerts}}
+  - {name: plc, type: udp, address: "{{.Alerts}}", via: xdp, limit: 0}
+{{- end}}
 {{- end}}
 sinks:
   - name: main

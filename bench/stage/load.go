@@ -25,6 +25,8 @@ type Load struct {
 	Series          int
 	Template        string  // as `culvert load --template`
 	AlertShare      float64 // part of the points that violate a threshold
+	// NoTimestamps leaves the points' time to the gateway: their arrival.
+	NoTimestamps bool
 	// Via is how packets leave: XDP or Live.
 	Via string
 	// Play (optional) is a file of lines that are sent as they are, again and again, instead of Template.
@@ -48,6 +50,9 @@ func (s *Stage) arguments(l Load) []string {
 		"--rate", strconv.FormatFloat(l.Rate, 'f', -1, 64),
 		"--duration", l.Duration.String(),
 		"--points-per-packet", strconv.Itoa(l.PointsPerPacket),
+	}
+	if l.NoTimestamps {
+		arguments = append(arguments, "--no-timestamps")
 	}
 	if l.Play != "" {
 		return append(arguments, "--play", l.Play, "--loop")

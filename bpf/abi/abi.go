@@ -11,6 +11,9 @@ const Magic uint32 = 0x31545643
 // MetaSize is the length of the metadata area in front of a steered frame, in bytes.
 const MetaSize = 32
 
+// PacketMax is the longest packet that Meta can tell of, in bytes: its lengths have 16 bits.
+const PacketMax = 1<<16 - 1
+
 // Offsets of struct meta's fields in bpf/culvert.h, in bytes.
 const (
 	magicAt         = 0

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -12,65 +13,85 @@ import (
 func newAttachCommand() *cobra.Command {
 	var iface, file, mode string
 	command := &cobra.Command{
-		Use:   "attach -i IFACE",
+		Use:   "attach -i IFACE | -c FILE",
 		Short: "Load and pin the steering program on an interface",
-		Long: "Load the steering program, attach it and pin its link below " + attach.DefaultPinDir + ".\n" +
-			"Everything passes to the kernel until a gateway runs and takes the link over; when that\n" +
-			"ends, however it ends, everything passes again. `culvert detach` removes it.",
+		Long: "Load the steering program, attach it and pin its link below " + attach.ServicePinDir + ",\n" +
+			"or below " + attach.DefaultPinDir + " where no BPF file system is mounted there. Everything\n" +
+			"passes to the kernel until a gateway runs and takes the link over; when that ends, however\n" +
+			"it ends, everything passes again. With a configuration alone it is done on each of its\n" +
+			"interfaces, but those of mode socket. `culvert detach` removes it.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			o := attach.Options{Interface: iface}
+			var demands []config.Interface
 			if file != "" {
 				setup, err := load(file, command.ErrOrStderr())
 				if err != nil {
 					return err
 				}
-				found := findInterface(setup.Config, iface)
-				if found == nil {
-					return exit(exitConfig, fmt.Errorf("%s: interface %q is not in it", file, iface))
+				demands = setup.Config.Interfaces
+			}
+			if iface != "" {
+				demand := config.Interface{Name: iface, Mode: mode}
+				if file != "" {
+					found := findInterface(demands, iface)
+					if found == nil {
+						return exit(exitConfig, fmt.Errorf("%s: interface %q is not in it", file, iface))
+					}
+					demand = *found
 				}
-				o.StallAfter = found.StallAfter
-				if !command.Flags().Changed("mode") {
-					mode = found.Mode
+				demands = []config.Interface{demand}
+			}
+			var errs []error
+			for i := range demands {
+				if command.Flags().Changed("mode") {
+					demands[i].Mode = mode
 				}
+				if demands[i].Mode == "socket" && iface == "" {
+					continue
+				}
+				errs = append(errs, attachOne(command, &demands[i]))
 			}
-			var err error
-			if o.Mode, err = attach.ParseMode(mode); err != nil {
-				return exit(exitUsage, err)
-			}
-			o.ZeroCopy = mode == "zerocopy"
-			pinned, err := attach.Pin(o)
-			if err != nil {
-				return err
-			}
-			out := command.OutOrStdout()
-			if pinned.Refused != nil {
-				fmt.Fprintf(command.ErrOrStderr(), "culvert: %v: attached in generic mode instead\n",
-					pinned.Refused)
-			}
-			if pinned.Refreshed {
-				fmt.Fprintf(out, "%s: already attached in %s mode, now with this version's program (%s)\n",
-					iface, pinned.Mode, pinned.Path)
-				return nil
-			}
-			fmt.Fprintf(out,
-				"%s: attached in %s mode, pinned as %s; packets pass to the kernel until a gateway runs\n",
-				iface, pinned.Mode, pinned.Path)
-			return nil
+			return errors.Join(errs...)
 		},
 	}
 	command.Flags().StringVarP(&iface, "interface", "i", "", "interface to attach to")
 	command.Flags().StringVarP(&file, "config", "c", "",
-		"configuration file with the interface's settings (optional)")
+		"configuration file with the interfaces and their settings")
 	command.Flags().StringVar(&mode, "mode", "auto", "auto, zerocopy, native or generic")
-	command.MarkFlagRequired("interface")
+	command.MarkFlagsOneRequired("interface", "config")
 	return command
 }
 
-func findInterface(c *config.Config, name string) *config.Interface {
-	for i := range c.Interfaces {
-		if c.Interfaces[i].Name == name {
-			return &c.Interfaces[i]
+// attachOne attaches as one interface's settings ask for and says what came of it.
+func attachOne(command *cobra.Command, demand *config.Interface) error {
+	mode, err := attach.ParseMode(demand.Mode)
+	if err != nil {
+		return exit(exitUsage, err)
+	}
+	pinned, err := attach.Pin(attach.Options{Interface: demand.Name, Mode: mode,
+		ZeroCopy: demand.Mode == "zerocopy", StallAfter: demand.StallAfter})
+	if err != nil {
+		return err
+	}
+	out := command.OutOrStdout()
+	if pinned.Refused != nil {
+		fmt.Fprintf(command.ErrOrStderr(), "culvert: %v: attached in generic mode instead\n", pinned.Refused)
+	}
+	if pinned.Refreshed {
+		fmt.Fprintf(out, "%s: already attached in %s mode, now with this version's program (%s)\n",
+			demand.Name, pinned.Mode, pinned.Path)
+		return nil
+	}
+	fmt.Fprintf(out,
+		"%s: attached in %s mode, pinned as %s; packets pass to the kernel until a gateway runs\n",
+		demand.Name, pinned.Mode, pinned.Path)
+	return nil
+}
+
+func findInterface(interfaces []config.Interface, name string) *config.Interface {
+	for i := range interfaces {
+		if interfaces[i].Name == name {
+			return &interfaces[i]
 		}
 	}
 	return nil

@@ -52,10 +52,17 @@ func printPlan(ctx context.Context, out io.Writer, setup *gateway.Setup, plan *g
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "INTERFACE\tQUEUE\tWORKER\tCPU\tNODE\tMODE")
 	for _, seat := range plan.Seats {
-		worker := plan.Workers[seat.Worker]
-		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\n", seat.Interface, seat.Queue, seat.Worker,
-			orNone(worker.CPU, "not pinned"), orNone(worker.Node, "any"),
-			plan.Mode(seat.Interface, findInterface(c, seat.Interface).Mode))
+		worker, queue := plan.Workers[seat.Worker], fmt.Sprint(seat.Queue)
+		if plan.Fanout(seat.Interface) > 1 {
+			queue += fmt.Sprintf(" socket %d, by %s", seat.Member,
+				findInterface(c.Interfaces, seat.Interface).QueuesFanout)
+		}
+		mode := plan.Mode(seat.Interface, findInterface(c.Interfaces, seat.Interface).Mode)
+		if plan.Polled[seat.Interface] && seat.Member == 0 {
+			mode += ", busy polling"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", seat.Interface, queue, seat.Worker,
+			orNone(worker.CPU, "not pinned"), orNone(worker.Node, "any"), mode)
 	}
 	fmt.Fprintf(w, "kernel\t-\tkernel\t%s\tany\tslow path\n", plan.HousekeepingList())
 	if len(plan.Idle) > 0 {
@@ -173,6 +180,13 @@ func warnings(c *config.Config, plan *gateway.Plan) []string {
 	var notes []string
 	for _, note := range plan.Notes {
 		notes = append(notes, note.String())
+	}
+	for i := range c.Interfaces {
+		in := &c.Interfaces[i]
+		if in.QueuesFanout == "packet" && plan.Fanout(in.Name) > 1 {
+			notes = append(notes, fmt.Sprintf("%s deals packets out in turn: points without a timestamp may "+
+				"get the same one from two workers, and the later replaces the other", in.Name))
+		}
 	}
 	for _, l := range c.Listeners {
 		if len(l.Sources) == 0 {

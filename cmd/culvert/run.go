@@ -15,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"culvert/controlplane/api"
+	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
+	"culvert/controlplane/confine"
 	"culvert/controlplane/gateway"
 	"culvert/controlplane/telemetry"
 )
@@ -56,8 +58,17 @@ func newRunCommand() *cobra.Command {
 func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook func(),
 	hangUps <-chan os.Signal) (err error) {
 	c := setup.Config
+	seen, err := seePrograms(c)
+	if err != nil {
+		return err
+	}
+	confinement, err := confine.Drop()
+	if err != nil {
+		log.Warn("privileges are not all given up", "error", err)
+	}
 	g, err := gateway.Start(ctx, gateway.Options{Config: c, Rules: setup.Rules, Log: log,
-		Version: versionName()})
+		Version: versionName(), Seen: seen, Kept: keptSockets(c, log),
+		Keep: func(port uint16, fd int) bool { return keepSocket(port, fd, log) }})
 	if err != nil {
 		return err
 	}
@@ -66,14 +77,24 @@ func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook fun
 	if err != nil {
 		return err
 	}
+	var shown telemetry.Confinement
 	server, err := api.New(api.Config{
-		Listen: c.HTTP.Listen, Snapshot: g.Snapshot, Live: g.Live, Probes: g.Probes(),
+		Listen: c.HTTP.Listen, Snapshot: func() *telemetry.Snapshot {
+			s := g.Snapshot()
+			s.Confinement = &shown
+			return s
+		},
+		Live: g.Live, Probes: g.Probes(),
 		Alerts: g.Alerts, Rejects: g.Rejects, Tap: g.Tap, Tenants: len(c.Tenants),
 		Reload: func() (*telemetry.Reload, error) { return reload(g) }, Token: token, Log: log,
 	})
 	if err != nil {
 		return err
 	}
+	confinement = confinement.Enclose(gateway.Files(c))
+	log.Info("confined", "user", confinement.User, "capabilities", confinement.Capabilities, "syscalls",
+		confinement.Syscalls, "files", confinement.Files)
+	shown = telemetry.Confinement(confinement)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve() }()
 	log.Info("running", "gateway", c.Gateway.ID, "version", versionName(), "http", server.Addr().String())
@@ -96,6 +117,20 @@ func run(ctx context.Context, setup *gateway.Setup, log *slog.Logger, unhook fun
 	shutdown, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	return errors.Join(err, server.Shutdown(shutdown))
+}
+
+// seePrograms looks whose programs are on the interfaces while it may still be asked.
+func seePrograms(c *config.Config) (map[string]attach.Seen, error) {
+	seen := map[string]attach.Seen{}
+	for i := range c.Interfaces {
+		name := c.Interfaces[i].Name
+		one, err := attach.See(name)
+		if err != nil {
+			return nil, err
+		}
+		seen[name] = one
+	}
+	return seen, nil
 }
 
 // watchdog tells systemd that the workers live, as often as it asks for, while they do.

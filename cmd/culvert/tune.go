@@ -131,7 +131,8 @@ func (t *tuning) session(c *config.Config) (*tune.Session, error) {
 	}
 	return &tune.Session{
 		Knobs: tune.Machine{Root: "/"}, Root: "/", StateDir: filepath.Join(dir, "tune"), Interface: t.iface,
-		Look: func() ([]tune.Change, error) { return t.look(c) },
+		Look:      func() ([]tune.Change, error) { return t.look(c) },
+		Disturbed: func() ([]tune.Setting, error) { return tune.Disturbed("/", t.iface) },
 	}, nil
 }
 

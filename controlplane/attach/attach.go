@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"culvert/bpf"
+	"culvert/bpf/abi"
+	"culvert/controlplane/confine"
 )
 
 // Options says what to attach to, and how.
@@ -22,12 +24,19 @@ type Options struct {
 	Mode      Mode
 	// ZeroCopy refuses an interface whose driver is known to have no zero-copy (optional).
 	ZeroCopy bool
-	// PinDir is where `culvert attach` pins (optional): DefaultPinDir if empty.
+	// PinDir is where `culvert attach` pins (optional): the first of PinDirs that is there if empty.
 	PinDir string
+	// Seen is whose program was on the interface before this process gave up the privilege to ask (optional).
+	Seen Seen
 	// StallAfter is how long a worker may show no life before its packets pass to the kernel; 0 is for ever.
 	StallAfter time.Duration
-	// PacketMax is how many bytes of a packet a frame holds (optional): longer ones pass to the kernel.
+	// PacketMax is how many bytes of a packet a frame holds (optional): longer ones pass to the kernel,
+	// unless the MTU asks for packets in several frames, which takes native mode and Linux 6.6.
 	PacketMax int
+	// Fanout is how many sockets each queue has (optional): 0 is one. InTurn deals packets out one by one,
+	// and not by sender.
+	Fanout int
+	InTurn bool
 }
 
 // Attachment is the steering program on one interface, with redirect off until the caller switches it on. Its
@@ -43,7 +52,9 @@ type Attachment struct {
 	steer   *bpf.Steer
 	mode    Mode
 	adopted bool
+	pieces  bool  // packets may be longer than a frame
 	refused error // why not native, in mode auto
+	seen    Seen
 
 	mu   sync.Mutex
 	link link.Link // nil once detached
@@ -57,7 +68,7 @@ func Open(o Options) (_ *Attachment, err error) {
 	if err := checkName(o.Interface); err != nil {
 		return nil, err
 	}
-	a := &Attachment{name: o.Interface}
+	a := &Attachment{name: o.Interface, seen: o.Seen}
 	if a.lookout, err = newLookout(o.Interface); err != nil {
 		return nil, fmt.Errorf("attach %q: %w", o.Interface, err)
 	}
@@ -86,12 +97,8 @@ func Open(o Options) (_ *Attachment, err error) {
 		}
 	}
 	a.driver = a.lookout.driver()
-	a.steer, err = bpf.LoadSteer(bpf.SteerConfig{
-		MAC: a.state.MAC, QueuesMax: a.state.QueuesMax, StallAfter: o.StallAfter,
-		PacketMax: o.PacketMax,
-	})
-	if err != nil {
-		return nil, a.explain(err)
+	if err := a.load(o, piecesFrom(a.state.MTU, o.PacketMax) && !a.willBeGeneric(o.Mode)); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -102,15 +109,37 @@ func Open(o Options) (_ *Attachment, err error) {
 		return nil, err
 	}
 	if !a.adopted {
-		if err := a.attach(o.Mode); err != nil {
+		if err := a.attach(o); err != nil {
 			return nil, err
 		}
 	}
 	return a, nil
 }
 
+// load loads the program, for packets in several pieces or not.
+func (a *Attachment) load(o Options, pieces bool) error {
+	if pieces {
+		o.PacketMax = abi.PacketMax
+	}
+	steer, err := bpf.LoadSteer(bpf.SteerConfig{
+		MAC: a.state.MAC, QueuesMax: a.state.QueuesMax, StallAfter: o.StallAfter,
+		PacketMax: o.PacketMax, Fanout: o.Fanout, InTurn: o.InTurn, Pieces: pieces,
+	})
+	if err != nil {
+		return a.explain(err)
+	}
+	a.steer, a.pieces = steer, pieces
+	return nil
+}
+
+// willBeGeneric tells whether the mode is known to be generic beforehand: asked for, or a pinned link's.
+func (a *Attachment) willBeGeneric(mode Mode) bool {
+	return mode == Generic || a.state.program.mode == attachedGeneric
+}
+
 // attach makes a link of its own, held by its descriptor.
-func (a *Attachment) attach(mode Mode) error {
+func (a *Attachment) attach(o Options) error {
+	mode := o.Mode
 	if a.state.program.id != 0 || a.state.program.mode != 0 {
 		return a.foreign()
 	}
@@ -124,6 +153,11 @@ func (a *Attachment) attach(mode Mode) error {
 			Remedy: remedy, Err: err}
 		if mode == Native {
 			return a.refused
+		}
+	}
+	if a.pieces {
+		if err := errors.Join(a.steer.Close(), a.load(o, false)); err != nil {
+			return err
 		}
 	}
 	err := a.tryMode(Generic)
@@ -173,28 +207,12 @@ func (a *Attachment) explain(err error) error {
 
 // checkPrivilege names the capabilities that are missing, because the kernel only says EPERM.
 func (a *Attachment) checkPrivilege() error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var sets [2]unix.CapUserData
-	if err := unix.Capget(&header, &sets[0]); err != nil {
-		return fmt.Errorf("read this process's capabilities: %w", err)
-	}
-	has := func(capability int) bool { return sets[capability/32].Effective&(1<<(capability%32)) != 0 }
-	var missing []string
-	// CAP_SYS_ADMIN includes the other two, for compatibility (linux/capability.h).
-	if !has(unix.CAP_BPF) && !has(unix.CAP_SYS_ADMIN) {
-		missing = append(missing, "CAP_BPF")
-	}
-	if !has(unix.CAP_PERFMON) && !has(unix.CAP_SYS_ADMIN) {
-		missing = append(missing, "CAP_PERFMON")
-	}
-	if !has(unix.CAP_NET_ADMIN) {
-		missing = append(missing, "CAP_NET_ADMIN")
-	}
-	if len(missing) == 0 {
-		return nil
+	missing, err := confine.Missing(unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN)
+	if err != nil || len(missing) == 0 {
+		return err
 	}
 	return &Error{Kind: Privilege, Interface: a.name, Attempt: "attach",
-		Problem: "this process lacks " + strings.Join(missing, ", "),
+		Problem: "this process lacks " + confine.Explain(missing),
 		Remedy:  "run as root, or grant it by AmbientCapabilities= in the unit", Err: unix.EPERM}
 }
 
@@ -209,36 +227,30 @@ func (a *Attachment) foreign() error {
 	} else if on.mode == attachedOffload {
 		where = "the NIC itself"
 	}
-	name := programName(on.id)
-	switch name {
+	seen := see(a.state)
+	if seen.name == "" && a.seen.id == on.id {
+		seen = a.seen
+	}
+	switch name := seen.name; name {
 	case bpf.ProgramName:
 		e.Kind = Busy
 		e.Problem = fmt.Sprintf("another culvert gateway is attached (program id %d, %s)", on.id, where)
 		e.Remedy = "stop that gateway; if it is pinned in another mount namespace, `culvert detach` there"
-	case "xdp_dispatcher":
+	case dispatcherName:
 		e.Problem = fmt.Sprintf("libxdp's dispatcher is attached (program %q, id %d, %s)", name, on.id, where)
-		e.Remedy = fmt.Sprintf("`xdp-loader status %s` shows whose programs it runs", a.name)
+		if len(seen.runs) > 0 {
+			e.Problem += " and runs " + strings.Join(seen.runs, ", ")
+		}
+		e.Remedy = fmt.Sprintf("`xdp-loader unload %s --all` takes it off with all its programs; to keep "+
+			"them, set `mode: socket` for this interface", a.name)
 	case "":
 		const unnamed = "another XDP program is attached (id %d, %s; to read its name takes CAP_SYS_ADMIN)"
 		e.Problem = fmt.Sprintf(unnamed, on.id, where)
+		e.Remedy += "; `culvert detach -i " + a.name + "` as root if it is one that `culvert attach` pinned"
 	default:
 		e.Problem = fmt.Sprintf("another XDP program is attached (%q, id %d, %s)", name, on.id, where)
 	}
 	return e
-}
-
-// programName is a program's name by its id, or "" where this process may not ask or the program is gone.
-func programName(id uint32) string {
-	other, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
-	if err != nil {
-		return ""
-	}
-	defer other.Close()
-	about, err := other.Info()
-	if err != nil {
-		return ""
-	}
-	return about.Name
 }
 
 // Steer is the program and its maps. It is valid until Close.
@@ -246,6 +258,9 @@ func (a *Attachment) Steer() *bpf.Steer { return a.steer }
 
 // Mode is the effective mode: Native or Generic.
 func (a *Attachment) Mode() Mode { return a.mode }
+
+// Pieces tells whether packets may be longer than a frame: then sockets must take them in several.
+func (a *Attachment) Pieces() bool { return a.pieces }
 
 // NativeRefused says why mode auto fell back to generic; nil where it did not.
 func (a *Attachment) NativeRefused() error { return a.refused }

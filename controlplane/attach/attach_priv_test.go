@@ -249,10 +249,10 @@ func TestPrivCapabilities(t *testing.T) {
 		has   []uint
 		words string
 	}{
-		{nil, "lacks CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN"},
-		{[]uint{unix.CAP_BPF, unix.CAP_PERFMON}, "lacks CAP_NET_ADMIN"},
-		{[]uint{unix.CAP_NET_ADMIN, unix.CAP_PERFMON}, "lacks CAP_BPF"},
-		{[]uint{unix.CAP_NET_ADMIN, unix.CAP_BPF}, "lacks CAP_PERFMON"},
+		{nil, "lacks CAP_BPF (maps cannot be made and programs cannot be loaded), CAP_NET_ADMIN (the"},
+		{[]uint{unix.CAP_BPF, unix.CAP_PERFMON}, "lacks CAP_NET_ADMIN (the program cannot be attached"},
+		{[]uint{unix.CAP_NET_ADMIN, unix.CAP_PERFMON}, "lacks CAP_BPF (maps"},
+		{[]uint{unix.CAP_NET_ADMIN, unix.CAP_BPF}, "lacks CAP_PERFMON (the steering program does not load"},
 	} {
 		err := with(c.has...)
 		var e *Error
@@ -306,3 +306,50 @@ func TestPrivPassesToKernel(t *testing.T) {
 
 // deadline is how long a test waits for what must happen at once on an idle machine.
 const deadline = 10 * time.Second
+
+// Goal: packets of several pieces are for native mode, on kernels that have them: generic mode, asked for or
+// fallen back to, leaves long packets to the kernel. Method: a veth with jumbo frames, and loopback, whose
+// MTU is 65536 and which has no native XDP.
+func TestPrivPiecesAreForNativeMode(t *testing.T) {
+	lab := testenv.NewLab(t, 1)
+	f := func(name string, mode, wantMode Mode, want bool) {
+		t.Helper()
+		err := lab.Gateway.Do(func() error {
+			a, err := Open(Options{Interface: name, Mode: mode, PacketMax: 1792, PinDir: t.TempDir()})
+			if err != nil {
+				return err
+			}
+			if a.Mode() != wantMode || a.Pieces() != want {
+				t.Errorf("%s in mode %v came to %v, pieces %t", name, mode, a.Mode(), a.Pieces())
+			}
+			return a.Close()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f("lo", Auto, Generic, false)
+	f("lo", Generic, Generic, false)
+	f(lab.GatewayInterface, Auto, Native, false)
+	for _, end := range []struct {
+		ns   *testenv.Namespace
+		name string
+	}{{lab.Gateway, lab.GatewayInterface}, {lab.Sender, lab.SenderInterface}} {
+		err := end.ns.Do(func() error {
+			l, err := netlink.LinkByName(end.name)
+			if err != nil {
+				return err
+			}
+			return netlink.LinkSetMTU(l, 9000)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f(lab.GatewayInterface, Generic, Generic, false)
+	if TakesPieces() {
+		f(lab.GatewayInterface, Auto, Native, true)
+	} else {
+		f(lab.GatewayInterface, Auto, Generic, false)
+	}
+}

@@ -86,7 +86,10 @@ func whyNotNative(err error, name, driver string, mtu int) (problem, remedy stri
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Sprintf("driver %q has no native XDP", driver), "use mode generic or socket"
 	case mtu > mtuUsual && size:
-		const tooLarge = "driver %q refuses native XDP, likely because of MTU %d: packets must fit a page"
+		tooLarge := "driver %q refuses native XDP, likely because of MTU %d: packets must fit a page"
+		if !TakesPieces() {
+			tooLarge += ", since this kernel is older than 6.6"
+		}
 		return fmt.Sprintf(tooLarge, driver, mtu),
 			fmt.Sprintf("`ip link set dev %s mtu %d`, or use mode generic", name, mtuUsual)
 	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.ENOMEM):

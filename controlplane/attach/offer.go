@@ -3,6 +3,7 @@ package attach
 import (
 	"encoding/binary"
 	"fmt"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -16,16 +17,21 @@ type Offer struct {
 	Known    bool
 	Native   bool // XDP in the driver
 	ZeroCopy bool // AF_XDP without a copy
+	// Pieces are packets longer than a page to XDP, and from there to AF_XDP sockets with a copy; and
+	// ZeroCopyPieces without one.
+	Pieces, ZeroCopyPieces bool
 }
 
 // Of the family "netdev" (include/uapi/linux/netdev.h).
 const (
 	netdevFamily      = "netdev"
-	netdevCmdDevGet   = 1 // NETDEV_CMD_DEV_GET
-	netdevIfindex     = 1 // NETDEV_A_DEV_IFINDEX
-	netdevXDPFeatures = 3 // NETDEV_A_DEV_XDP_FEATURES
-	featureBasic      = 1 // NETDEV_XDP_ACT_BASIC
-	featureZeroCopy   = 8 // NETDEV_XDP_ACT_XSK_ZEROCOPY
+	netdevCmdDevGet   = 1  // NETDEV_CMD_DEV_GET
+	netdevIfindex     = 1  // NETDEV_A_DEV_IFINDEX
+	netdevXDPFeatures = 3  // NETDEV_A_DEV_XDP_FEATURES
+	netdevMaxSegments = 4  // NETDEV_A_DEV_XDP_ZC_MAX_SEGS
+	featureBasic      = 1  // NETDEV_XDP_ACT_BASIC
+	featureZeroCopy   = 8  // NETDEV_XDP_ACT_XSK_ZEROCOPY
+	featurePieces     = 32 // NETDEV_XDP_ACT_RX_SG
 )
 
 // genericHeader is struct genlmsghdr of linux/genetlink.h: command, version, and two bytes that must be 0.
@@ -59,15 +65,29 @@ func AskOffer(index int) (Offer, error) {
 		if err != nil {
 			return Offer{}, fmt.Errorf("read what interface %d offers: %w", index, err)
 		}
-		for _, a := range attributes {
-			if a.Attr.Type == netdevXDPFeatures && len(a.Value) >= 8 {
-				bits := binary.NativeEndian.Uint64(a.Value)
-				has := func(feature uint64) bool { return bits&feature != 0 }
-				return Offer{Known: true, Native: has(featureBasic), ZeroCopy: has(featureZeroCopy)}, nil
-			}
+		if offer := offerOf(attributes); offer.Known {
+			return offer, nil
 		}
 	}
 	return Offer{}, nil
+}
+
+// offerOf reads the attributes of an interface.
+func offerOf(attributes []syscall.NetlinkRouteAttr) (offer Offer) {
+	segments := uint32(1)
+	for _, a := range attributes {
+		switch {
+		case a.Attr.Type == netdevXDPFeatures && len(a.Value) >= 8:
+			bits := binary.NativeEndian.Uint64(a.Value)
+			has := func(feature uint64) bool { return bits&feature != 0 }
+			offer = Offer{Known: true, Native: has(featureBasic), ZeroCopy: has(featureZeroCopy),
+				Pieces: has(featurePieces) && TakesPieces()}
+		case a.Attr.Type == netdevMaxSegments && len(a.Value) >= 4:
+			segments = binary.NativeEndian.Uint32(a.Value)
+		}
+	}
+	offer.ZeroCopyPieces = offer.Pieces && offer.ZeroCopy && segments > 1
+	return offer
 }
 
 // DemandZeroCopy is the error for an interface whose driver is known to have no zero-copy.

@@ -13,7 +13,10 @@ import (
 )
 
 const (
-	// DefaultPinDir is where pins live unless the caller says otherwise.
+	// ServicePinDir is a BPF file system of the service's own, which its unit mounts: the system's is usually
+	// closed to all but root.
+	ServicePinDir = "/run/culvert/bpf"
+	// DefaultPinDir is where pins live where that is not mounted.
 	DefaultPinDir = "/sys/fs/bpf/culvert"
 	bpffs         = "/sys/fs/bpf"
 
@@ -21,6 +24,9 @@ const (
 	pinVersion = "v1"
 	pinnedLink = "link"
 )
+
+// PinDirs are the folders in which pins are looked for, in this order.
+func PinDirs() []string { return []string{ServicePinDir, DefaultPinDir} }
 
 // Pinned is what Pin left in the kernel.
 type Pinned struct {
@@ -69,11 +75,25 @@ func (a *Attachment) pin(path string) error {
 	return nil
 }
 
-// adopt takes over the pinned link, if there is one of this interface.
-func (a *Attachment) adopt(o Options) (err error) {
+// adopt takes over the pinned link, if there is one of this interface in a folder that this process may read.
+func (a *Attachment) adopt(o Options) error {
+	dirs := PinDirs()
+	if o.PinDir != "" {
+		dirs = []string{o.PinDir}
+	}
+	for _, o.PinDir = range dirs {
+		if err := a.adoptFrom(o); err != nil || a.adopted {
+			return err
+		}
+	}
+	return nil
+}
+
+// adoptFrom is adopt from the one folder of the options.
+func (a *Attachment) adoptFrom(o Options) (err error) {
 	path := o.pinPath()
 	lock, err := lockDir(filepath.Dir(path), a.name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil
 	}
 	if err != nil {
@@ -146,10 +166,14 @@ func lockDir(dir, name string) (*os.File, error) {
 }
 
 func (o Options) pinDir() string {
-	if o.PinDir == "" {
-		return DefaultPinDir
+	if o.PinDir != "" {
+		return o.PinDir
 	}
-	return o.PinDir
+	var about unix.Statfs_t
+	if err := unix.Statfs(ServicePinDir, &about); err == nil && about.Type == unix.BPF_FS_MAGIC {
+		return ServicePinDir
+	}
+	return DefaultPinDir
 }
 
 func (o Options) pinPath() string {

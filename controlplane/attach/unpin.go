@@ -33,20 +33,32 @@ var anyVersion = regexp.MustCompile(`^v[0-9]+$`)
 
 // Unpin detaches what Pin left on an interface and removes its pins, those of other versions too. It returns
 // nothing where there is nothing of ours. A gateway that is not pinned is not touched: its program goes with
-// it. The interface itself need not exist any more.
+// it. The interface itself need not exist any more. An empty pinDir is all of PinDirs.
 func Unpin(pinDir, name string) ([]Removed, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	return unpin(Options{PinDir: pinDir}.pinDir(), func(found string) bool { return found == name })
+	return unpin(pinDir, func(found string) bool { return found == name })
 }
 
 // UnpinAll is Unpin for every interface.
 func UnpinAll(pinDir string) ([]Removed, error) {
-	return unpin(Options{PinDir: pinDir}.pinDir(), func(string) bool { return true })
+	return unpin(pinDir, func(string) bool { return true })
 }
 
-func unpin(root string, wanted func(string) bool) (removed []Removed, err error) {
+// unpin looks into one folder, or into all of PinDirs where none is named.
+func unpin(pinDir string, wanted func(string) bool) (removed []Removed, err error) {
+	if pinDir != "" {
+		return unpinBelow(pinDir, wanted)
+	}
+	for _, dir := range PinDirs() {
+		some, one := unpinBelow(dir, wanted)
+		removed, err = append(removed, some...), errors.Join(err, one)
+	}
+	return removed, err
+}
+
+func unpinBelow(root string, wanted func(string) bool) (removed []Removed, err error) {
 	versions, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

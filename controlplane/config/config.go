@@ -69,12 +69,14 @@ type Interface struct {
 	Mode string `yaml:"mode" enum:"auto,zerocopy,native,generic,socket"`
 	// The receive queues to serve: all, or a list such as [0, 1] or "0-3".
 	Queues Numbers `yaml:"queues"`
-	// Several sockets on one queue.
-	QueuesFanout string `yaml:"queues_fanout" enum:"none" later:"flow,packet"`
+	// Several sockets on one queue, each on a CPU of its own, for cards with fewer queues than CPUs: a
+	// packet's is chosen by its sender, or in turn, which is for points that carry timestamps.
+	QueuesFanout string `yaml:"queues_fanout" enum:"none,flow,packet"`
 	// Which UDP checksums are good: auto takes a sum that is not yet final on veth, virtio_net and tun only.
 	Checksum string `yaml:"checksum" enum:"auto,verify,off"`
-	// The kernel's busy polling of the sockets.
-	BusyPoll BusyPoll `yaml:"busy_poll" later:"*"`
+	// The worker takes packets from the card itself instead of by interrupts: off, on, or {budget, usecs}:
+	// so many packets and microseconds at a time. For drivers that do it well; it ends where it is useless.
+	BusyPoll BusyPoll `yaml:"busy_poll"`
 	// Packets go to the kernel's socket when the queue's worker shows no life for this long.
 	StallAfter time.Duration `yaml:"stall_after" min:"10ms" max:"1m"`
 }
@@ -84,6 +86,13 @@ type BusyPoll struct {
 	On            bool
 	Budget, Usecs int
 }
+
+const (
+	// BusyPollBudget is how many packets one poll takes at most: NAPI_POLL_WEIGHT, what an interrupt's does.
+	BusyPollBudget = 64
+	// BusyPollUsecs is how long the kernel may look for packets when the worker asks, in microseconds.
+	BusyPollUsecs = 20
+)
 
 // Listener is one UDP port that takes measurements.
 type Listener struct {
@@ -218,8 +227,10 @@ type Sink struct {
 	// How points are shared out among several urls: each series to one of them; likewise, but fewer to those
 	// that show load or errors; every point to all of them; or every point to the first that takes points.
 	Routing string `yaml:"routing" enum:"hash,load_aware,replicate,failover"`
-	// What becomes of the spool of a URL that a reload removes.
-	OnRemove string `yaml:"on_remove" enum:"rehash" later:"drain,keep"`
+	// What becomes, at a start, of what waits on disk for a URL that is not in urls any more: it goes to
+	// those that own its series now (with failover to the first; with replicate, where the others have it,
+	// it stays), or stays until the URL is there again.
+	OnRemove string `yaml:"on_remove" enum:"rehash,keep" later:"drain"`
 	// When a batch is full or old enough.
 	Batch Batch `yaml:"batch"`
 	// A request that takes longer failed.
@@ -267,8 +278,8 @@ type Retry struct {
 
 // Spool is what waits on disk.
 type Spool struct {
-	// Its folder, with one in it for each URL. The default one is used if it is there, another is made;
-	// empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
+	// Its folder, with one in it for each URL. It is made; the default one only where /var/lib/culvert is,
+	// which packages bring. Empty: nothing is kept on disk, and what cannot be delivered in time is dropped.
 	Dir string `yaml:"dir"`
 	// When batches go to disk: those that a sink does not take now, or each before it is sent, so that a
 	// gateway that is killed loses only what it had not sealed yet.

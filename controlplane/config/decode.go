@@ -271,22 +271,31 @@ func (d *decoder) numbers(node ast.Node, into *Numbers, key string) {
 }
 
 func (d *decoder) busyPoll(node ast.Node, into *BusyPoll, key string) {
+	*into = BusyPoll{}
 	m, ok := node.(*ast.MappingNode)
 	if !ok {
-		scalar(d, node, &into.On, key, parseBool)
+		if scalar(d, node, &into.On, key, parseBool) && into.On {
+			into.Budget, into.Usecs = BusyPollBudget, BusyPollUsecs
+		}
 		return
 	}
-	into.On = true
+	*into = BusyPoll{On: true, Budget: BusyPollBudget, Usecs: BusyPollUsecs}
 	for _, entry := range m.Values {
 		name := entry.Key.GetToken().Value
 		target := map[string]*int{"budget": &into.Budget, "usecs": &into.Usecs}[name]
 		if target == nil {
 			d.fail(entry.Key, key, "%s", unknown(name, []string{"budget", "usecs"}))
 		} else if value := d.plain(entry.Value, join(key, name)); value != nil {
-			scalar(d, value, target, join(key, name), parseInt)
+			parsed := scalar(d, value, target, join(key, name), parseInt)
+			if parsed && (*target < 1 || *target > busyPollMax) {
+				d.fail(value, join(key, name), "%d is not from 1 to %d", *target, busyPollMax)
+			}
 		}
 	}
 }
+
+// busyPollMax bounds both numbers: the kernel keeps the budget in 16 bits (include/net/sock.h).
+const busyPollMax = 1<<16 - 1
 
 // scalar parses a single value's text, exactly as it stands in the file, and tells whether it could.
 func scalar[T any](d *decoder, node ast.Node, into *T, key string, parse func(string) (T, error)) bool {

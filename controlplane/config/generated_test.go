@@ -149,7 +149,10 @@ func propertyOf(field reflect.StructField, value reflect.Value, comments map[str
 	var p object
 	switch value.Interface().(type) {
 	case BusyPoll:
-		p = object{"enum": []any{"off", false}}
+		number := object{"type": "integer", "minimum": 1, "maximum": busyPollMax}
+		p = object{"anyOf": []any{object{"enum": []any{"off", "on", false, true}},
+			object{"type": "object", "additionalProperties": false,
+				"properties": object{"budget": number, "usecs": number}}}}
 	case Numbers:
 		number := object{"type": "integer", "minimum": 0}
 		p = object{"anyOf": []any{text(numbersPattern), number,
@@ -278,7 +281,8 @@ func kindOf(field reflect.StructField, value reflect.Value) string {
 		return "`" + strings.ReplaceAll(enum, ",", "`, `") + "`"
 	}
 	kind := map[string]string{
-		"BusyPoll": "`off`", "Numbers": "`auto` or a list", "Addresses": "`auto` or a list",
+		"BusyPoll": "`off`, `on`, or both numbers",
+		"Numbers":  "`auto` or a list", "Addresses": "`auto` or a list",
 		"URLs": "text or a list",
 		"Node": "`local` or a number", "Size": "size", "Percent": "percent", "Duration": "time",
 		"int": "number", "bool": "`true`, `false`", "string": "text", "": "list",

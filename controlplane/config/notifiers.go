@@ -65,7 +65,7 @@ func (k *checker) notifierURLs(key string, n *Notifier) {
 			return
 		}
 		if slices.Contains(n.URL[:i], text) {
-			k.failf(path, "%q is there twice", text)
+			k.failf(path, "%q is there twice", withoutUser(text))
 			continue
 		}
 		k.notifierURL(path, n.Type, text)
@@ -82,6 +82,7 @@ func wantedURL(kind string) string {
 
 func (k *checker) notifierURL(key, kind, text string) {
 	u, err := url.Parse(text)
+	text = withoutUser(text)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		u.Port() != "" && !isPort(u.Port(), 1):

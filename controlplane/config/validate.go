@@ -85,6 +85,30 @@ func (k *checker) interfaces() {
 			k.failf(key, "%q is not an interface's name: at most %d characters, no / or :",
 				in.Name, interfaceNameMax)
 		}
+		k.fanout(fmt.Sprintf("interfaces[%d].queues_fanout", i), in)
+		if in.BusyPoll.On && (in.Mode == "generic" || in.Mode == "socket") {
+			k.failf(fmt.Sprintf("interfaces[%d].busy_poll", i),
+				"it polls sockets of mode native or zerocopy, not %s: leave one of the two out", in.Mode)
+		}
+	}
+}
+
+// fanout checks what several sockets on one queue need: a program in the driver, which alone runs on one CPU
+// at a time for each queue, and for packets in turn that nobody wants a series' points in order.
+func (k *checker) fanout(key string, in *Interface) {
+	if in.QueuesFanout == "none" {
+		return
+	}
+	if in.Mode == "generic" || in.Mode == "socket" {
+		k.failf(key, "%s takes mode native or zerocopy, not %s: leave one of the two out", in.QueuesFanout,
+			in.Mode)
+	}
+	for i := range k.config.Sinks {
+		s := &k.config.Sinks[i]
+		if in.QueuesFanout == "packet" && s.Order == "series" {
+			k.failf(key, "packet deals one sender's packets out to several workers, and sink %q wants each "+
+				"series in order: use flow, or order none", s.Name)
+		}
 	}
 }
 
@@ -297,7 +321,7 @@ func (k *checker) urls(key string, s *Sink) {
 	for i, text := range s.URLs {
 		path := fmt.Sprintf("%s.urls[%d]", key, i)
 		u, err := url.Parse(text)
-		switch first := slices.Index(s.URLs, text); {
+		switch first, text := slices.Index(s.URLs, text), withoutUser(text); {
 		case first < i:
 			k.failf(path, "%q is number %d already", text, first+1)
 		case err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port(), 1):
@@ -310,6 +334,14 @@ func (k *checker) urls(key string, s *Sink) {
 			k.failf(path, "ends with a query: database, org and bucket have keys of their own")
 		}
 	}
+}
+
+// withoutUser is a URL's text, right or wrong, without what may be a password in it.
+func withoutUser(text string) string {
+	if i := strings.LastIndexByte(text, '@'); i >= 0 {
+		return "(hidden)" + text[i:]
+	}
+	return text
 }
 
 // target checks that exactly one API's keys are there.

@@ -164,13 +164,20 @@ func (e *examination) mtu(card *Card) {
 		e.add(Pass, check, card.Name, "", "%d; mode %s takes any", card.MTU, card.Mode)
 	case card.MTU <= fits || card.Name == "lo":
 		e.add(Pass, check, card.Name, "", "%d fits frames of %d bytes", card.MTU, e.host.Workers.FrameSize)
+	case card.Offer.Pieces && card.Offer.ZeroCopy && !card.Offer.ZeroCopyPieces:
+		e.add(Warn, check, card.Name, remedy, "%d: packets longer than %d bytes come in several frames, "+
+			"which the driver does not offer with zero-copy: every packet is copied", card.MTU, fits)
+	case card.Offer.Pieces:
+		e.add(Pass, check, card.Name, "", "%d: packets longer than %d bytes come in several frames of %d, "+
+			"and are copied together", card.MTU, fits, e.host.Workers.FrameSize)
 	case e.host.Workers.FrameSize == 2048 && card.MTU <= 4096-frameHeadroom-linkHeader-512:
 		// In a page of 4096 bytes drivers keep some 500 more for the kernel's own packet (skb_shared_info).
 		e.add(Warn, check, card.Name, "`workers: {frame_size: 4096}`, or "+remedy,
 			"%d: packets longer than %d bytes do not fit a frame of %d and go to the kernel's socket",
 			card.MTU, fits, e.host.Workers.FrameSize)
 	default:
-		e.add(Warn, check, card.Name, remedy, "%d: drivers refuse native XDP for packets longer than a page",
+		e.add(Warn, check, card.Name, remedy, "%d: without packets in several pieces, which take "+
+			"Linux 6.6 and a driver that has them, drivers refuse native XDP for packets longer than a page",
 			card.MTU)
 	}
 }
@@ -237,7 +244,8 @@ func (e *examination) interruptsOf(card *Card) {
 			goes = i.CPUs
 		}
 		away := func(cpu int) bool { return !slices.Contains(local, cpu) }
-		if i.Queue < 0 || !slices.ContainsFunc(goes, away) {
+		// One of a queue that is not in use never comes, and a controller moves it only when it does.
+		if i.Queue < 0 || i.Queue >= card.Queues || !slices.ContainsFunc(goes, away) {
 			continue
 		}
 		strayed = true

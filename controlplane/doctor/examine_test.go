@@ -39,6 +39,20 @@ func TestExamineGoodHost(t *testing.T) {
 	}
 }
 
+// Goal: an interrupt of a queue that is not in use is nowhere wrong: it never comes.
+func TestExamineUnusedQueue(t *testing.T) {
+	root := goodFiles().write(t)
+	files{"proc/irq/71/effective_affinity_list": "2"}.provoke(t, root)
+	host := goodHost(root)
+	if text := bad(Examine(host)); !strings.Contains(text, "interrupt 71") {
+		t.Fatalf("in use:\n%s", text)
+	}
+	host.Cards[0].Queues = 1
+	if text := bad(Examine(host)); strings.Contains(text, "interrupt 71") {
+		t.Errorf("not in use:\n%s", text)
+	}
+}
+
 // finding is one provoked finding: what is changed of the good host, and what must be found, alone.
 type finding struct {
 	name   string
@@ -223,6 +237,9 @@ func cardFindings() []finding {
 		{name: "MTU over a frame", card: func(c *Card) { c.MTU = 2000 }, status: Warn, check: "mtu",
 			text: "packets longer than 1770 bytes", remedy: "frame_size: 4096"},
 		{name: "jumbo frames", card: func(c *Card) { c.MTU = 9000 }, status: Warn, check: "mtu",
+			text: "take Linux 6.6", remedy: "`ip link set dev eth1 mtu 1500`"},
+		{name: "jumbo frames without zero-copy", card: func(c *Card) { c.MTU, c.Offer.Pieces = 9000, true },
+			status: Warn, check: "mtu", text: "every packet is copied",
 			remedy: "`ip link set dev eth1 mtu 1500`"},
 		{name: "LRO", card: on("rx-lro", false), status: Warn, check: "offloads",
 			remedy: "`ethtool -K eth1 lro off`"},

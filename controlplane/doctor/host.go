@@ -47,6 +47,8 @@ type Card struct {
 	// Mode and Served are what the configuration asks for: auto and all queues without one.
 	Mode   string
 	Served []int
+	// BusyPoll tells that it asks for busy polling, and the driver is good for it.
+	BusyPoll bool
 	// Open names the listeners without `sources`.
 	Open []string
 }
@@ -92,6 +94,7 @@ func (card *Card) configure(c *config.Config) {
 	for i := range c.Interfaces {
 		if c.Interfaces[i].Name == card.Name {
 			card.Mode, card.Served = c.Interfaces[i].Mode, c.Interfaces[i].Queues
+			card.BusyPoll = c.Interfaces[i].BusyPoll.On && nic.BusyPolls(card.Driver)
 		}
 	}
 	for i := range c.Listeners {

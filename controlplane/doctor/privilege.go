@@ -8,36 +8,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"culvert/controlplane/confine"
 )
-
-// need is one capability and what it is for.
-type need struct {
-	name     string
-	bit      uint
-	status   Status // of its absence
-	without  string
-	instead  uint // a wider capability that includes it; 0: none
-	optional bool // nobody misses it: it is named for those who wonder
-}
-
-// needs are the capabilities that a gateway uses. CAP_SYS_ADMIN includes two for compatibility
-// (linux/capability.h).
-func needs() []need {
-	return []need{
-		{name: "CAP_BPF", bit: unix.CAP_BPF, status: Fail, instead: unix.CAP_SYS_ADMIN,
-			without: "maps cannot be made and programs cannot be loaded"},
-		{name: "CAP_NET_ADMIN", bit: unix.CAP_NET_ADMIN, status: Fail,
-			without: "the program cannot be attached to an interface"},
-		{name: "CAP_NET_RAW", bit: unix.CAP_NET_RAW, status: Fail,
-			without: "AF_XDP sockets cannot be opened, nor opened again after the link was down"},
-		{name: "CAP_PERFMON", bit: unix.CAP_PERFMON, status: Fail, instead: unix.CAP_SYS_ADMIN,
-			without: "the steering program does not load, and the probes do not"},
-		{name: "CAP_IPC_LOCK", bit: unix.CAP_IPC_LOCK, status: Warn,
-			without: "the workers' memory counts against RLIMIT_MEMLOCK (see memlock)"},
-		{name: "CAP_SYS_NICE", bit: unix.CAP_SYS_NICE, optional: true,
-			without: "and it is not needed: workers run under the usual policy"},
-	}
-}
 
 func (e *examination) capabilities() {
 	const check = "capability"
@@ -47,23 +20,26 @@ func (e *examination) capabilities() {
 		return
 	}
 	var all []string
-	for _, n := range needs() {
-		if !n.optional {
-			all = append(all, strings.ToLower(n.name))
+	for _, n := range confine.Capabilities() {
+		if !n.Optional {
+			all = append(all, strings.ToLower(n.Name))
 		}
 	}
 	// File capabilities and the unit grant the same; root has them all.
 	remedy := fmt.Sprintf("`setcap %s+ep %s`, run as root, or by culvert.service", strings.Join(all, ","),
 		e.host.Binary)
-	for _, n := range needs() {
-		has := effective&(1<<n.bit) != 0 || n.instead != 0 && effective&(1<<n.instead) != 0
+	for _, n := range confine.Capabilities() {
+		has := effective&(1<<n.Bit) != 0 || n.Instead != 0 && effective&(1<<n.Instead) != 0
 		switch {
 		case has:
-			e.add(Pass, check, n.name, "", "held")
-		case n.optional:
-			e.add(Pass, check, n.name, "", "not held, %s", n.without)
+			e.add(Pass, check, n.Name, "", "held")
+		case n.Optional:
+			e.add(Pass, check, n.Name, "", "not held, %s", n.Without)
+		case n.Bit == unix.CAP_IPC_LOCK:
+			// A high limit does as well; memlock looks at it.
+			e.add(Warn, check, n.Name, remedy, "not held: %s", n.Without)
 		default:
-			e.add(n.status, check, n.name, remedy, "not held: %s", n.without)
+			e.add(Fail, check, n.Name, remedy, "not held: %s", n.Without)
 		}
 	}
 }

@@ -93,7 +93,7 @@ func DepartureOf(ctx context.Context, c *config.Config, n *config.Notifier, plan
 	}
 	serving := map[int]bool{}
 	for _, seat := range plan.Seats {
-		if seat.Interface == h.name && modeOf(c, h.name) != modeSocket {
+		if seat.Interface == h.name && seat.Member == 0 && modeOf(c, h.name) != modeSocket {
 			serving[seat.Worker] = true
 		}
 	}

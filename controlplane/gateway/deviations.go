@@ -55,11 +55,21 @@ func (g *Gateway) deviations() []string {
 		}
 		// What cannot be read is no deviation; `culvert doctor` says that it cannot.
 		p.interrupts[name], _ = nic.Interrupts(sysfsRoot, name)
+		// Those of queues that are not in use never come.
+		p.interrupts[name] = slices.DeleteFunc(p.interrupts[name], func(i nic.Interrupt) bool {
+			return i.Queue >= port.state.RXQueues
+		})
 		if node := numa.NICNode(sysfsRoot, name); err == nil && topology.Node(node) != nil {
 			p.nodes[name] = topology.Node(node).CPUs
 		}
 	}
-	g.placed = placed{at: time.Now(), found: p.deviations()}
+	found := p.deviations()
+	for _, port := range g.interfaces {
+		if _, why := port.polled(); why != "" {
+			found = append(found, why)
+		}
+	}
+	g.placed = placed{at: time.Now(), found: found}
 	return g.placed.found
 }
 

@@ -15,7 +15,7 @@ func TestDeviations(t *testing.T) {
 		return &placement{
 			plan: &Plan{
 				Workers: []WorkerSeat{{CPU: 5, Node: 1}, {CPU: 6, Node: 1}, {CPU: -1, Node: -1}},
-				Seats:   []Seat{{"eth1", 0, 0}, {"eth1", 1, 1}},
+				Seats:   []Seat{{"eth1", 0, 0, 0}, {"eth1", 1, 0, 1}},
 				Offers:  map[string]attach.Offer{"eth1": {Known: true, Native: true, ZeroCopy: true}},
 			},
 			masks: [][]int{{5}, {6}, {0, 1}}, modes: map[string]string{"eth1": modeZeroCopy},

@@ -51,6 +51,14 @@ type Options struct {
 	Rules   *rules.Set // (optional)
 	Log     *slog.Logger
 	Version string
+	// Seen are the programs on the interfaces, by name, from before privileges were given up (optional).
+	Seen map[string]attach.Seen
+	// Kept are kernel sockets of the listeners by port, from a process before this one (optional). Those that
+	// are used belong to the gateway.
+	Kept map[uint16]int
+	// Keep is told the kernel socket of each listener's port, once, while starting, and tells whether it is
+	// kept for the next process (optional).
+	Keep func(port uint16, fd int) bool
 }
 
 // Gateway is a running gateway. Its methods may be called from any goroutine.
@@ -109,10 +117,19 @@ type Gateway struct {
 
 // Start brings a gateway up. A sink that does not answer is not an error: the gateway starts, is not ready,
 // and recovers. Every other failure is returned and leaves nothing behind.
-func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
+func Start(ctx context.Context, options Options) (*Gateway, error) {
+	plan, err := MakePlan(options.Config)
+	if err != nil {
+		return nil, err
+	}
+	return startOn(ctx, options, plan)
+}
+
+// startOn brings a gateway up with a plan.
+func startOn(ctx context.Context, options Options, plan *Plan) (_ *Gateway, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	g := &Gateway{
-		options: options, log: options.Log, started: time.Now(), cancel: cancel,
+		options: options, plan: plan, log: options.Log, started: time.Now(), cancel: cancel,
 		listeners: listenersOf(options.Config), kernelDrops: make([]uint64, len(options.Config.Listeners)),
 		rejects: telemetry.NewRejects(options.Config.Rejects.Keep),
 		probes:  newProbes(&options.Config.Probes, options.Log),
@@ -125,9 +142,6 @@ func Start(ctx context.Context, options Options) (_ *Gateway, err error) {
 		}
 	}()
 	if g.clock, err = dataplane.NewClock(); err != nil {
-		return nil, err
-	}
-	if g.plan, err = MakePlan(options.Config); err != nil {
 		return nil, err
 	}
 	for _, note := range g.plan.Notes {
@@ -186,7 +200,8 @@ func MakePlan(c *config.Config) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	offers := map[string]attach.Offer{}
+	offers, polled := map[string]attach.Offer{}, map[string]bool{}
+	var unpolled []Note
 	p := Placement{
 		Topology: topology, Allowed: topology.Usable(allowed, set), Cpuset: set, CPUs: c.Workers.CPUs,
 		Node: int(c.Workers.NUMA),
@@ -216,16 +231,22 @@ func MakePlan(c *config.Config) (*Plan, error) {
 			return nil, err
 		}
 		offers[iface.Name] = offer
+		if note := busyPollOf(iface); note.Text != "" {
+			unpolled = append(unpolled, note)
+		} else {
+			polled[iface.Name] = iface.BusyPoll.On
+		}
 		p.Ports = append(p.Ports, Port{
 			Name: iface.Name, Node: numa.NICNode(sysfsRoot, iface.Name),
-			Queues: queuesOf(iface, state.RXQueues),
+			Queues: queuesOf(iface, state.RXQueues), Fanout: fansOut(iface),
 		})
 	}
 	plan, err := NewPlan(p)
 	if err != nil {
 		return nil, err
 	}
-	plan.Offers = offers
+	plan.Offers, plan.Polled = offers, polled
+	plan.Notes = append(plan.Notes, unpolled...)
 	return plan, nil
 }
 

@@ -108,9 +108,13 @@ func (g *Gateway) openDoor(listener int, iface string, worker int) (door, error)
 	if err != nil {
 		return door{}, fmt.Errorf("listener %q: allocate receive memory: %w", c.Name, err)
 	}
+	kept := 0
+	if iface == "" {
+		kept = g.options.Kept[uint16(c.Port)]
+	}
 	socket, err := udp.Open(udp.Config{
 		Port: uint16(c.Port), ReceiveBuffer: receiveBuffer, Memory: memory.Bytes(), Device: iface,
-		ReusePort: iface != "",
+		ReusePort: iface != "", Kept: kept,
 	})
 	if err != nil {
 		memory.Close()
@@ -118,6 +122,9 @@ func (g *Gateway) openDoor(listener int, iface string, worker int) (door, error)
 	}
 	d := door{door: dataplane.NewDoor(uint16(c.Port), socket), listener: listener, worker: worker,
 		memory: memory}
+	if iface == "" && g.options.Keep != nil && g.options.Keep(uint16(c.Port), socket.FD()) {
+		d.door.Keep()
+	}
 	if err := g.workers[worker].AddDoor(d.door); err != nil {
 		// The worker may still take the socket when it comes to life, so socket and memory stay.
 		return door{}, fmt.Errorf("listener %q: %w", c.Name, err)

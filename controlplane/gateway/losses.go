@@ -123,8 +123,11 @@ func lossesOf(c *dataplane.Counters, listeners []telemetry.Listener,
 			for _, drops := range q.Drops {
 				n += drops
 			}
-			losses = append(losses, loss{"packets dropped: the AF_XDP socket is full", "queue",
-				fmt.Sprintf("%s:%d", in.Name, q.Queue), n,
+			name := fmt.Sprintf("%s:%d", in.Name, q.Queue)
+			if q.Socket > 0 {
+				name += fmt.Sprintf(" socket %d", q.Socket)
+			}
+			losses = append(losses, loss{"packets dropped: the AF_XDP socket is full", "queue", name, n,
 				"its worker does not keep up: more queues and CPUs, or more workers.frames for bursts"})
 		}
 	}

@@ -7,10 +7,11 @@ import (
 	"culvert/numa"
 )
 
-// Seat is where one receive queue is served.
+// Seat is where one socket of a receive queue is served.
 type Seat struct {
 	Interface string
 	Queue     int
+	Member    int // of the queue's sockets: 0 is the first, whose worker gives the kernel frames
 	Worker    int // index into Plan.Workers
 }
 
@@ -43,6 +44,8 @@ type Plan struct {
 	Idle []int
 	// Offers is what the interfaces' drivers say of themselves, by interface.
 	Offers map[string]attach.Offer
+	// Polled are the interfaces whose workers shall poll the card.
+	Polled map[string]bool
 	Notes  []Note
 }
 
@@ -51,6 +54,7 @@ type Port struct {
 	Name   string
 	Node   int // of the card; −1: unknown
 	Queues []int
+	Fanout bool // several sockets on each queue are asked for
 }
 
 // Placement is what a plan is made from.
@@ -90,6 +94,7 @@ func NewPlan(p Placement) (*Plan, error) {
 			plan.Seats = append(plan.Seats, Seat{Interface: port.Name, Queue: queue, Worker: worker})
 		}
 	}
+	p.fanOut(plan, taken)
 	if len(plan.Workers) == 0 {
 		plan.Workers = []WorkerSeat{{CPU: -1, Node: -1}}
 	}
@@ -131,12 +136,12 @@ func (plan *Plan) add(taken map[int]int, cpu, node int) int {
 // HousekeepingList is the housekeeping CPUs as lists of CPUs are written.
 func (plan *Plan) HousekeepingList() string { return numa.FormatList(plan.Housekeeping) }
 
-// For is the worker of a queue; a queue that came after the plan was made joins those of its interface in
-// turn.
+// For is the worker of a queue's first socket; a queue that came after the plan was made joins those of its
+// interface in turn.
 func (plan *Plan) For(iface string, queue int) int {
 	var workers []int
 	for _, seat := range plan.Seats {
-		if seat.Interface != iface {
+		if seat.Interface != iface || seat.Member > 0 {
 			continue
 		}
 		if seat.Queue == queue {

@@ -18,10 +18,12 @@ import (
 	"culvert/numa"
 )
 
-// served is one queue, the worker that serves it, and what earlier sockets on the same queue had counted.
+// served is one socket's place on a queue, the worker that serves it, and what earlier sockets in the same
+// place had counted.
 type served struct {
 	queue  *dataplane.Queue // nil while there is no socket
 	number int
+	member int // 0: the first of the queue's sockets, which the others join
 	worker int
 	before tally
 }
@@ -38,6 +40,7 @@ type port struct {
 	log        *slog.Logger
 	attachment *attach.Attachment // nil while the interface is gone, and in mode socket
 	state      attach.State
+	packetMax  int    // what a frame holds of a packet
 	mode       string // the effective one; empty while nothing is bound
 	waiting    error  // why nothing is bound
 	queues     []*served
@@ -72,6 +75,7 @@ func (g *Gateway) lookAround() error {
 		}
 		g.interfaces = append(g.interfaces, &port{
 			config: c, log: g.log.With("interface", c.Name), state: state,
+			packetMax: g.options.Config.Workers.FrameSize - frameHeadroom,
 		})
 	}
 	g.publishAddresses()
@@ -107,16 +111,8 @@ func (g *Gateway) raise(p *port) (err error) {
 		return err
 	}
 	if p.attachment == nil {
-		p.attachment, err = attach.Open(attach.Options{
-			Interface: p.config.Name, Mode: mode, StallAfter: p.config.StallAfter,
-			PacketMax: g.options.Config.Workers.FrameSize - frameHeadroom,
-		})
-		if err != nil {
-			p.attachment = nil
+		if err := g.attach(p, mode); err != nil {
 			return g.orSockets(p, err)
-		}
-		if refused := p.attachment.NativeRefused(); refused != nil {
-			p.log.Warn("no native XDP, using generic", "error", refused)
 		}
 	}
 	p.state = p.attachment.State()
@@ -139,6 +135,43 @@ func (g *Gateway) raise(p *port) (err error) {
 	return nil
 }
 
+// attach puts the program on the interface. In generic mode several CPUs may run it for one queue at once,
+// which older kernels do not survive when sockets share a queue (xsk_generic_rcv, net/xdp/xsk.c, locked the
+// socket until 6.15, and not what it shares): there each queue has one.
+func (g *Gateway) attach(p *port, mode attach.Mode) error {
+	options := attach.Options{
+		Interface: p.config.Name, Mode: mode, StallAfter: p.config.StallAfter,
+		PacketMax: p.packetMax, Seen: g.options.Seen[p.config.Name],
+		Fanout: g.plan.Fanout(p.config.Name), InTurn: p.config.QueuesFanout == fanoutPacket,
+	}
+	attachment, err := attach.Open(options)
+	if err != nil {
+		return err
+	}
+	if refused := attachment.NativeRefused(); refused != nil {
+		p.log.Warn("no native XDP, using generic", "error", refused)
+	}
+	if attachment.Mode() == attach.Generic && options.Fanout > 1 {
+		p.log.Warn("one socket a queue: several take native XDP", "queues_fanout", p.config.QueuesFanout)
+		options.Mode, options.Fanout = attach.Generic, 1
+		if err := attachment.Close(); err != nil {
+			return err
+		}
+		if attachment, err = attach.Open(options); err != nil {
+			return err
+		}
+	}
+	p.attachment = attachment
+	return nil
+}
+
+// wantsPieces tells whether the MTU has come to ask for packets of several frames, which the program that is
+// attached does not take.
+func (p *port) wantsPieces() bool {
+	return p.attachment != nil && p.attachment.Mode() == attach.Native && !p.attachment.Pieces() &&
+		attach.Jumbo(p.state.MTU, p.packetMax) && attach.TakesPieces()
+}
+
 // orSockets falls back to mode socket where the configuration leaves the choice and the interface cannot do
 // better; any other obstacle is returned. Want of privilege is one: nobody who forgot a capability wants a
 // tenth of the speed for it.
@@ -158,24 +191,43 @@ func wantsPrivilege(err error) bool {
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOBUFS)
 }
 
-// openQueues opens a socket for every queue that is served and puts it into the XSKMAP. The effective mode is
-// that of the least queue.
+// openQueues opens the sockets of every queue that is served and puts them into the XSKMAP. The effective
+// mode is that of the least queue.
 func (g *Gateway) openQueues(p *port) error {
 	p.mode = modeZeroCopy
 	for _, number := range queuesOf(p.config, p.state.RXQueues) {
-		s := p.served(number, g.plan.For(p.config.Name, number))
-		queue, err := g.workers[s.worker].AddQueue(dataplane.QueueConfig{
+		if err := g.openQueue(p, number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openQueue opens the sockets of one queue: the first, and those that join it.
+func (g *Gateway) openQueue(p *port, number int) error {
+	steer := p.attachment.Steer()
+	workers := append([]int{g.plan.For(p.config.Name, number)}, g.plan.members(p.config.Name, number)...)
+	workers = workers[:min(len(workers), steer.Fanout())]
+	var first *dataplane.Queue
+	for member, worker := range workers {
+		s, slot := p.served(number, member, worker), steer.Slot(number, member)
+		queue, err := g.workers[worker].AddQueue(dataplane.QueueConfig{
 			Interface: p.config.Name, Index: p.state.Index, Queue: number, Mode: p.bindMode(),
 			Frames: g.options.Config.Workers.Frames, FrameSize: g.options.Config.Workers.FrameSize,
 			HugePages: g.hugePages(), Checksum: checksumPolicy(p.config.Checksum, p.attachment.Driver()),
-			Heartbeat: p.attachment.Steer().Heartbeats()[number], StallAfter: p.config.StallAfter,
-			Departures: len(g.departures) > 0,
+			Heartbeat: steer.Heartbeats()[slot], StallAfter: p.config.StallAfter,
+			Departures: len(g.departures) > 0, Segments: p.attachment.Pieces(), Members: len(workers) - 1,
+			First: first, Member: member - 1, FirstWorker: workers[0],
+			BusyPoll: p.busyPoll(member),
 		})
 		if err != nil {
 			return err
 		}
 		s.queue = queue
-		if err := p.attachment.Steer().SetXSK(number, queue.FD()); err != nil {
+		if member == 0 {
+			first = queue
+		}
+		if err := steer.SetXSK(slot, queue.FD()); err != nil {
 			return err
 		}
 		if !queue.ZeroCopy() {
@@ -185,15 +237,15 @@ func (g *Gateway) openQueues(p *port) error {
 	return nil
 }
 
-// served finds the entry of a queue, or makes one.
-func (p *port) served(number, worker int) *served {
+// served finds the entry of a queue's socket, or makes one.
+func (p *port) served(number, member, worker int) *served {
 	for _, s := range p.queues {
-		if s.number == number {
+		if s.number == number && s.member == member {
 			s.worker = worker
 			return s
 		}
 	}
-	s := &served{number: number, worker: worker}
+	s := &served{number: number, member: member, worker: worker}
 	p.queues = append(p.queues, s)
 	return s
 }
@@ -209,14 +261,16 @@ func (p *port) bindMode() xsk.Mode {
 }
 
 // closeQueues takes the sockets out of the XSKMAP and away from their workers, which eat what is left first.
+// A queue's first socket goes last: the others give their frames back to it, and the entries stand in this
+// order.
 func (g *Gateway) closeQueues(p *port) error {
 	var errs []error
-	for _, s := range p.queues {
+	for _, s := range slices.Backward(p.queues) {
 		if s.queue == nil {
 			continue
 		}
 		if p.attachment != nil {
-			errs = append(errs, p.attachment.Steer().ClearXSK(s.number))
+			errs = append(errs, p.attachment.Steer().ClearXSK(p.attachment.Steer().Slot(s.number, s.member)))
 		}
 		s.keep()
 		err := g.workers[s.worker].RemoveQueue(s.queue)
@@ -240,7 +294,15 @@ func (s *served) keep() {
 	if err != nil {
 		return
 	}
-	s.before.raw = addStatistics(s.before.raw, now)
+	s.before.raw = addStatistics(s.before.raw, s.own(now))
+}
+
+// own are the counters without the fill ring's, where that is another socket's.
+func (s *served) own(raw xsk.Statistics) xsk.Statistics {
+	if s.member > 0 {
+		raw.FillRingEmpty = 0
+	}
+	return raw
 }
 
 // rebind opens all sockets of an interface anew, as a driver's reset and a link that went down and up ask

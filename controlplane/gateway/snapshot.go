@@ -89,7 +89,7 @@ func orUnknown(text string) string {
 }
 
 func (g *Gateway) interfaceOf(p *port) telemetry.Interface {
-	t := telemetry.Interface{Name: p.config.Name, Mode: p.mode, State: "up"}
+	t := telemetry.Interface{Name: p.config.Name, Mode: p.mode, State: "up", Fanout: fanoutNone}
 	switch {
 	case p.waiting != nil:
 		t.State = p.waiting.Error()
@@ -102,6 +102,10 @@ func (g *Gateway) interfaceOf(p *port) telemetry.Interface {
 	if p.attachment != nil {
 		t.Driver, t.Adopted = p.attachment.Driver(), p.attachment.Adopted()
 		t.ZeroCopy, t.NeedWakeup = p.mode == modeZeroCopy, true
+		t.BusyPoll, _ = p.polled()
+		if p.attachment.Steer().Fanout() > 1 {
+			t.Fanout = p.config.QueuesFanout
+		}
 	}
 	for _, s := range p.queues {
 		t.Queues = append(t.Queues, g.queueOf(s, p.mode == modeZeroCopy))
@@ -109,16 +113,16 @@ func (g *Gateway) interfaceOf(p *port) telemetry.Interface {
 	return t
 }
 
-// queueOf shows one queue: what its sockets counted, the present one and those before.
+// queueOf shows one socket's place on a queue: what the present socket counted and those before.
 func (g *Gateway) queueOf(s *served, zeroCopy bool) telemetry.Queue {
 	w := g.workers[s.worker]
-	q := telemetry.Queue{Queue: s.number, CPU: w.CPU(), Node: w.Node(), Worker: w.Name(),
+	q := telemetry.Queue{Queue: s.number, Socket: s.member, CPU: w.CPU(), Node: w.Node(), Worker: w.Name(),
 		FramesReceived: s.before.received}
 	raw := s.before.raw
 	if s.queue != nil {
 		q.FramesReceived += s.queue.Received()
 		if now, err := s.queue.Statistics(); err == nil {
-			raw = addStatistics(raw, now)
+			raw = addStatistics(raw, s.own(now))
 		}
 	}
 	q.Raw = map[string]uint64{

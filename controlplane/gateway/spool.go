@@ -61,6 +61,10 @@ func (g *Gateway) openSpools(workers int) error {
 	g.spools.share = g.spoolShare()
 	g.spools.ports = make([][]*dataplane.SpoolPort, workers)
 	used := map[string]bool{}
+	for _, t := range g.targets {
+		used[t.spoolFolder(g.spools.dir)] = true
+	}
+	g.rehome(used)
 	for _, s := range g.sinks {
 		for _, t := range s.targets {
 			var ports []*dataplane.SpoolPort
@@ -75,7 +79,6 @@ func (g *Gateway) openSpools(workers int) error {
 				return fmt.Errorf("sink %q: %s: %w", s.config.Name, t.shownURL(), err)
 			}
 			g.spools.spoolers = append(g.spools.spoolers, spooler)
-			used[t.spoolFolder(g.spools.dir)] = true
 			if state := spooler.State(); state.DiskError != "" {
 				g.log.Error("spool cannot be opened; what cannot be delivered is kept in memory", "sink",
 					s.config.Name, "url", t.shownURL(), "error", state.DiskError)
@@ -90,23 +93,24 @@ func (g *Gateway) openSpools(workers int) error {
 	return nil
 }
 
-// findSpool finds the folder. The default folder is the package's to make: without it nothing is kept.
+// findSpool finds the folder, or makes it. That of the default is the package's to begin: where even the
+// folder around it is missing nothing is kept, which is said.
 func (g *Gateway) findSpool() error {
 	dir := g.options.Config.Spool.Dir
 	if dir == "" {
 		return nil
 	}
-	if dir == config.Default().Spool.Dir {
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			g.log.Info("no spool: what a sink does not take in time is dropped; the folder of spool.dir "+
-				"is missing", "folder", dir)
-			return nil
-		}
-	} else if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make spool.dir: %w", err)
+	err := os.Mkdir(dir, 0o750)
+	switch {
+	case err == nil || errors.Is(err, fs.ErrExist):
+		g.spools.dir = dir
+		return nil
+	case errors.Is(err, fs.ErrNotExist) && dir == config.Default().Spool.Dir:
+		g.log.Warn("no spool: what a sink does not take in time is dropped; there is no folder for "+
+			"spool.dir", "folder", filepath.Dir(dir))
+		return nil
 	}
-	g.spools.dir = dir
-	return nil
+	return fmt.Errorf("make spool.dir: %w", err)
 }
 
 // spoolShare is what the files of one URL may take, in bytes.
@@ -114,13 +118,12 @@ func (g *Gateway) spoolShare() int64 {
 	return int64(g.options.Config.Spool.Max) / int64(len(g.targets))
 }
 
-// openSpooler starts the spooler of one URL.
-func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
-	ports []*dataplane.SpoolPort) (*dataplane.Spooler, error) {
+// spoolConfig is how the spool of one URL is kept; who opens it adds the files.
+func (g *Gateway) spoolConfig(s *sink, t *sinkTarget) (spool.Config, error) {
 	c := &g.options.Config.Spool
 	codec, err := spool.ParseCodec(c.Compression)
 	if err != nil {
-		return nil, err
+		return spool.Config{}, err
 	}
 	open := spool.Config{
 		Label: spool.Label{
@@ -132,6 +135,16 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	}
 	if c.WhenFull == "drop_newest" {
 		open.WhenFull = spool.DropNewest
+	}
+	return open, nil
+}
+
+// openSpooler starts the spooler of one URL.
+func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
+	ports []*dataplane.SpoolPort) (*dataplane.Spooler, error) {
+	open, err := g.spoolConfig(s, t)
+	if err != nil {
+		return nil, err
 	}
 	folder := t.spoolFolder(g.spools.dir)
 	writer := s.writer(t)
@@ -150,9 +163,9 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 			one.Files = files
 			return spool.Open(one)
 		},
-		Writer: writer, BatchBytes: int(s.config.Batch.Bytes), Sync: c.Sync, MemoryBytes: spoolMemory,
-		MemoryTTL: spoolMemoryTTL, Ports: ports, Ordered: s.config.Order == orderSeries,
-		TTL: s.config.TTL, Tenants: open.Tenants,
+		Writer: writer, BatchBytes: int(s.config.Batch.Bytes), Sync: g.options.Config.Spool.Sync,
+		MemoryBytes: spoolMemory, MemoryTTL: spoolMemoryTTL, Ports: ports,
+		Ordered: s.config.Order == orderSeries, TTL: s.config.TTL, Tenants: open.Tenants,
 	})
 }
 

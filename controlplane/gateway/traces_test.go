@@ -186,7 +186,8 @@ func checkTrace(t *testing.T, spans []*tracepb.Span, parents []string, before ti
 				root.StartTimeUnixNano, root.EndTimeUnixNano)
 		}
 		parent := root
-		if replay != nil && s.Name == "send" && s.StartTimeUnixNano >= replay.StartTimeUnixNano {
+		if replay != nil && (s.Name == "send" || s.Name == "retry") &&
+			s.StartTimeUnixNano >= replay.StartTimeUnixNano {
 			parent = replay
 		}
 		if s.Name != "batch" && s.Name != "answer" && string(s.ParentSpanId) != string(parent.SpanId) {

@@ -87,6 +87,10 @@ func (g *Gateway) change(p *port, e attach.Event) {
 	}
 	if e.After.Present && changed&attach.ChangedMTU != 0 {
 		p.log.Warn("MTU changed", "mtu", e.After.MTU)
+		if p.wantsPieces() {
+			g.report(p, g.lower(p))
+			g.report(p, g.raise(p))
+		}
 	}
 }
 

@@ -7,6 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// BusyPolls tells whether a driver is known to do well with busy polling of AF_XDP sockets: it tells the
+// sockets which of its NAPI instances is theirs, and keeps its interrupts masked meanwhile. Not among them
+// are ixgbe, which spins for ever in kernels of 2024 and 2025, and those that nobody has reported on.
+func BusyPolls(driver string) bool {
+	switch driver {
+	case "i40e", "ice", "mlx5_core", "veth", "virtio_net":
+		return true
+	}
+	return false
+}
+
 // Driver is the name of an interface's driver, "" where it has none, such as loopback.
 func Driver(iface string) (string, error) {
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

@@ -2,6 +2,7 @@ package rulefile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -111,9 +112,23 @@ func (d *decoder) elements(n ast.Node, what string) []ast.Node {
 	return nil
 }
 
+// meantKeys are what people write who come from other tools.
+var meantKeys = map[string]string{
+	"measurement": "on", "from": "on", "group_by": "by", "groupby": "by", "name": "alert",
+	"condition": "expr", "when": "expr", "where": "expr", "interval": "every", "resolve": "clear",
+	"notify": "actions", "notifiers": "actions", "field": "fields",
+}
+
 // unknown reports a key that is none of the known ones.
 func (d *decoder) unknown(e entry, known []string, what string) {
 	hint := rules.DidYouMean(e.key, known)
+	if meant := meantKeys[strings.ToLower(e.key)]; slices.Contains(known, meant) {
+		hint = fmt.Sprintf("did you mean %q?", meant)
+	}
+	if slices.Contains(known, "labels") && (e.key == "severity" || e.key == "summary") {
+		hint = map[string]string{"severity": "write labels: {severity: …}",
+			"summary": "write annotations: {summary: …}"}[e.key]
+	}
 	if hint == "" {
 		hint = "known are " + strings.Join(known, ", ")
 	}
@@ -169,7 +184,7 @@ func (d *decoder) group(n ast.Node) rules.Group {
 func (d *decoder) names(n ast.Node, what string) []rules.Text {
 	if _, ok := n.(*ast.SequenceNode); !ok {
 		if _, ok := n.(*ast.StringNode); !ok {
-			d.fail(n, stringHint(n), "%s is %s, want a string or a list of strings", what, kindOf(n))
+			d.fail(n, stringHint(n, what), "%s is %s, want a string or a list of strings", what, kindOf(n))
 			return nil
 		}
 		return []rules.Text{d.text(n, what)}
@@ -192,9 +207,17 @@ func (d *decoder) pairs(n ast.Node, what string) []rules.Pair {
 	return pairs
 }
 
-func stringHint(n ast.Node) string {
-	switch n.(type) {
-	case *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+// durationKeys are those of durations, which people write as bare seconds.
+var durationKeys = []string{"for", "keep_firing_for", "stale", "absent", "every", "lateness_min"}
+
+func stringHint(n ast.Node, what string) string {
+	switch number := n.(type) {
+	case *ast.IntegerNode:
+		if slices.Contains(durationKeys, what) {
+			return "did you mean " + number.GetToken().Value + "s?"
+		}
+		return "put it in quotes"
+	case *ast.BoolNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		return "put it in quotes"
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
 		return "rule files take no anchors, aliases and YAML tags"

@@ -88,6 +88,9 @@ func (d *decoder) filter(r *rules.Rule, entries []entry) {
 		}
 		inner := d.entries(e.value, e.key)
 		d.keys(r, inner, filterKeys, e.key)
+		if inner == nil {
+			continue // That it is no mapping was said.
+		}
 		if !slices.ContainsFunc(inner, func(e entry) bool { return e.key == "on" }) {
 			d.fail(e.value, "", "%s has no on", e.key)
 		}

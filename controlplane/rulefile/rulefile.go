@@ -159,7 +159,8 @@ func (d *decoder) syntax(err error) {
 		}
 	}
 	hint := ""
-	if strings.Contains(message, "flow map") || strings.Contains(message, "reserved character") ||
+	if strings.Contains(message, "flow map") || strings.Contains(message, "must be specified") ||
+		strings.Contains(message, "reserved character") ||
 		strings.Contains(message, "mapping value is not allowed") {
 		hint = "a text that YAML would take for something else goes in quotes"
 	}

@@ -28,7 +28,7 @@ func (d *decoder) text(n ast.Node, what string) rules.Text {
 		t.Source = n.Value.Value
 		t.Marks = d.blockMarks(t)
 	default:
-		d.fail(n, stringHint(n), "%s is %s, want a string", what, kindOf(n))
+		d.fail(n, stringHint(n, what), "%s is %s, want a string", what, kindOf(n))
 	}
 	return t
 }

@@ -246,8 +246,12 @@ func (x *expectation) check(set *rules.Set, p *Player, made []rules.Made) string
 	if x.record != "" {
 		return x.checkRecord(made)
 	}
-	if !slices.ContainsFunc(set.Rules(), func(r rules.RuleSummary) bool { return r.Name == x.alert }) {
-		return fmt.Sprintf("there is no alert %q", x.alert)
+	if names := set.Names(); !slices.Contains(names, x.alert) {
+		message := fmt.Sprintf("there is no alert %q", x.alert)
+		if hint := rules.DidYouMean(x.alert, names); hint != "" {
+			message += " (" + hint + ")"
+		}
+		return message
 	}
 	var found []string
 	for _, a := range p.Alerts() {

@@ -26,7 +26,7 @@ func TestFailingUnitTests(t *testing.T) {
 			`severity="critical", unit="m1"}`,
 		`:10:10: at 1s Overload{machine="m1"} is expected to be firing, is firing{machine="m1", ` +
 			`severity="critical", unit="m1"} temperature = 96, not 97`,
-		`:11:10: there is no alert "Overlord"`,
+		`:11:10: there is no alert "Overlord" (did you mean "Overload"?)`,
 		`:12:10: at 1s no motor_10s was made yet`,
 	}
 	for i := range want {

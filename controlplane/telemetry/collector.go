@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"maps"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,6 +91,7 @@ func (w *writer) ledger(c *dataplane.Counters) {
 	for i, n := range c.FramesRejected {
 		w.counter(f.framesRejected, n, dataplane.FrameReject(i).String())
 	}
+	w.counter(f.framesAssembled, c.PacketsAssembled)
 	w.counter(f.checksums, c.ChecksumPartial, "partial")
 	w.counter(f.checksums, c.ChecksumAbsent, "absent")
 	for _, l := range w.snapshot.Listeners {
@@ -126,7 +128,7 @@ func (w *writer) interfaces(c *dataplane.Counters) {
 		for _, v := range in.Verdicts {
 			w.counter(f.verdicts, v.Count, in.Name, v.Name)
 		}
-		for _, q := range in.Queues {
+		for _, q := range wholeQueues(in.Queues) {
 			queue := strconv.Itoa(q.Queue)
 			w.counter(f.framesReceived, q.FramesReceived, in.Name, queue)
 			for name, n := range q.Raw {
@@ -138,6 +140,30 @@ func (w *writer) interfaces(c *dataplane.Counters) {
 		}
 	}
 	w.counter(f.framesReceived, c.DatagramsReceived, kernelInterface, "0")
+}
+
+// wholeQueues adds up the sockets of each queue, which follow each other.
+func wholeQueues(sockets []Queue) (queues []Queue) {
+	for _, q := range sockets {
+		last := len(queues) - 1
+		if q.Socket == 0 || last < 0 {
+			queues = append(queues, q)
+			continue
+		}
+		sum := &queues[last]
+		sum.FramesReceived += q.FramesReceived
+		sum.Raw, sum.Drops = added(sum.Raw, q.Raw), added(sum.Drops, q.Drops)
+	}
+	return queues
+}
+
+// added is the sum of two sets of counters.
+func added(a, b map[string]uint64) map[string]uint64 {
+	sum := maps.Clone(a)
+	for name, n := range b {
+		sum[name] += n
+	}
+	return sum
 }
 
 func (w *writer) rules(c *dataplane.Counters) {

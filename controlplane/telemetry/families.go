@@ -9,7 +9,7 @@ type families struct {
 	byTenant bool // the ledger's points have a label tenant
 
 	version, ready, clockSteps                                    *prometheus.Desc
-	framesReceived, framesRejected, checksums                     *prometheus.Desc
+	framesReceived, framesRejected, framesAssembled, checksums    *prometheus.Desc
 	pointsReceived, pointsDerived, pointsRejected, pointsFiltered *prometheus.Desc
 	pointsDropped, pointsWritten, pointsInFlight, pointsFuture    *prometheus.Desc
 	fieldsDropped, residue, pointsCopied                          *prometheus.Desc
@@ -79,6 +79,8 @@ func (f *families) ledger() {
 			"kernel's sockets.", "interface", "queue")
 	f.framesRejected = f.add("frames_rejected_total",
 		"Packets that gave no payload, by reason. Look at the sender and at the log's samples.", "reason")
+	f.framesAssembled = f.add("frames_assembled_total",
+		"Packets longer than a frame of an AF_XDP socket, which were copied together from several.")
 	f.checksums = f.add("frames_unverified_total",
 		"Packets taken without a checked UDP checksum: partial is a local sender's not yet final sum, "+
 			"absent is none over IPv4.", "kind")

@@ -33,6 +33,8 @@ type Snapshot struct {
 	Notifiers  []Notifier
 	// Deviations are where the workers' placement is not as planned, or not the best, in plain words.
 	Deviations []string
+	// Confinement is nil where nobody says.
+	Confinement *Confinement
 
 	// Stages are all workers' histograms together, in nanoseconds, keyed by the stage's name; AlertLatency is
 	// XDP stamp → alert handed to the wire.
@@ -41,6 +43,15 @@ type Snapshot struct {
 
 	// ClockSteps is how often wall time moved against the monotonic clock by more than 1 ms.
 	ClockSteps uint64
+}
+
+// Confinement is what the gateway may still do to the host.
+type Confinement struct {
+	User         string   `json:"user"`
+	Capabilities []string `json:"capabilities"` // that it holds
+	Dropped      bool     `json:"dropped"`      // all others are gone for good
+	Syscalls     string   `json:"syscalls"`     // what limits the system calls, or why nothing does
+	Files        string   `json:"files"`        // what limits the files, or why nothing does
 }
 
 // Listener is one configured UDP listener; its position is the index into Counters.PointsReceived.
@@ -59,17 +70,19 @@ type Interface struct {
 	ZeroCopy   bool
 	NeedWakeup bool
 	BusyPoll   bool
-	Adopted    bool // the link was pinned by culvert attach
+	Fanout     string // none | flow | packet: how packets find one of several sockets of a queue
+	Adopted    bool   // the link was pinned by culvert attach
 	State      string
 	Queues     []Queue
 	Verdicts   []Verdict
 }
 
-// Queue is one receive queue and the socket on it.
+// Queue is one receive queue and a socket on it. Where queues fan out a queue has several, which follow each
+// other.
 type Queue struct {
-	Queue, CPU, Node int
-	Worker           string
-	FramesReceived   uint64
+	Queue, Socket, CPU, Node int
+	Worker                   string
+	FramesReceived           uint64
 	// Raw are the kernel's own counters by name; Drops are the packet balance's terms by reason. Raw ones
 	// overlap and are never added up.
 	Raw, Drops map[string]uint64

@@ -32,6 +32,7 @@ type Status struct {
 	Notifiers   []NotifierStatus    `json:"notifiers"`
 	Latency     map[string]Latency  `json:"latency"` // by stage, and "alert"
 	ClockSteps  uint64              `json:"clock_steps"`
+	Confinement *Confinement        `json:"confinement,omitempty"`
 }
 
 // Ledger says where every point is. Residue is what came in less what is accounted for: 0, or there is a bug.
@@ -55,6 +56,7 @@ type Packets struct {
 	Redirected uint64            `json:"redirected"` // by the XDP program, to a queue's socket
 	Received   uint64            `json:"received"`   // by workers, from AF_XDP and kernel sockets
 	Kernel     uint64            `json:"kernel"`     // of these, from kernel sockets
+	Assembled  uint64            `json:"assembled"`  // of these, longer than a frame: copied together
 	Decoded    uint64            `json:"decoded"`
 	Rejected   map[string]uint64 `json:"rejected"` // by reason
 	Drops      map[string]uint64 `json:"drops"`    // between the XDP program and the workers, by reason
@@ -72,15 +74,17 @@ type InterfaceStatus struct {
 	ZeroCopy   bool              `json:"zerocopy"`
 	NeedWakeup bool              `json:"need_wakeup"`
 	BusyPoll   bool              `json:"busy_poll"`
+	Fanout     string            `json:"queues_fanout"` // none | flow | packet, as it came out
 	Adopted    bool              `json:"adopted"`
 	State      string            `json:"state"`
 	Queues     []QueueStatus     `json:"queues"`
 	Verdicts   map[string]uint64 `json:"verdicts"`
 }
 
-// QueueStatus is one receive queue.
+// QueueStatus is one receive queue and one socket on it.
 type QueueStatus struct {
 	Queue      int               `json:"queue"`
+	Socket     int               `json:"socket"` // of the queue's, counted from 0
 	CPU        int               `json:"cpu"`
 	Node       int               `json:"node"`
 	Worker     string            `json:"worker"`
@@ -193,7 +197,7 @@ func NewStatus(s *Snapshot) *Status {
 		Gateway: s.Gateway, Version: s.Version, Taken: s.Taken, Ready: s.Ready, Reasons: nonNil(s.Reasons),
 		UptimeSeconds: max(s.Taken.Sub(s.Started), 0).Seconds(),
 		Ledger:        newLedger(s, &counters), Packets: newPackets(s, &counters),
-		Latency: map[string]Latency{}, ClockSteps: s.ClockSteps,
+		Latency: map[string]Latency{}, ClockSteps: s.ClockSteps, Confinement: s.Confinement,
 		Interfaces: interfaceStatuses(s.Interfaces), Workers: []WorkerStatus{}, Listeners: []ListenerStatus{},
 		Deviations: append([]string{}, s.Deviations...),
 		Sinks:      []SinkStatus{}, Rules: []RuleStatus{}, Notifiers: []NotifierStatus{},
@@ -289,7 +293,7 @@ func sinkPoints(s *Sink) SinkPoints {
 }
 
 func newPackets(s *Snapshot, c *dataplane.Counters) Packets {
-	p := Packets{Received: c.FramesReceived, Decoded: c.FramesDecoded,
+	p := Packets{Received: c.FramesReceived, Assembled: c.PacketsAssembled, Decoded: c.FramesDecoded,
 		Rejected: map[string]uint64{}, Drops: map[string]uint64{}}
 	for i, n := range c.FramesRejected {
 		if n > 0 {
@@ -323,11 +327,11 @@ func interfaceStatuses(interfaces []Interface) []InterfaceStatus {
 	list := []InterfaceStatus{}
 	for _, in := range interfaces {
 		status := InterfaceStatus{Name: in.Name, Driver: in.Driver, Mode: in.Mode, ZeroCopy: in.ZeroCopy,
-			NeedWakeup: in.NeedWakeup, BusyPoll: in.BusyPoll, Adopted: in.Adopted, State: in.State,
-			Queues: []QueueStatus{}, Verdicts: map[string]uint64{}}
+			NeedWakeup: in.NeedWakeup, BusyPoll: in.BusyPoll, Fanout: in.Fanout, Adopted: in.Adopted,
+			State: in.State, Queues: []QueueStatus{}, Verdicts: map[string]uint64{}}
 		for _, q := range in.Queues {
-			status.Queues = append(status.Queues, QueueStatus{Queue: q.Queue, CPU: q.CPU, Node: q.Node,
-				Worker: q.Worker, Received: q.FramesReceived, Drops: nonZero(q.Drops),
+			status.Queues = append(status.Queues, QueueStatus{Queue: q.Queue, Socket: q.Socket, CPU: q.CPU,
+				Node: q.Node, Worker: q.Worker, Received: q.FramesReceived, Drops: nonZero(q.Drops),
 				Statistics: nonZero(q.Raw)})
 		}
 		for _, v := range in.Verdicts {

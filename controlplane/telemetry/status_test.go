@@ -206,9 +206,11 @@ func TestStatusNames(t *testing.T) {
 		gateway version taken uptime_seconds ready reasons ledger received derived copied restored written
 		stored moved points partial_write sink/refused
 		rejected decode/bad_number sink/partial_write filtered dropped overload spool_pending in_flight
-		residue packets redirected kernel decoded checksum drops ring_full kernel_drops residue_redirect
-		residue_decode interfaces name driver mode zerocopy need_wakeup busy_poll adopted state queues
-		queue cpu node worker statistics rx_ring_full verdicts not_ours workers transport
+		residue packets redirected kernel assembled decoded checksum drops ring_full kernel_drops
+		residue_redirect
+		residue_decode interfaces name driver mode zerocopy need_wakeup busy_poll queues_fanout adopted
+		state queues
+		queue socket cpu node worker statistics rx_ring_full verdicts not_ours workers transport
 		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
 		turns sleeps pages frames sends rings 1 0 deviations listeners port
 		tenants tenant sink packets_limited points_limit series series_limit heavy_series listener

@@ -27,6 +27,7 @@ func Render(w io.Writer, s *Status) error {
 	p.sinks(s.Sinks)
 	p.latency(s.Latency)
 	p.alerts(s)
+	p.confinement(s.Confinement)
 	if err := p.Flush(); err != nil {
 		return fmt.Errorf("write status: %w", err)
 	}
@@ -268,6 +269,25 @@ func unbalanced(residue int64) string {
 		return ""
 	}
 	return fmt.Sprintf(", NOT BALANCED by %d", residue)
+}
+
+// confinement tells what the gateway may still do to the host.
+func (p *page) confinement(c *Confinement) {
+	if c == nil {
+		return
+	}
+	p.section("PRIVILEGES  user " + c.User)
+	held := strings.Join(c.Capabilities, ", ")
+	if held == "" {
+		held = "none"
+	}
+	if c.Dropped {
+		p.line("  capabilities: " + held + "; all others dropped")
+	} else {
+		p.line("  capabilities: " + held + "; NOTHING DROPPED")
+	}
+	p.line("  system calls: " + c.Syscalls)
+	p.line("  files: " + c.Files)
 }
 
 // stageOrder is the way of a packet.

@@ -25,6 +25,9 @@ type Entry struct {
 	Before string `json:"before"`
 	After  string `json:"after"` // as wanted; once Done as the kernel gave it back
 	Done   bool   `json:"done"`
+	// Disturbed: it is dealt out anew by changes that reset the link, so it is kept from before the first of
+	// them, whether it is changed or not, and restored after the last of them is undone.
+	Disturbed bool `json:"disturbed,omitempty"`
 }
 
 // journal is the file with all entries, oldest first. It is locked while it is open.

@@ -57,6 +57,8 @@ func TestPlan(t *testing.T) {
 		"proc/interrupts":                                                         interruptNames,
 		"proc/irq/70/smp_affinity_list":                                           "0-7",
 		"proc/irq/71/smp_affinity_list":                                           "0-7",
+		"sys/class/net/eth1/napi_defer_hard_irqs":                                 "0",
+		"sys/class/net/eth1/gro_flush_timeout":                                    "0",
 		"proc/sys/net/core/bpf_jit_enable":                                        "0",
 		"proc/sys/kernel/numa_balancing":                                          "1",
 	})
@@ -80,7 +82,7 @@ func TestPlan(t *testing.T) {
 	host := doctor.Host{
 		Root: h.root, Mask: []int{0, 1, 2, 3, 4, 5, 6, 7}, Workers: config.Default().Workers,
 		Cards: []doctor.Card{{
-			Name: "eth1", Present: true, Queues: 1, Driver: "ice", Mode: "auto",
+			Name: "eth1", Present: true, Queues: 1, Driver: "ice", Mode: "auto", BusyPoll: true,
 			Channels: nic.Channels{Combined: 64, CombinedMax: 64}, Rings: nic.Rings{RX: 512, TX: 512,
 				RXMax: 8160},
 			Features: map[string]nic.Feature{"rx-lro": {Active: true}, "rx-gro-hw": {Active: true,
@@ -103,6 +105,8 @@ func TestPlan(t *testing.T) {
 		"eth1 channels: rx 0 tx 0 combined 64 → rx 0 tx 0 combined 3",
 		"eth1 rings: rx 512 tx 512 → rx 4096 tx 512",
 		"/proc/irq/70/smp_affinity_list: 0-7 → 5",
+		"/sys/class/net/eth1/napi_defer_hard_irqs: 0 → 2",
+		"/sys/class/net/eth1/gro_flush_timeout: 0 → 200000",
 		"/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages: 4 → 8",
 		"/sys/devices/system/cpu/cpu5/cpuidle/state1/disable: 0 → 1",
 		"/proc/sys/net/core/bpf_jit_enable: 0 → 1",

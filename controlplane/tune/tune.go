@@ -27,6 +27,8 @@ type Session struct {
 	StateDir string // of the journal
 	// Look plans for the interface as the host is now.
 	Look func() ([]Change, error)
+	// Disturbed (optional) names the settings that a reset of the link deals out anew.
+	Disturbed func() ([]Setting, error)
 	// Interface is the one that is tuned for.
 	Interface string
 }
@@ -52,6 +54,9 @@ func (s *Session) Apply() (outcomes []Outcome, err error) {
 			break
 		}
 		if slices.ContainsFunc(changes, func(c Change) bool { return c.resetsLink() }) {
+			if err := s.remember(j); err != nil {
+				return outcomes, err
+			}
 			changes = slices.DeleteFunc(changes, func(c Change) bool { return !c.resetsLink() })
 		}
 		for _, c := range changes {
@@ -63,7 +68,72 @@ func (s *Session) Apply() (outcomes []Outcome, err error) {
 			outcomes = append(outcomes, outcome)
 		}
 	}
-	return outcomes, nil
+	return outcomes, s.settle(j)
+}
+
+// remember writes down what the reset of the link that is to come will disturb.
+func (s *Session) remember(j *journal) error {
+	if s.Disturbed == nil {
+		return nil
+	}
+	settings, err := s.Disturbed()
+	if err != nil {
+		return err
+	}
+	for _, setting := range settings {
+		if at := j.find(setting, s.Interface); at >= 0 {
+			j.Entries[at].Disturbed, j.Entries[at].Done = true, false
+			continue
+		}
+		now, err := s.Knobs.Read(setting)
+		if err != nil {
+			continue // What cannot be read cannot be restored.
+		}
+		j.Entries = append(j.Entries,
+			Entry{Setting: setting, For: s.Interface, Before: now, After: now, Disturbed: true})
+	}
+	return j.save()
+}
+
+// settle writes down what became of the settings that were disturbed and are as wanted.
+func (s *Session) settle(j *journal) error {
+	changed := false
+	for i := range j.Entries {
+		e := &j.Entries[i]
+		if e.For != s.Interface || !e.Disturbed || e.Done {
+			continue
+		}
+		if now, err := s.Knobs.Read(e.Setting); err == nil {
+			e.After = now
+		}
+		e.Done, changed = true, true
+	}
+	if !changed {
+		return nil
+	}
+	return j.save()
+}
+
+// release lets the disturbed settings be overwritten, since undoing the resets of the link disturbs them once
+// more. What somebody else has set since is what is restored then; those settings are returned.
+func (s *Session) release(j *journal) (theirs map[Setting]string, err error) {
+	changed := false
+	theirs = map[Setting]string{}
+	for i := range j.Entries {
+		e := &j.Entries[i]
+		if e.For != s.Interface || !e.Disturbed || !e.Done {
+			continue
+		}
+		if now, err := s.Knobs.Read(e.Setting); err == nil && now != e.After && now != e.Before {
+			theirs[e.Setting] = e.After
+			e.Before = now
+		}
+		e.Done, changed = false, true
+	}
+	if !changed {
+		return theirs, nil
+	}
+	return theirs, j.save()
 }
 
 func (s *Session) open() (*journal, error) {
@@ -115,6 +185,10 @@ func (s *Session) Revert() (outcomes []Outcome, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
+	theirs, err := s.release(j)
+	if err != nil {
+		return nil, err
+	}
 	for i := len(j.Entries) - 1; i >= 0; i-- {
 		e := j.Entries[i]
 		if e.For != s.Interface {
@@ -126,6 +200,10 @@ func (s *Session) Revert() (outcomes []Outcome, err error) {
 			j.Entries[i+1+later].Before = e.Before
 		} else {
 			outcome := s.undo(e)
+			if ours, is := theirs[e.Setting]; is && outcome.Problem == nil {
+				outcome.Problem = fmt.Errorf("it is %q, and was set to %q: %w", e.Before, ours,
+					ErrChangedSince)
+			}
 			outcomes = append(outcomes, outcome)
 			if outcome.Problem != nil && !errors.Is(outcome.Problem, ErrChangedSince) {
 				continue // It stays in the journal and can be tried again.

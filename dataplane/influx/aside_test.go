@@ -297,7 +297,8 @@ func TestBreakerTrustsOthers(t *testing.T) {
 			return false
 		})
 		config := asideConfig(s.listener.Addr())
-		config.Retry.Attempts = 1
+		// With one, each failure takes a connection of its own.
+		config.Retry.Attempts, config.Connections = 1, 1
 		r := newRig(t, ring, 1<<16, config)
 		fail := func() {
 			t.Helper()
@@ -308,8 +309,7 @@ func TestBreakerTrustsOthers(t *testing.T) {
 		for range breakerFailures {
 			fail()
 		}
-		connects := r.writer.Stats().Connects
-		r.until("another connection", func() bool { return r.writer.Stats().Connects > connects })
+		r.until("another connection", func() bool { return r.writer.Stats().Connects > breakerFailures })
 		if state := r.writer.Breaker(); state == BreakerClosed {
 			t.Fatal("a connection closed the breaker")
 		}

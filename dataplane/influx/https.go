@@ -5,10 +5,12 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -32,6 +34,8 @@ func newRemote(c *Config) *remote {
 		TLSClientConfig: c.Remote.TLS, MaxIdleConnsPerHost: c.Connections, DisableCompression: true,
 		// One request at a time on each connection, as everywhere in this package.
 		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
+		// As long as an answer's head may be elsewhere.
+		MaxResponseHeaderBytes: headMax,
 	}
 	agent := c.UserAgent
 	if agent == "" {
@@ -63,6 +67,7 @@ type carrier struct {
 	timeout   time.Duration
 	memory    []byte // of a body that is through; the transport may read on in one that is not
 	zipper    *gzip.Writer
+	response  response // the last answer; the writer is through with it before it sends another request
 }
 
 // carry makes one request.
@@ -100,7 +105,7 @@ func (c *carrier) carry(request *remoteRequest) remoteAnswer {
 	}
 	answer := c.exchange(post)
 	answer.unsent = answer.err != nil && !begun.Load()
-	if answer.err != nil || !whole.Load() {
+	if answer.whole = whole.Load(); answer.err != nil || !answer.whole {
 		c.memory = nil
 	}
 	return answer
@@ -108,19 +113,44 @@ func (c *carrier) carry(request *remoteRequest) remoteAnswer {
 
 // exchange sends a request and reads the answer.
 func (c *carrier) exchange(post *http.Request) (answer remoteAnswer) {
-	response, err := c.transport.RoundTrip(post)
+	got, err := c.transport.RoundTrip(post)
 	if err != nil {
 		return remoteAnswer{err: err}
 	}
-	defer response.Body.Close()
-	answer.status = response.StatusCode
-	answer.retryAfter = response.Header.Get("Retry-After")
-	answer.date = response.Header.Get("Date")
-	answer.version = response.Header.Get("X-Influxdb-Version")
-	if answer.body, err = io.ReadAll(io.LimitReader(response.Body, detailsMax)); err != nil {
-		answer.err = fmt.Errorf("read the answer: %w", err)
+	defer got.Body.Close()
+	answer.response = &c.response
+	if err := c.response.readFrom(got); err != nil {
+		return remoteAnswer{err: fmt.Errorf("read the answer: %w", err)}
 	}
 	return answer
+}
+
+// readFrom makes an answer what it would be had it been read from a socket. The body is read to its end, in
+// pieces: how many lines it names counts, however many there are.
+func (r *response) readFrom(got *http.Response) error {
+	if got.StatusCode < 100 || got.StatusCode > statusMax {
+		return errMalformed // net/http takes any three digits
+	}
+	version := got.Header.Get("X-Influxdb-Version")
+	*r = response{
+		status: got.StatusCode, headBytes: 1, phase: phaseToEOF, details: r.details[:0],
+		retryAfter: got.Header.Get("Retry-After"), date: got.Header.Get("Date"),
+		versionOne: strings.HasPrefix(version, "1."),
+	}
+	var piece [receiveSize]byte
+	for {
+		n, err := got.Body.Read(piece[:])
+		if _, malformed := r.text(piece[:n]); malformed != nil {
+			return malformed
+		}
+		if errors.Is(err, io.EOF) {
+			r.phase = phaseDone
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // body is a copy of a batch's bytes, compressed where that is wanted: the transport may hold it for longer

@@ -86,11 +86,17 @@ func (w *Writer) conclude(r *response, a *attempt, now int64) {
 		w.partial(r, b, rejected)
 		w.wroteAt = now
 	case verdictRefused:
+		vouched := w.vouched(r, now)
 		if !w.refused(r, b, rejected, now) {
 			return
 		}
+		if !vouched {
+			// Halving goes on, but nothing shows yet that the server is in order.
+			w.goOn(b)
+			return
+		}
 	case verdictTooLarge:
-		w.lastReject = r.message()
+		w.lastReject = w.hide(r.message())
 		if w.cut(b) {
 			// The server's limit is learnt: later batches are cut before they are sent.
 			w.bodyLimit = min(w.bodyLimit, a.part.size()/2)
@@ -226,7 +232,7 @@ func (w *Writer) obey(now, wait int64) {
 
 // trouble notes in plain words that the server is not in order.
 func (w *Writer) trouble(what string, now int64) {
-	w.troubled, w.lastError, w.troubleAt = true, what, now
+	w.troubled, w.lastError, w.troubleAt = true, w.hide(what), now
 }
 
 // backoff is the wait after so many failures in a row, in nanoseconds: twice as long each time up to the

@@ -36,6 +36,7 @@ func (w *Writer) RefusalsTaken() {
 
 // tell keeps a refused part for whoever wants to know, line by line.
 func (w *Writer) tell(b *Batch, p Part, code int, words string) {
+	words = w.hide(words)
 	words = words[:min(len(words), wordsMax)]
 	var trace [16]byte
 	if b.trace != nil {

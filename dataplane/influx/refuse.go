@@ -48,7 +48,7 @@ func (w *Writer) tellNamed(r *response, b *Batch, p Part, named []culprit) {
 func (w *Writer) partial(r *response, b *Batch, rejected int) {
 	d := &b.delivery
 	p := d.top()
-	w.lastReject = r.message()
+	w.lastReject = w.hide(r.message())
 	named := r.culprits(b.memory[p.From:p.To], p.Points)
 	switch {
 	case len(named) == rejected:
@@ -75,7 +75,7 @@ func (w *Writer) partial(r *response, b *Batch, rejected int) {
 func (w *Writer) refused(r *response, b *Batch, rejected int, now int64) bool {
 	d := &b.delivery
 	p := d.top()
-	w.lastReject = r.message()
+	w.lastReject = w.hide(r.message())
 	named := r.culprits(b.memory[p.From:p.To], p.Points)
 	if len(named) > 0 && d.halves < halvesMax && d.without(b, named) {
 		d.halves++
@@ -91,7 +91,7 @@ func (w *Writer) refused(r *response, b *Batch, rejected int, now int64) bool {
 	if w.cut(b) {
 		return true
 	}
-	if !r.blames() && (w.wroteAt == 0 || now-w.wroteAt > trustTime) {
+	if !w.vouched(r, now) {
 		// Nothing shows that the server takes any point at all.
 		d.rotate()
 		w.hold(b, fmt.Sprintf("%d: %s (it refuses all that it is sent: is this the right server, path, "+
@@ -102,6 +102,11 @@ func (w *Writer) refused(r *response, b *Batch, rejected int, now int64) bool {
 	// One more may be refused without proof that others are taken, but not for ever.
 	w.wroteAt = max(w.wroteAt-trustTime/8, 1)
 	return true
+}
+
+// vouched tells whether a refusal is about points: it speaks of one, or the server took others of late.
+func (w *Writer) vouched(r *response, now int64) bool {
+	return r.blames() || w.wroteAt != 0 && now-w.wroteAt <= trustTime
 }
 
 // blames tells whether an answer speaks of a line.

@@ -2,6 +2,7 @@ package influx
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -30,58 +31,58 @@ func (s *strict) serve(version int) func(q *request) bool {
 		s.mutex.Lock()
 		defer s.mutex.Unlock()
 		s.requests++
-		var quotes, objects []string
-		var good []string
-		dropped := 0
-		for i, line := range q.lines() {
-			line = strings.TrimSuffix(line, "\n")
-			why := "invalid number"
-			switch {
-			case unparsable(line):
-				quotes = append(quotes, fmt.Sprintf("unable to parse '%s': %s", line, why))
-			case conflicting(line):
-				dropped++
-				why = "column type conflict"
-			default:
-				good = append(good, line)
-				continue
-			}
-			objects = append(objects, fmt.Sprintf(
-				`{"original_line":"%s","line_number":%d,"error_message":"%s"}`, escapedJSON(line), i+1, why))
+		stored, answer := answerOf(version, q.lines())
+		for _, line := range stored {
+			s.stored[line] = true
 		}
-		store := func() {
-			for _, line := range good {
-				s.stored[line] = true
-			}
-		}
-		text := strings.Join(quotes, "\n")
-		conflict := `field type conflict: input field "v" on measurement "m" is type string`
-		switch {
-		case len(objects) == 0:
-			store()
-			q.ok()
-		case version == 3:
-			store()
-			q.answer(400, "", `{"error":"partial write of line protocol occurred","data":[`+
-				strings.Join(objects, ",")+`]}`)
-		case version == 2 && text != "":
-			q.answer(400, "", `{"code":"invalid","message":"`+escapedJSON(text)+`"}`)
-		case version == 2:
-			store()
-			q.answer(422, "", fmt.Sprintf(`{"code":"unprocessable entity","message":"failure writing `+
-				`points to database: partial write: %s dropped=%d"}`, escapedJSON(conflict), dropped))
-		case len(good) == 0 && dropped == 0:
-			q.answer(400, "X-Influxdb-Version: 1.8.10\r\n", `{"error":"`+escapedJSON(text)+`"}`)
-		default:
-			store()
-			if dropped > 0 && text == "" {
-				text = conflict
-			}
-			q.answer(400, "X-Influxdb-Version: 1.8.10\r\n", fmt.Sprintf(
-				`{"error":"partial write: %s dropped=%d"}`, escapedJSON(text), dropped))
-		}
+		io.WriteString(q.conn, answer)
 		return true
 	}
+}
+
+// answerOf is what a version of InfluxDB stores of a request, and what it answers.
+func answerOf(version int, lines []string) (stored []string, answer string) {
+	var quotes, objects []string
+	dropped := 0
+	for i, line := range lines {
+		line = strings.TrimSuffix(line, "\n")
+		why := "invalid number"
+		switch {
+		case unparsable(line):
+			quotes = append(quotes, fmt.Sprintf("unable to parse '%s': %s", line, why))
+		case conflicting(line):
+			dropped++
+			why = "column type conflict"
+		default:
+			stored = append(stored, line)
+			continue
+		}
+		objects = append(objects, fmt.Sprintf(
+			`{"original_line":"%s","line_number":%d,"error_message":"%s"}`, escapedJSON(line), i+1, why))
+	}
+	text := strings.Join(quotes, "\n")
+	conflict := `field type conflict: input field "v" on measurement "m" is type string`
+	const words, one = "400 Some Words", "X-Influxdb-Version: 1.8.10\r\n"
+	switch {
+	case len(objects) == 0:
+		return stored, "HTTP/1.1 204 No Content\r\n\r\n"
+	case version == 3:
+		return stored, withBody(words, "", `{"error":"partial write of line protocol occurred","data":[`+
+			strings.Join(objects, ",")+`]}`)
+	case version == 2 && text != "":
+		return nil, withBody(words, "", `{"code":"invalid","message":"`+escapedJSON(text)+`"}`)
+	case version == 2:
+		return stored, withBody("422 Some Words", "", fmt.Sprintf(`{"code":"unprocessable entity",`+
+			`"message":"failure writing points to database: partial write: %s dropped=%d"}`,
+			escapedJSON(conflict), dropped))
+	case len(stored) == 0 && dropped == 0:
+		return nil, withBody(words, one, `{"error":"`+escapedJSON(text)+`"}`)
+	}
+	if dropped > 0 && text == "" {
+		text = conflict
+	}
+	return stored, withBody(words, one, fmt.Sprintf(`{"error":"partial write: %s dropped=%d"}`,
+		escapedJSON(text), dropped))
 }
 
 // Goal: whatever the version, exactly the bad points of a batch are refused, each with the server's words,

@@ -21,13 +21,13 @@ type remoteRequest struct {
 
 // remoteAnswer is what became of a request.
 type remoteAnswer struct {
-	slot                      int
-	status                    int
-	retryAfter, date, version string
-	body                      []byte
-	err                       error
+	slot     int
+	response *response // its goroutine's until the next request, unless there was an error
+	err      error
 	// unsent tells that the server has got nothing of the request: there was no connection.
 	unsent bool
+	// whole tells that the request was sent to its end.
+	whole bool
 }
 
 // errUnreachable is a connection that could not be made.
@@ -83,24 +83,13 @@ func (w *Writer) completeRemote(answer *remoteAnswer, now int64) {
 	case answer.err != nil:
 		w.lose(c, answer.err, now)
 	default:
-		a.sent = a.size()
-		if err := answer.fill(&c.response); err != nil {
-			w.lose(c, err, now)
-		} else {
-			w.answer(c, false, now)
+		if answer.whole {
+			a.sent = a.size()
 		}
+		c.response = *answer.response
+		w.answer(c, false, now)
 	}
 	w.finish(a)
-}
-
-// fill makes an answer look as if it had been read from a socket.
-func (answer *remoteAnswer) fill(r *response) error {
-	r.status, r.headBytes, r.phase = answer.status, 1, phaseToEOF
-	r.retryAfter, r.date = answer.retryAfter, answer.date
-	r.versionOne = len(answer.version) > 1 && answer.version[:2] == "1."
-	_, err := r.text(answer.body)
-	r.phase = phaseDone
-	return err
 }
 
 // abandon lets a request's goroutine know that nobody waits for it.

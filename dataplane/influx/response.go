@@ -10,6 +10,8 @@ import (
 const (
 	headMax = 16 << 20
 	bodyMax = 64 << 20
+	// statusMax is the highest status that has a meaning.
+	statusMax = 599
 	// lineMax is what is kept of a header line. Those that matter are shorter.
 	lineMax = 256
 	// textMax is what is kept of a body's beginning and of its end.
@@ -204,7 +206,7 @@ func (r *response) readStatus(line []byte) error {
 		}
 		r.status = 10*r.status + int(c-'0')
 	}
-	if r.status < 100 || r.status > 599 {
+	if r.status < 100 || r.status > statusMax {
 		return errMalformed
 	}
 	r.phase = phaseHeader
@@ -261,6 +263,8 @@ func (r *response) headEnds() error {
 	}
 	switch {
 	case r.status == 204 || r.status == 304:
+		// They have no body; one that is announced nevertheless would stand before the next answer.
+		r.close = r.close || r.chunked || r.hasLength && r.length > 0
 		r.phase = phaseDone
 	case r.chunked:
 		// A length beside chunks is somebody's mistake; whose, nobody knows: the connection ends after this.

@@ -3,6 +3,7 @@ package influx
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,7 @@ func TestRetryAfter(t *testing.T) {
 	f("retry-after:  7 \r\n", 7*time.Second)
 	f("Retry-After: soon\r\n", 0)
 	f("Retry-After: -5\r\n", 0)
+	f("Retry-After: 99999999999\r\n", math.MaxUint32*time.Second)
 	f("Retry-After: Sat, 21 Nov 2026 08:00:09 GMT\r\n", 9*time.Second)
 	f("Retry-After: Sat, 21 Nov 2026 07:00:00 GMT\r\n", 0)
 	f("Date: Sat, 21 Nov 2026 07:59:59 GMT\r\nRetry-After: Sat, 21 Nov 2026 08:00:09 GMT\r\n", 10*time.Second)

@@ -204,8 +204,9 @@ type request struct {
 // lines are the points of the request.
 func (q *request) lines() []string {
 	var lines []string
-	for at := 0; at < len(q.body); {
-		end := lineEnd([]byte(q.body), at)
+	body := []byte(q.body)
+	for at := 0; at < len(body); {
+		end := lineEnd(body, at)
 		lines = append(lines, q.body[at:end])
 		at = end
 	}

@@ -99,6 +99,32 @@ func Authorization(t *TargetConfig) string {
 	return ""
 }
 
+// secretMin is how long what is hidden is at least, in bytes: to hide less would show it, by what is missing
+// in common words.
+const secretMin = 4
+
+// secretsOf finds what an Authorization says in a text: the token or, of a name and a password, the password,
+// by itself and as it is sent.
+func secretsOf(authorization string) *strings.Replacer {
+	scheme, secret, _ := strings.Cut(authorization, " ")
+	if len(secret) < secretMin {
+		return strings.NewReplacer()
+	}
+	const hidden = "(hidden)"
+	pairs := []string{secret, hidden}
+	if plain, err := base64.StdEncoding.DecodeString(secret); scheme == "Basic" && err == nil {
+		secret = string(plain)
+	}
+	// InfluxDB 1.x takes a name and a password for a token.
+	if _, password, found := strings.Cut(secret, ":"); found && len(password) >= secretMin {
+		pairs = append(pairs, password, hidden)
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// hide takes what authorizes out of words that are shown: some servers and proxies repeat it.
+func (w *Writer) hide(words string) string { return w.secrets.Replace(words) }
+
 // redacted is the URL without its password.
 func redacted(u *url.URL) string {
 	if u == nil {

@@ -2,6 +2,7 @@ package influx
 
 import (
 	"bytes"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -56,7 +57,9 @@ func (r *response) wait(wall time.Time) int64 {
 	if r.retryAfter == "" {
 		return 0
 	}
-	if seconds, err := strconv.ParseUint(r.retryAfter, 10, 32); err == nil {
+	// More seconds than the type holds are the most that it does.
+	seconds, err := strconv.ParseUint(r.retryAfter, 10, 32)
+	if err == nil || errors.Is(err, strconv.ErrRange) {
 		return int64(seconds) * int64(time.Second)
 	}
 	until, ok := parseDate(r.retryAfter)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"culvert/dataplane/uring"
 )
@@ -46,9 +47,6 @@ type Outcome struct {
 	Code int
 }
 
-// codesMax is above every status that an answer can have.
-const codesMax = 600
-
 // Stats is what a Writer counted since it was made.
 type Stats struct {
 	// Requests counts by HTTP status, and under "error" those without an answer.
@@ -72,7 +70,8 @@ type Writer struct {
 	config      Config
 	ring        *uring.Ring
 	remote      *remote
-	fixed       string // what every head begins with
+	fixed       string            // what every head begins with
+	secrets     *strings.Replacer // takes what authorizes out of a server's words
 	age         int64
 	zeroCopyMin int
 	connections []connection
@@ -99,7 +98,7 @@ type Writer struct {
 	refusals    []Refusal
 	wroteAt     int64 // when the server took points last
 
-	codes                     [codesMax]uint64
+	codes                     [statusMax + 1]uint64
 	unanswered                uint64
 	zeroSent, zeroCopied      uint64
 	connects, failures, halve uint64
@@ -113,6 +112,7 @@ func NewWriter(config Config) (*Writer, error) {
 	w := &Writer{
 		config: config, ring: config.Ring, age: config.Retry.age(), bodyLimit: math.MaxInt,
 		zeroCopyMin: config.ZeroCopyMin, random: config.Seed*0x9E3779B97F4A7C15 | 1,
+		secrets: secretsOf(config.Authorization),
 		waiting: make([]*Batch, 0, config.Pool.Size()), outcomes: make([]Outcome, config.Pool.Size()),
 	}
 	switch {
@@ -325,7 +325,7 @@ func (w *Writer) LastReject() string { return w.lastReject }
 // Tally is a copy of a writer's counts, to be taken without allocating.
 type Tally struct {
 	stats      Stats // without Requests
-	codes      [codesMax]uint64
+	codes      [statusMax + 1]uint64
 	unanswered uint64
 }
 
@@ -373,7 +373,7 @@ func (w *Writer) Reauthorize(value string) error {
 		return fmt.Errorf("change the authorization: a head of %d bytes does not fit into %d: restart", size,
 			room)
 	}
-	w.config.Authorization, w.fixed = value, fixedHead(&c)
+	w.config.Authorization, w.fixed, w.secrets = value, fixedHead(&c), secretsOf(value)
 	w.breaker.probeAt = 0
 	return nil
 }

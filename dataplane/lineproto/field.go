@@ -25,6 +25,7 @@ func (d *Decoder) fields(p *point.Point, i, k int) (mark, end int) {
 		}
 		next, k, why = d.plainFields(p, uint32(end)+1, k+1)
 	}
+	p.LacksFields = ^d.seen
 	if d.uintLost {
 		p.HasUint = slices.ContainsFunc(p.Fields, func(f point.Field) bool { return f.Kind == point.Uint })
 	}
@@ -69,7 +70,7 @@ func (d *Decoder) oddField(p *point.Point, start, k int) int {
 		return -1
 	}
 	d.nameMax = max(d.nameMax, equals-start)
-	bit := nameBit(p.Bytes(field.Name))
+	bit := point.NameBit(p.Bytes(field.Name))
 	seen := d.seen&bit != 0
 	d.seen |= bit
 	switch {

@@ -2,6 +2,7 @@ package lineproto
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
@@ -106,6 +107,19 @@ func checkSpans(t *testing.T, p *point.Point) {
 	}
 	if p.Stamp != 0 && string(p.Bytes(p.Stamp)) != fmt.Sprint(p.Time) {
 		t.Fatalf("the stamp is %q of time %d", p.Bytes(p.Stamp), p.Time)
+	}
+	for _, tag := range p.Tags {
+		if name := p.Bytes(tag.Name); p.LacksTags&point.NameBit(name) != 0 {
+			t.Fatalf("the point is said to lack its tag %q", name)
+		}
+	}
+	for _, field := range p.Fields {
+		if name := p.Bytes(field.Name); p.LacksFields&point.NameBit(name) != 0 {
+			t.Fatalf("the point is said to lack its field %q", name)
+		}
+	}
+	if lacks := bits.OnesCount64(p.LacksTags); lacks < 64-len(p.Tags) {
+		t.Fatalf("a point of %d tags lacks %d of 64", len(p.Tags), lacks)
 	}
 }
 

@@ -194,7 +194,7 @@ func TestNamesOfOneBit(t *testing.T) {
 	byBit := map[uint64][]string{}
 	for i := range 2000 {
 		name := fmt.Sprintf("n%d", i)
-		bit := nameBit([]byte(name))
+		bit := point.NameBit([]byte(name))
 		byBit[bit] = append(byBit[bit], name)
 	}
 	var d Decoder

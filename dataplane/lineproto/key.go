@@ -32,7 +32,7 @@ func (d *Decoder) key(p *point.Point, i, k int) (mark, end int) {
 		if why == stopBit {
 			name := payloadSpan(d.index.marks[k]+1, d.index.marks[k+1])
 			if !repeatsTag(p, name) {
-				d.seen &^= nameBit(p.Bytes(name))
+				d.seen &^= point.NameBit(p.Bytes(name))
 				continue
 			}
 		}
@@ -44,6 +44,7 @@ func (d *Decoder) key(p *point.Point, i, k int) (mark, end int) {
 		end = d.markAt(k)
 		c = byteAt(b, end)
 	}
+	p.LacksTags = ^d.seen
 	if c == '=' {
 		return d.fail(BadTag, end, end), 0
 	}
@@ -65,7 +66,7 @@ func (d *Decoder) oddTag(p *point.Point, k int) int {
 		return -1
 	}
 	end := d.markAt(k)
-	bit := nameBit(p.Bytes(name))
+	bit := point.NameBit(p.Bytes(name))
 	if d.seen&bit != 0 && d.findTag(p, p.Tags, name) {
 		return d.fail(DuplicateTag, start, end)
 	}

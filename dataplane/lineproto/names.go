@@ -6,19 +6,6 @@ import (
 	"culvert/dataplane/point"
 )
 
-// nameBit is one of 64 bits. Names of different bits differ, so that most points need no look at the
-// names they have already.
-func nameBit(name []byte) uint64 {
-	n := len(name)
-	return 1 << (nameSum(name[0], name[n-1], uint32(n)) % 64)
-}
-
-// nameSum is the number of nameBit, of a name's first and last byte and its length.
-func nameSum(first, last byte, n uint32) uint32 {
-	const golden = 0x9e3779b1 // 2³² divided by the golden ratio: the top bits depend on all.
-	return (uint32(first) | uint32(last)<<8 | n<<16) * golden >> 26
-}
-
 // fewNames is how many names are searched one by one; beyond, the table is used, so that the cost of a line
 // grows with its length alone, whatever its sender intends.
 const fewNames = 16

@@ -71,7 +71,7 @@ func (d *Decoder) plainTags(p *point.Point, k int) (int, stop) {
 		if c != ',' && c != ' ' {
 			break
 		}
-		sum := nameSum(t.at(start), t.at(equals-1), equals-start)
+		sum := point.NameSum(t.at(start), t.at(equals-1), equals-start)
 		if seen>>(sum%64)&1 != 0 {
 			why = stopBit
 			break
@@ -105,7 +105,7 @@ func (d *Decoder) plainFields(p *point.Point, i uint32, k int) (next uint32, mar
 		if equals <= i || end < value || t.at(equals) != '=' {
 			break
 		}
-		sum := nameSum(t.at(i), t.at(equals-1), equals-i)
+		sum := point.NameSum(t.at(i), t.at(equals-1), equals-i)
 		if seen>>(sum%64)&1 != 0 {
 			why = stopBit
 			break
@@ -166,7 +166,7 @@ func (d *Decoder) oddValue(p *point.Point, name point.Span, k int) int {
 	if len(p.Fields) == cap(p.Fields) {
 		return -1 // Let oddField make room.
 	}
-	d.seen |= nameBit(p.Bytes(field.Name))
+	d.seen |= point.NameBit(p.Bytes(field.Name))
 	n := len(p.Fields)
 	p.Fields = p.Fields[:n+1]
 	f := &p.Fields[n]

@@ -93,6 +93,10 @@ type Point struct {
 	Tags        []Tag
 	Fields      []Field
 
+	// LacksTags and LacksFields have bits of NameBit set for which there is no tag, or field: a name of such
+	// a bit needs no search. Who adds a tag or a field clears its bit; 0 says nothing.
+	LacksTags, LacksFields uint64
+
 	// Time is nanoseconds since 1970. It counts only when HasTime is set; the worker sets both for points
 	// that came without a timestamp.
 	Time    int64

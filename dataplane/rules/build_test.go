@@ -12,7 +12,7 @@ import (
 // 99". Strings hold no space and no comma.
 func pointOf(t testing.TB, line string) *point.Point {
 	t.Helper()
-	p := &point.Point{PayloadBytes: []byte(line)}
+	p := &point.Point{PayloadBytes: []byte(line), LacksTags: ^uint64(0), LacksFields: ^uint64(0)}
 	parts := strings.Split(line, " ")
 	offset := 0
 	span := func(s string) point.Span {
@@ -27,11 +27,13 @@ func pointOf(t testing.TB, line string) *point.Point {
 		}
 		n, v, _ := strings.Cut(word, "=")
 		p.Tags = append(p.Tags, point.Tag{Name: span(n), Value: span(v)})
+		p.LacksTags &^= point.NameBit([]byte(n))
 	}
 	if len(parts) > 1 && parts[1] != "" {
 		for _, word := range strings.Split(parts[1], ",") {
 			n, v, _ := strings.Cut(word, "=")
 			f := point.Field{Name: span(n)}
+			p.LacksFields &^= point.NameBit([]byte(n))
 			f.Kind, f.Bits = numberIn(t, v)
 			f.Known = true
 			f.Value = span(strings.Trim(v, `"`))

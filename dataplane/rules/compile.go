@@ -435,7 +435,7 @@ func (c *compiler) plan() {
 	s.measurements = newTable(order, numbers)
 	s.tagSlots, s.fieldSlots = c.slotTable(nameTag), c.slotTable(nameField)
 	for _, n := range s.slots {
-		s.spellings = append(s.spellings, slotName{newSpelling(n.text), n.kind})
+		s.spellings = append(s.spellings, newSlotName(n))
 	}
 	s.shared = len(s.sharedOf)
 	s.slotOf, s.textOf, s.uses, s.sharedOf = nil, nil, nil, nil

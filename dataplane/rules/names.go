@@ -95,6 +95,9 @@ func (p *parser) named(t token) (*node, *syntaxError) {
 		return p.member(n, t)
 	case "in":
 		return nil, unexpected(t, "a value")
+	case "null", "nil", "NULL":
+		return nil, wrong(t.start, `has(x) asks whether there is a value; a field of that name is fields["`+
+			t.text+`"]`, "there is no %s", t.text)
 	default:
 		if dot := p.peek(); dot.isSymbol(".") {
 			return nil, wrong(t.start, DidYouMean(t.text, []string{"tags", "fields"}),
@@ -163,7 +166,11 @@ func (p *parser) call(t token) (*node, *syntaxError) {
 		return n.becomePast(f)
 	}
 	if len(n.args) < f.argsMin || len(n.args) > f.argsMax {
-		return nil, wrong(t.start, "", "%s takes %s, not %d", f.name, arity(f), len(n.args))
+		hint := ""
+		if f.past.isOfWindow() && len(n.args) == f.argsMax+1 && n.args[f.argsMax].isSpan {
+			hint = "a window is written x[10s]"
+		}
+		return nil, wrong(t.start, hint, "%s takes %s, not %d", f.name, arity(f), len(n.args))
 	}
 	return n.become(f)
 }

@@ -50,6 +50,8 @@ func BenchmarkThreshold(b *testing.B) {
 			b.Fatal("the rule holds")
 		}
 	})
+	absent := ruleOf("Overload", "motor", "pressure_bar > 10 && temperature > 95", "machine")
+	f("one_worker_absent", absent, Config{Workers: 1, Owners: 1}, false)
 	series := rule
 	series.By, series.HasBy = nil, false
 	f("of_three_workers_by_series", series, Config{Workers: 3, Owners: 1}, false)

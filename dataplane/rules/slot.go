@@ -6,7 +6,8 @@ import "culvert/dataplane/point"
 //
 // Slots are filled when they are first asked for. Senders keep the order of their fields, so the place where
 // a name was found last is looked at first; when that fails once, all names of the point are matched in one
-// pass. So a point costs at most one look-up per name, however many slots there are.
+// pass. Most names that a point lacks need no look at it: the decoder knows bits that none of its names has.
+// So a point costs at most one look-up per name, however many slots there are.
 type slot struct {
 	bits  uint64
 	stamp uint64 // mark | kind
@@ -16,6 +17,15 @@ type slot struct {
 type slotName struct {
 	spelling
 	kind nameKind
+	bit  uint64 // of a tag or field: point.NameBit
+}
+
+func newSlotName(n name) slotName {
+	s := slotName{spelling: newSpelling(n.text), kind: n.kind}
+	if n.text != "" {
+		s.bit = point.NameBit([]byte(n.text))
+	}
+	return s
 }
 
 // slotsMax bounds the names of a Set, since instructions name slots by 16 bits.
@@ -49,6 +59,10 @@ func (m *machine) fill(i uint16) {
 	p, name, guess := m.point, &m.set.spellings[i], int(m.guess[i])
 	switch name.kind {
 	case nameField:
+		if p.LacksFields&name.bit != 0 {
+			m.put(i, 0, point.Missing)
+			return
+		}
 		if guess < len(p.Fields) {
 			if f := &p.Fields[guess]; name.is(p.Bytes(f.Name)) {
 				m.putField(i, f)
@@ -57,6 +71,10 @@ func (m *machine) fill(i uint16) {
 		}
 		m.matchOnce()
 	case nameTag:
+		if p.LacksTags&name.bit != 0 {
+			m.put(i, 0, point.Missing)
+			return
+		}
 		if guess < len(p.Tags) {
 			if tag := &p.Tags[guess]; name.is(p.Bytes(tag.Name)) {
 				m.put(i, uint64(tag.Value), point.String)

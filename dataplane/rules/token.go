@@ -95,6 +95,8 @@ func lexOne(source string, at int) (token, *syntaxError) {
 		hint = `did you mean "&&"?`
 	case '|':
 		hint = `did you mean "||"?`
+	case '$':
+		hint = "a field is written x, a tag tags.x"
 	}
 	return token{}, wrong(at, hint, "unexpected character %q", first)
 }
@@ -129,8 +131,11 @@ func lexNumber(source string, at int) (token, *syntaxError) {
 	if len(number) < len(text) {
 		d, err := time.ParseDuration(text)
 		if err != nil {
-			return token{}, wrong(at, "units are ns, us, ms, s, m and h",
-				"%q is neither a number nor a duration", text)
+			hint := "units are ns, us, ms, s, m and h"
+			if suffix := text[len(number):]; suffix == "i" || suffix == "u" {
+				hint = "did you mean " + number + "?"
+			}
+			return token{}, wrong(at, hint, "%q is neither a number nor a duration", text)
 		}
 		t.value = intConstant(int64(d))
 		return t, nil

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -196,6 +197,51 @@ func (s *story) run(steps int) {
 	}
 }
 
+// empty delivers all that waits, so that segments are removed.
+func (s *story) empty() {
+	for range 200 {
+		before := len(s.out)
+		s.next()
+		s.settle(true)
+		if len(s.out) == 0 && before == 0 {
+			break
+		}
+	}
+	s.sync()
+	s.sync()
+	s.balance()
+}
+
+// relive kills the process and starts it again on the same disk, where meanwhile the newest segment got an
+// end that was never written, and the oldest one that is no record.
+func (s *story) relive() {
+	if s.disk.crashed {
+		return
+	}
+	var segments []string
+	for name := range s.disk.names {
+		if strings.HasSuffix(name, segmentEnd) {
+			segments = append(segments, name)
+		}
+	}
+	slices.Sort(segments)
+	for i, name := range segments {
+		file := s.disk.names[name]
+		tail := make([]byte, 2*recordHead)
+		if i == 0 && len(segments) > 1 {
+			tail = bytes.Repeat([]byte{0xaa}, len(tail))
+		}
+		if i == 0 || i == len(segments)-1 {
+			(&handle{s.disk, file}).put(write{at: len(file.seen), b: tail})
+		}
+	}
+	maps.Copy(s.perhaps, s.acked)
+	clear(s.acked)
+	clear(s.recent)
+	s.dropped = 0
+	s.open()
+}
+
 // after opens what a crash left and takes everything out.
 func (s *story) after() {
 	s.disk = s.disk.reboot()
@@ -250,6 +296,7 @@ func TestEveryOperationFails(t *testing.T) {
 	if testing.Short() {
 		seeds = 3
 	}
+	struck := map[string]int{}
 	for seed := range seeds {
 		for _, kind := range []fault{faultOnce, faultStays, faultCrash} {
 			points := 0
@@ -260,9 +307,16 @@ func TestEveryOperationFails(t *testing.T) {
 				s := newStory(t, disk)
 				s.open()
 				s.run(60)
+				s.relive()
+				s.run(20)
+				s.empty()
 				points++
 				if disk.step < at {
 					break // the story ended before: all operations have had their turn
+				}
+				struck[fmt.Sprint(kind, disk.struck)]++
+				if len(disk.again) > 0 {
+					t.Errorf("synced again after a sync had failed: %q", disk.again)
 				}
 				disk.random = rand.New(rand.NewPCG(seed, uint64(at)))
 				s.random = disk.random
@@ -276,6 +330,14 @@ func TestEveryOperationFails(t *testing.T) {
 			}
 		}
 	}
+	for _, kind := range []fault{faultOnce, faultStays, faultCrash} {
+		for _, operation := range operations {
+			if struck[fmt.Sprint(kind, operation)] == 0 {
+				t.Errorf("no fault %d struck at %q: %v", kind, operation, struck)
+			}
+		}
+	}
+	t.Logf("faults by kind and operation: %v", struck)
 }
 
 // Several lives, each ended by a crash: numbers are never given twice, and all of the above holds over all.

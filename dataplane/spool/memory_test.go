@@ -30,6 +30,7 @@ type node struct {
 	seen    []byte
 	durable []byte
 	pending []write // since the last sync that succeeded, in order
+	failed  bool    // a sync did
 	length  int     // of pending when a sync failed: those writes never reach the disk by a later sync
 }
 
@@ -61,6 +62,8 @@ type memory struct {
 	fails   int                // the step at which the fault happens
 	kind    fault
 	crashed bool
+	struck  string // the operation at which it first did
+	again   []string
 	most    int64 // the most bytes that the files had together
 }
 
@@ -68,12 +71,18 @@ func newMemory(random *rand.Rand) *memory {
 	return &memory{random: random, names: map[string]*node{}, stable: map[string]*node{}}
 }
 
+// operations are all that change something, as change is told.
+var operations = []string{"create", "rename", "remove", "sync names", "write", "sync", "truncate"}
+
 // change counts an operation and tells what becomes of it: an error, and whether it is done nevertheless.
-func (m *memory) change() (done bool, err error) {
+func (m *memory) change(operation string) (done bool, err error) {
 	if m.crashed {
 		return false, errCrashed
 	}
 	m.step++
+	if m.kind != faultNone && m.step == m.fails {
+		m.struck = operation
+	}
 	switch {
 	case m.kind == faultOnce && m.step == m.fails, m.kind == faultStays && m.step >= m.fails:
 		return m.random.IntN(2) == 0, errInjected
@@ -140,7 +149,7 @@ func (m *memory) Create(name string) (File, error) {
 	if m.names[name] != nil {
 		return nil, fs.ErrExist
 	}
-	done, err := m.change()
+	done, err := m.change("create")
 	if done {
 		m.names[name] = &node{}
 		m.renamed()
@@ -159,7 +168,7 @@ func (m *memory) Open(name string) (File, error) {
 }
 
 func (m *memory) Rename(from, to string) error {
-	done, err := m.change()
+	done, err := m.change("rename")
 	if file := m.names[from]; file == nil {
 		return fs.ErrNotExist
 	} else if done {
@@ -174,7 +183,7 @@ func (m *memory) Remove(name string) error {
 	if m.names[name] == nil {
 		return fs.ErrNotExist
 	}
-	done, err := m.change()
+	done, err := m.change("remove")
 	if done {
 		delete(m.names, name)
 		m.renamed()
@@ -183,7 +192,7 @@ func (m *memory) Remove(name string) error {
 }
 
 func (m *memory) Sync() error {
-	done, err := m.change()
+	done, err := m.change("sync names")
 	if done {
 		m.stable, m.history = maps.Clone(m.names), nil
 	}
@@ -216,7 +225,7 @@ func (h *handle) put(w write) {
 }
 
 func (h *handle) WriteAt(b []byte, at int64) (int, error) {
-	done, err := h.disk.change()
+	done, err := h.disk.change("write")
 	w := write{int(at), append([]byte{}, b...)}
 	if !done {
 		// A write that fails may have written some of it.
@@ -232,7 +241,10 @@ func (h *handle) WriteAt(b []byte, at int64) (int, error) {
 }
 
 func (h *handle) Sync() error {
-	done, err := h.disk.change()
+	if h.file.failed {
+		h.disk.again = append(h.disk.again, h.name())
+	}
+	done, err := h.disk.change("sync")
 	switch {
 	case err == nil, done && errors.Is(err, errCrashed):
 		for i, w := range h.file.pending {
@@ -243,13 +255,22 @@ func (h *handle) Sync() error {
 		h.file.pending, h.file.length = nil, 0
 	case !errors.Is(err, errCrashed):
 		// The kernel says it once: what was dirty counts as clean afterwards, and is not written again.
-		h.file.length = len(h.file.pending)
+		h.file.failed, h.file.length = true, len(h.file.pending)
 	}
 	return err
 }
 
+func (h *handle) name() string {
+	for name, file := range h.disk.names {
+		if file == h.file {
+			return name
+		}
+	}
+	return "a file that was removed"
+}
+
 func (h *handle) Truncate(size int64) error {
-	done, err := h.disk.change()
+	done, err := h.disk.change("truncate")
 	if done {
 		h.put(write{at: int(size)})
 	}

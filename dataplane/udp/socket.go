@@ -31,6 +31,10 @@ type Config struct {
 	// routing table says.
 	Groups    []netip.Addr
 	Interface int // ifindex
+	// Kept (optional) is the descriptor of a socket that is bound to the port already, from a process before
+	// this one, with what waits in it; 0 opens one. It belongs to the Socket. What the kernel dropped at it
+	// before is counted here, too.
+	Kept int
 }
 
 // PortError says that a port could not be had. It wraps the system's error: errors.Is(err,
@@ -76,6 +80,13 @@ type Socket struct {
 // Open opens a socket that listens on all addresses of both families, or of IPv4 where IPv6 is switched
 // off.
 func Open(config Config) (*Socket, error) {
+	if config.Kept != 0 {
+		family, err := unix.GetsockoptInt(config.Kept, unix.SOL_SOCKET, unix.SO_DOMAIN)
+		if err != nil {
+			return nil, fmt.Errorf("look at the UDP socket that was kept: %w", err)
+		}
+		return open(config, family)
+	}
 	s, err := open(config, unix.AF_INET6)
 	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) {
 		return open(config, unix.AF_INET)
@@ -92,9 +103,8 @@ func open(config Config, family int) (_ *Socket, err error) {
 	if s.slots, err = layOut(config.Memory, datagramMax); err != nil {
 		return nil, err
 	}
-	s.fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
-	if err != nil {
-		return nil, fmt.Errorf("open UDP socket: %w", err)
+	if s.fd, err = socketFor(&config, family); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -120,6 +130,22 @@ func open(config Config, family int) (_ *Socket, err error) {
 	return s, nil
 }
 
+// socketFor opens a socket, or takes the one that was kept.
+func socketFor(config *Config, family int) (int, error) {
+	if config.Kept == 0 {
+		fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_UDP)
+		if err != nil {
+			return -1, fmt.Errorf("open UDP socket: %w", err)
+		}
+		return fd, nil
+	}
+	unix.CloseOnExec(config.Kept)
+	if err := unix.SetNonblock(config.Kept, true); err != nil {
+		return -1, fmt.Errorf("take the UDP socket that was kept: %w", err)
+	}
+	return config.Kept, nil
+}
+
 // setOptions asks for what every datagram shall tell of itself, and for room to wait in.
 func (s *Socket) setOptions(config *Config, family int) error {
 	type option struct {
@@ -132,8 +158,10 @@ func (s *Socket) setOptions(config *Config, family int) error {
 		{"IP_MULTICAST_ALL", unix.SOL_IP, unix.IP_MULTICAST_ALL, 0},
 	}
 	if family == unix.AF_INET6 {
-		options = append(options, option{"IPV6_V6ONLY", unix.SOL_IPV6, unix.IPV6_V6ONLY, 0},
-			option{"IPV6_RECVPKTINFO", unix.SOL_IPV6, unix.IPV6_RECVPKTINFO, 1},
+		if config.Kept == 0 { // The kernel takes it before bind only.
+			options = append(options, option{"IPV6_V6ONLY", unix.SOL_IPV6, unix.IPV6_V6ONLY, 0})
+		}
+		options = append(options, option{"IPV6_RECVPKTINFO", unix.SOL_IPV6, unix.IPV6_RECVPKTINFO, 1},
 			option{"IPV6_MULTICAST_ALL", unix.SOL_IPV6, unix.IPV6_MULTICAST_ALL, 0})
 	} else {
 		options = append(options, option{"IP_PKTINFO", unix.SOL_IP, unix.IP_PKTINFO, 1})
@@ -178,8 +206,10 @@ func (s *Socket) bind(config *Config, family int) error {
 	if family == unix.AF_INET6 {
 		address = &unix.SockaddrInet6{Port: int(config.Port)}
 	}
-	if err := unix.Bind(s.fd, address); err != nil {
-		return &PortError{Port: config.Port, Err: err}
+	if config.Kept == 0 {
+		if err := unix.Bind(s.fd, address); err != nil {
+			return &PortError{Port: config.Port, Err: err}
+		}
 	}
 	// The port was free of others when this socket took it. From here on our own sockets with ReusePort,
 	// such as those of one interface, may stand beside it; the kernel asks both sides for the option, at
@@ -198,6 +228,10 @@ func (s *Socket) bind(config *Config, family int) error {
 		s.port = uint16(a.Port)
 	case *unix.SockaddrInet6:
 		s.port = uint16(a.Port)
+	}
+	if config.Kept != 0 && s.port != config.Port {
+		return fmt.Errorf("take the UDP socket that was kept: it is bound to port %d, not %d", s.port,
+			config.Port)
 	}
 	return nil
 }

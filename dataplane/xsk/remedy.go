@@ -40,6 +40,9 @@ func bindRemedy(err error, config *Config) string {
 		return ": the interface is down: set it up with `ip link set dev … up`"
 	case errors.Is(err, unix.ENODEV):
 		return ": there is no such interface in this network namespace"
+	case errors.Is(err, unix.EOPNOTSUPP) && mode == ZeroCopy && config.Segments:
+		return ": the driver has no zero copy, or none of packets longer than a frame: use mode auto or " +
+			"native, or lower the MTU to what a frame holds"
 	case errors.Is(err, unix.EOPNOTSUPP) && mode == ZeroCopy:
 		return ": the driver has no zero copy: use mode auto or native"
 	case errors.Is(err, unix.EINVAL) && mode == ZeroCopy:

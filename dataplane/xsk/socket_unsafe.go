@@ -66,6 +66,13 @@ func wakeReceive(fd int) unix.Errno {
 	return errno
 }
 
+// poll lets the kernel run the driver's receive path (xsk_recvmsg, net/xdp/xsk.c), for as long as the
+// socket's busy polling allows, which the Go scheduler should know of.
+func poll(fd int) unix.Errno {
+	_, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
+	return errno
+}
+
 // wakeTransmit lets the kernel send (xsk_sendmsg, net/xdp/xsk.c). In copy mode the packets go through the
 // driver before it returns, which the Go scheduler should know of.
 func wakeTransmit(fd int) unix.Errno {

@@ -1,8 +1,8 @@
 package xsk
 
 import (
-	"os"
-	"strings"
+	"os/exec"
+	"strconv"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -13,20 +13,28 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// nicPair is two real interfaces wired back to back, named by CULVERT_TEST_NIC_PAIR=gateway,sender. No
-// virtual interface has zero copy, so most machines have no such pair; those of scripts/vm do, and virtio_net
-// has zero copy since 6.13.
+// nicPair is testenv.NICPair where it has zero copy: virtio_net since 6.13, and no virtual interface. The
+// gateway's end has one queue during the test, so that all packets come by it.
 func nicPair(t *testing.T) (gateway, sender string, ok bool) {
 	t.Helper()
-	gateway, sender, ok = strings.Cut(os.Getenv("CULVERT_TEST_NIC_PAIR"), ",")
-	if !ok {
-		t.Log("not run: CULVERT_TEST_NIC_PAIR names no two interfaces that are wired back to back")
-	}
+	gateway, sender, queues, ok := testenv.NICPair(t)
 	if ok && !testenv.AtLeast(6, 13) {
 		t.Log("not run: zero copy over virtio_net came with Linux 6.13")
 		ok = false
 	}
-	return gateway, sender, ok
+	if !ok || queues == 1 {
+		return gateway, sender, ok
+	}
+	channels := func(n int) {
+		t.Helper()
+		output, err := exec.Command("ethtool", "-L", gateway, "combined", strconv.Itoa(n)).CombinedOutput()
+		if err != nil {
+			t.Fatalf("ethtool -L: %v: %s", err, output)
+		}
+	}
+	channels(1)
+	t.Cleanup(func() { channels(queues) })
+	return gateway, sender, true
 }
 
 // hostRig is a rig over a pair of real interfaces.

@@ -22,6 +22,10 @@ type entry struct {
 
 // contents are what a package holds, by name.
 func (b *build) contents(format, arch string) ([]entry, error) {
+	materials, err := b.materials(arch)
+	if err != nil {
+		return nil, err
+	}
 	at := func(name string) string { return filepath.Join(b.root, name) }
 	const share, docs = "/usr/share/culvert/", "/usr/share/doc/culvert/"
 	zsh := "/usr/share/zsh/vendor-completions/_culvert"
@@ -49,6 +53,7 @@ func (b *build) contents(format, arch string) ([]entry, error) {
 		{to: "/usr/share/fish/vendor_completions.d/culvert.fish",
 			from: filepath.Join(b.manual(), "culvert.fish"), mode: 0o644},
 		{to: zsh, from: filepath.Join(b.manual(), "_culvert"), mode: 0o644},
+		{to: docs + "culvert.cdx.json", from: materials, mode: 0o644},
 		{to: docs + "copyright", from: at("LICENSE"), mode: 0o644},
 		{to: docs + "README.md", from: at("README.md"), mode: 0o644},
 		{to: docs + "CHANGELOG.md", from: at("CHANGELOG.md"), mode: 0o644},

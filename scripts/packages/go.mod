@@ -2,7 +2,10 @@ module culvert/scripts/packages
 
 go 1.26.0
 
-require github.com/goreleaser/nfpm/v2 v2.44.0
+require (
+	github.com/CycloneDX/cyclonedx-go v0.12.0
+	github.com/goreleaser/nfpm/v2 v2.44.0
+)
 
 require (
 	dario.cat/mergo v1.0.2 // indirect

@@ -90,6 +90,7 @@ func TestPackages(t *testing.T) {
 	date := time.Unix(1700000000, 0).UTC()
 	first := packages(t, top, "v1.2.3", date)
 	t.Run("reproducible", func(t *testing.T) { reproducible(t, first, date) })
+	t.Run("materials", func(t *testing.T) { materials(t, first) })
 	t.Run("archive", func(t *testing.T) { archive(t, first, date) })
 	t.Run("rpm", func(t *testing.T) { readByRPM(t, first) })
 	t.Run("debian", func(t *testing.T) { installDebian(t, first, date) })
@@ -159,7 +160,8 @@ var wanted = []string{
 	"/usr/lib/systemd/system/culvert-tune@.service", "/usr/lib/sysusers.d/culvert.conf",
 	"/etc/culvert/culvert.yaml", "/usr/share/man/man1/culvert-doctor.1.gz",
 	"/usr/share/bash-completion/completions/culvert", "/usr/share/culvert/culvert.schema.json",
-	"/usr/share/culvert/grafana/culvert.json", "/usr/share/doc/culvert/examples/rules/bearing.yaml",
+	"/usr/share/doc/culvert/culvert.cdx.json", "/usr/share/culvert/grafana/culvert.json",
+	"/usr/share/doc/culvert/examples/rules/bearing.yaml",
 }
 
 // Goal: rpm itself reads the package: its digests hold, its files and scripts are there.

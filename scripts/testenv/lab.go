@@ -155,6 +155,9 @@ func NewNamespace(t testing.TB) *Namespace {
 	return ns
 }
 
+// FD names the namespace to netlink, until the test ends.
+func (ns *Namespace) FD() int { return int(ns.fd) }
+
 // Do runs a function on the namespace's thread. Sockets that it opens stay in the namespace wherever they are
 // used afterwards; goroutines that it starts are not in the namespace.
 func (ns *Namespace) Do(f func() error) error {

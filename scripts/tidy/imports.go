@@ -87,8 +87,9 @@ var layers = []layer{
 		internal: []string{"dataplane/rules", "dataplane/point", "dataplane/lineproto"},
 		external: []string{yaml},
 	},
+	{folder: "controlplane/confine", external: []string{xsys}},
 	{
-		folder: "controlplane/attach", internal: []string{"bpf", "numa"},
+		folder: "controlplane/attach", internal: []string{"bpf", "numa", "controlplane/confine"},
 		external: []string{ebpf, netlink, netns, xsys},
 	},
 	{folder: "controlplane/nic", internal: []string{"numa"}, external: []string{netlink, xsys}},
@@ -146,7 +147,10 @@ var layers = []layer{
 		external: []string{ebpf, netlink, netns, xsys, plot},
 	},
 	{folder: "bench/telegraf", external: []string{"github.com/influxdata/telegraf"}},
-	{folder: "scripts/packages", external: []string{"github.com/goreleaser/nfpm"}},
+	{
+		folder:   "scripts/packages",
+		external: []string{"github.com/goreleaser/nfpm", "github.com/CycloneDX/cyclonedx-go"},
+	},
 	{
 		folder: "scripts", internal: []string{"bpf", "numa", "dataplane", "controlplane", "scripts"},
 		external: []string{netlink, netns, xsys, yaml},

@@ -27,6 +27,9 @@ import (
 var culvert string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(watched) != "" {
+		runWatched()
+	}
 	code := 1
 	defer func() { os.Exit(code) }()
 	culvert = os.Getenv("CULVERT_BINARY")

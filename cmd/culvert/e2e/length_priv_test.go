@@ -10,8 +10,8 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// Goal: a packet longer than a frame is not lost but takes the slow path. Method: an MTU above the frame's
-// room, and packets around that.
+// Goal: a packet longer than a frame is not lost: it comes in several, or takes the slow path where the
+// kernel has no such packets for AF_XDP. Method: an MTU above the frame's room, and packets around that.
 func TestPrivPacketsLongerThanAFrame(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 1)
@@ -43,6 +43,13 @@ func TestPrivPacketsLongerThanAFrame(t *testing.T) {
 	}
 	s := g.settled(4)
 	verdicts := interfaceOf(t, s, lab.GatewayInterface).Verdicts
+	if testenv.AtLeast(6, 6) {
+		if verdicts["too_long"] != 0 || s.Packets.Redirected != 4 || s.Packets.Assembled != 2 ||
+			len(sink.all()) != 4 {
+			t.Fatalf("verdicts %v, packets %+v", verdicts, s.Packets)
+		}
+		return
+	}
 	if verdicts["too_long"] != 2 || s.Packets.Redirected != 2 || s.Packets.Kernel != 2 ||
 		len(sink.all()) != 4 {
 		t.Fatalf("verdicts %v, packets %+v", verdicts, s.Packets)

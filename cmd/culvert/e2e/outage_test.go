@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"culvert/controlplane/loadgen"
+	"culvert/controlplane/telemetry"
 	"culvert/scripts/testenv"
 )
 
@@ -45,122 +50,176 @@ func (g *gateway) endToEnd() map[float64]uint64 {
 	return counts
 }
 
-// p99 is the bound below which 99 of 100 points lie that came between two readings.
+// p99 is the time, in seconds, below which 99 of 100 points lie that came between two readings; within a
+// bucket they count as evenly spread.
 func p99(before, after map[float64]uint64) float64 {
 	bounds := make([]float64, 0, len(after))
 	for le := range after {
 		bounds = append(bounds, le)
 	}
 	slices.Sort(bounds)
-	all := after[math.Inf(1)] - before[math.Inf(1)]
+	want := 0.99 * float64(after[math.Inf(1)]-before[math.Inf(1)])
+	low, below := 0.0, 0.0
 	for _, le := range bounds {
-		if (after[le]-before[le])*100 >= all*99 {
-			return le
+		up := float64(after[le] - before[le])
+		if up >= want && up > below {
+			return low + (min(le, 2*low+1)-low)*(want-below)/(up-below)
 		}
+		low, below = le, up
 	}
 	return math.NaN()
 }
 
 // Goal: what a long outage has left on disk is delivered while live traffic goes on, in less time than it
-// took to come, and the live traffic hardly notices; the disk is given back. Method: InfluxDB is killed, as
+// took to come, and the live traffic hardly notices; the disk is given back. Method: the server is killed, as
 // many points as asked come as fast as they can, and it is started again below a steady load. The figures are
-// printed: replayed points a second, and the live points' latency before and during replay; what must hold is
-// that nothing is lost and that the spool ends up empty. It is no TestPriv…, since the emulated machines of
-// those do not get that far in the time.
+// printed: replayed points a second, the live points' latency before and during replay, and who used the
+// CPUs; what must hold is that nothing is lost and that the spool ends up empty. It is no TestPriv…, since
+// the emulated machines of those do not get that far in the time.
 func TestReplayBesideLiveTraffic(t *testing.T) {
 	need(t)
+	t.Run("InfluxDB", func(t *testing.T) {
+		lab := testenv.NewLab(t, 2)
+		d := newDatabase(t, lab)
+		d.inMemory()
+		written := replayBeside(t, lab, d.url, d.start, d.stop, func() int { return d.command.Process.Pid })
+		rows, err := d.query("SELECT count(temperature) FROM m")
+		if err != nil || len(rows) != 1 || fmt.Sprint(rows[0]["count"]) != fmt.Sprint(written) {
+			t.Fatalf("%d points written, the database has %v, %v", written, rows, err)
+		}
+	})
+	// A server that does nothing with points shows what of the latency is the gateway's.
+	t.Run("sink", func(t *testing.T) {
+		lab := testenv.NewLab(t, 2)
+		var sink *gateway
+		begin := func() { sink = start(t, lab, "sink", "--listen", "127.0.0.1:8086", "--count") }
+		replayBeside(t, lab, "http://127.0.0.1:8086", begin, func() { sink.kill() },
+			func() int { return sink.command.Process.Pid })
+	})
+}
+
+// liveRate is the steady load's, in points a second.
+const liveRate = 10_000
+
+func outagePoints(t *testing.T) uint64 {
 	count := uint64(200_000)
 	if text := os.Getenv(outageEnv); text != "" {
 		if _, err := fmt.Sscan(text, &count); err != nil {
 			t.Fatalf("%s: %v", outageEnv, err)
 		}
 	}
-	const live = 10_000 // points a second
-	lab := testenv.NewLab(t, 2)
-	d := newDatabase(t, lab)
-	d.start()
+	return count
+}
+
+// replayBeside is TestReplayBesideLiveTraffic with one kind of server.
+// It returns how many points were written in all.
+func replayBeside(t *testing.T, lab *testenv.Lab, url string, start, stop func(), pid func() int) uint64 {
+	start()
 	path := write(t, t.TempDir(), "culvert.yaml", fmt.Sprintf(
 		`interfaces: [{name: %s, mode: native, stall_after: 10s}]
 listeners: [{name: plant, port: %d}]
 sinks: [{name: main, urls: [%s], database: telemetry, retry: {attempts: 2, first: 20ms, max: 200ms}}]
 spool: {dir: %s}
-`, lab.GatewayInterface, port, d.url, filepath.Join(t.TempDir(), "spool")))
-	g := start(t, lab, "run", "-c", path)
+`, lab.GatewayInterface, port, url, filepath.Join(t.TempDir(), "spool")))
+	g := startCommand(t, lab, exec.Command(culvert, "run", "-c", path))
 	g.ready()
-	steady := loadgen.Config{
-		Rate: live, Duration: 3 * time.Second, PointsPerPacket: 10, Template: "short", Seed: 1,
-	}
-	load(t, lab, steady)
+	endLive := keepLive(t, lab)
+	time.Sleep(3 * time.Second)
 	before := g.endToEnd()
-	load(t, lab, steady)
-	quiet := g.endToEnd()
+	time.Sleep(3 * time.Second)
+	without := p99(before, g.endToEnd())
 
-	d.stop()
+	stop()
 	flood := load(t, lab, loadgen.Config{
-		Rate: 400_000, Count: count, PointsPerPacket: 20, Template: "short", Seed: 2,
+		Rate: 400_000, Count: outagePoints(t), PointsPerPacket: 20, Template: "short", Seed: 2,
 	})
-	eventually(t, "all is on disk", func() error {
-		s, err := g.status()
-		if err == nil && (s.Ledger.InFlight > 0 || s.Ledger.SpoolPending == 0) {
+	s := g.spooled(flood.Points)
+	spool := s.Sinks[0].Spool
+	t.Logf("%d points wait in %d bytes, %.1f a point", spool.Pending, spool.Bytes,
+		float64(spool.Bytes)/float64(spool.Pending))
+	start()
+	g.ready()
+	begun, first, replayed := time.Now(), g.endToEnd(), spool.Replayed
+	serverCPU, gatewayCPU := cpuTime(t, pid()), cpuTime(t, g.command.Process.Pid)
+	var windows []float64 // P99 of each second
+	for window := first; s.Ledger.SpoolPending > 0; {
+		time.Sleep(time.Second)
+		now := g.endToEnd()
+		windows = append(windows, p99(window, now))
+		window = now
+		var err error
+		if s, err = g.status(); err != nil || time.Since(begun) > outagePatience {
+			t.Fatalf("it takes too long: %+v, %v", s, err)
+		}
+	}
+	took, during := time.Since(begun).Seconds(), p99(first, g.endToEnd())
+	serverCPU, gatewayCPU = cpuTime(t, pid())-serverCPU, cpuTime(t, g.command.Process.Pid)-gatewayCPU
+	after := g.endToEnd()
+	time.Sleep(3 * time.Second)
+	slices.Sort(windows)
+	t.Logf("flood: %.0f points/s in; replay: %.0f points/s beside %d live ones for %.1f s", flood.Rate,
+		float64(s.Sinks[0].Spool.Replayed-replayed)/took, liveRate, took)
+	t.Logf("live P99 before %.4g s, during replay %.4g s (each second's: %.4g to %.4g, median %.4g), after "+
+		"%.4g s", without, during, windows[0], windows[len(windows)-1], windows[len(windows)/2],
+		p99(after, g.endToEnd()))
+	t.Logf("of a CPU the server used %.2f during replay, the gateway %.2f", float64(serverCPU)/1e9/took,
+		float64(gatewayCPU)/1e9/took)
+	endLive()
+	return g.drained()
+}
+
+// outagePatience bounds the replay.
+const outagePatience = 5 * time.Minute
+
+// spooled waits until at least so many points are in the spool, and none on its way there but the live ones.
+func (g *gateway) spooled(points uint64) (s *telemetry.Status) {
+	g.t.Helper()
+	eventually(g.t, "all is on disk", func() (err error) {
+		if s, err = g.status(); err == nil && s.Ledger.SpoolPending < points {
 			err = fmt.Errorf("%+v", s.Ledger)
 		}
 		return err
 	})
-	s, err := g.status()
-	if err != nil {
-		t.Fatal(err)
-	}
-	waiting := s.Ledger.SpoolPending
-	t.Logf("%d points wait in %d bytes, %.1f a point", waiting, s.Sinks[0].Spool.Bytes,
-		float64(s.Sinks[0].Spool.Bytes)/float64(waiting))
-	d.start()
-	g.ready()
-	begun, first := time.Now(), g.endToEnd()
-	replayed := s.Sinks[0].Spool.Replayed
-	var during, took float64
-	var windows []float64 // P99 of each second
-	for took == 0 {
-		window := g.endToEnd()
-		load(t, lab, loadgen.Config{
-			Rate: live, Duration: time.Second, PointsPerPacket: 10, Template: "short", Seed: 3,
-		})
-		if s, err = g.status(); err != nil {
-			t.Fatal(err)
-		}
-		windows = append(windows, p99(window, g.endToEnd()))
-		if s.Ledger.SpoolPending == 0 {
-			took = time.Since(begun).Seconds()
-			during = p99(first, g.endToEnd())
-		} else if time.Since(begun) > 150*time.Second {
-			t.Fatalf("it takes too long: %+v", s.Ledger)
-		}
-	}
-	after := g.endToEnd()
-	load(t, lab, steady)
-	t.Logf("live P99 of each second of replay ≤ %.4g s; then without ≤ %.4g s", windows,
-		p99(after, g.endToEnd()))
-	replayed = s.Sinks[0].Spool.Replayed - replayed
-	if s, err = g.status(); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("flood: %.0f points/s in; replay: %.0f points/s beside %d live ones; live P99 ≤ %.4g s without, "+
-		"≤ %.4g s with replay", flood.Rate,
-		float64(replayed)/took, live, p99(before, quiet), during)
-	if s = g.emptied(s.Ledger.Received); s.Ledger.Residue != 0 || len(s.Ledger.Dropped) > 0 ||
-		s.Ledger.Written != s.Ledger.Received {
-		t.Fatalf("%+v", s.Ledger)
-	}
-	rows, err := d.query("SELECT count(temperature) FROM m")
-	if err != nil || len(rows) != 1 || fmt.Sprint(rows[0]["count"]) != fmt.Sprint(s.Ledger.Written) {
-		t.Fatalf("%d points written, the database has %v, %v", s.Ledger.Written, rows, err)
-	}
-	eventually(t, "the disk is given back", func() error {
+	return s
+}
+
+// drained waits until all is delivered and the disk given back, checks that nothing was lost and returns how
+// many points are written.
+func (g *gateway) drained() (written uint64) {
+	g.t.Helper()
+	eventually(g.t, "all is delivered and the disk is given back", func() error {
 		s, err := g.status()
-		if err == nil && s.Sinks[0].Spool.Segments != 0 {
-			err = fmt.Errorf("%+v", s.Sinks[0].Spool)
+		if err == nil && (s.Ledger.InFlight+s.Ledger.SpoolPending > 0 || s.Sinks[0].Spool.Segments != 0) {
+			err = fmt.Errorf("%+v, %+v", s.Ledger, s.Sinks[0].Spool)
+		}
+		if err == nil && (s.Ledger.Residue != 0 || s.Ledger.Written != s.Ledger.Received) {
+			g.t.Fatalf("%+v", s.Ledger)
+		}
+		if err == nil {
+			written = s.Ledger.Written
 		}
 		return err
 	})
+	return written
+}
+
+// keepLive sends a steady load until the function that it returns is called.
+func keepLive(t *testing.T, lab *testenv.Lab) (end func()) {
+	gateway, _ := netip.AddrFromSlice(lab.GatewayIPv4.To4())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := lab.Sender.Go(func() error {
+		_, err := loadgen.Run(ctx, loadgen.Config{
+			To: []netip.AddrPort{netip.AddrPortFrom(gateway, port)}, Rate: liveRate, Duration: time.Hour,
+			PointsPerPacket: 10, Template: "short", Seed: 1,
+		})
+		return err
+	})
+	return func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Goal: a disk that fills up to the brim during an outage costs no point as long as memory keeps the rest, is

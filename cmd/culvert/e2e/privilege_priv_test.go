@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -12,11 +13,14 @@ import (
 	"culvert/scripts/testenv"
 )
 
+// nobody is the user without rights that stands for the service's.
+const nobody = 65534
+
 // nobodyWith is the command line as a user without rights runs it with these capabilities alone.
 func nobodyWith(capabilities []uintptr, arguments ...string) *exec.Cmd {
 	command := exec.Command(culvert, arguments...)
 	command.SysProcAttr = &syscall.SysProcAttr{
-		Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: capabilities,
+		Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, AmbientCaps: capabilities,
 	}
 	return command
 }
@@ -76,5 +80,40 @@ func TestPrivMemoryLimit(t *testing.T) {
 	if code != 77 || !strings.Contains(output, "register UMEM") ||
 		!strings.Contains(output, "raise RLIMIT_MEMLOCK") || xdpOf(t, lab) {
 		t.Fatalf("exit code %d, %q", code, output)
+	}
+}
+
+// Goal: without CAP_PERFMON a gateway runs by kernel sockets, with its probes off and said so, since it is
+// the verifier that asks for it; in mode socket it takes no capability at all. Method: both, with a point
+// each.
+func TestPrivSocketsWithoutCapabilities(t *testing.T) {
+	need(t)
+	testenv.Need(t, unix.CAP_IPC_LOCK)
+	lab := testenv.NewLab(t, 1)
+	sink := newRecorder(t, lab)
+	config := write(t, publicDir(t), "culvert.yaml", strings.Replace(minimal(lab.GatewayInterface, sink.url),
+		"}]", ", mode: socket}]", 1))
+	withoutPerfmon := slices.DeleteFunc(serviceCapabilities(),
+		func(bit uintptr) bool { return bit == unix.CAP_PERFMON })
+	for _, capabilities := range [][]uintptr{withoutPerfmon, nil} {
+		g := startCommand(t, lab, nobodyWith(capabilities, "run", "-c", config))
+		g.ready()
+		udpSender(t, lab, lab.GatewayIPv4).Write([]byte("m v=1 1"))
+		s := g.settled(1)
+		if c := s.Confinement; c == nil || !c.Dropped || len(c.Capabilities) != len(capabilities) {
+			t.Fatalf("%+v", c)
+		}
+		eventually(t, "the probes are said to be off", func() error {
+			_, metrics, err := g.get("/metrics")
+			if err != nil || strings.Contains(metrics, "culvert_probe_up{probe=\"runqueue\"} 1") ||
+				!strings.Contains(metrics, "culvert_probe_up{probe=\"runqueue\"} 0") ||
+				!strings.Contains(g.output.String(), "probe") {
+				return fmt.Errorf("%w, %s", err, g.output)
+			}
+			return nil
+		})
+		if code := g.stop(); code != 0 {
+			t.Fatalf("exit code %d", code)
+		}
 	}
 }

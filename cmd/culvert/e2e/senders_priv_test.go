@@ -18,6 +18,12 @@ const port = 8089
 // udpSender is an ordinary UDP socket in the sender's namespace, as any program has one.
 func udpSender(t *testing.T, lab *testenv.Lab, to net.IP) *net.UDPConn {
 	t.Helper()
+	return udpSenderTo(t, lab, to, port)
+}
+
+// udpSenderTo is udpSender to another port.
+func udpSenderTo(t *testing.T, lab *testenv.Lab, to net.IP, port int) *net.UDPConn {
+	t.Helper()
 	var conn *net.UDPConn
 	err := lab.Sender.Do(func() (err error) {
 		conn, err = net.DialUDP("udp", nil, &net.UDPAddr{IP: to, Port: port})
