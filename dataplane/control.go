@@ -292,14 +292,17 @@ const askTime = time.Second
 
 // ask runs a question on the worker's thread and returns its answer, or an error when the worker does not
 // answer in time.
-func ask[T any](w *Worker, question func() T) (T, error) {
+func ask[T any](w *Worker, question func() T) (T, error) { return askFor(w, askTime, question) }
+
+// askFor is ask with another patience.
+func askFor[T any](w *Worker, patience time.Duration, question func() T) (T, error) {
 	answer := make(chan T, 1)
 	w.post(func() { answer <- question() })
 	select {
 	case a := <-answer:
 		return a, nil
 	case <-w.ended:
-	case <-time.After(askTime):
+	case <-time.After(patience):
 	}
 	var none T
 	return none, fmt.Errorf("ask worker %q: %w", w.config.Name, os.ErrDeadlineExceeded)
@@ -307,21 +310,11 @@ func ask[T any](w *Worker, question func() T) (T, error) {
 
 // SinkStates asks the worker's writers: one entry a URL of a sink, in the order of the configuration.
 func (w *Worker) SinkStates() ([]SinkState, error) {
-	return ask(w, func() []SinkState {
-		states := make([]SinkState, w.urls)
-		for i := range states {
-			o := w.lanes[i].writer
-			states[i] = SinkState{
-				Up: o.Up(), LastError: o.LastError(), LastReject: o.LastReject(),
-				LastTrouble: o.LastTrouble(), LastGood: o.LastGood(), Stats: o.Stats(),
-				Transport: "io_uring",
-			}
-			if w.ring == nil {
-				states[i].Transport = "sockets"
-			}
-		}
-		return states
-	})
+	look, err := w.Look(nil, askTime)
+	if err != nil {
+		return nil, err
+	}
+	return look.Sinks, nil
 }
 
 // LaneWrites is the time from sealed to acknowledged of a lane's batches, to be read while it is written.
@@ -373,6 +366,3 @@ func (w *Worker) Forwarded() (n uint64, all bool, err error) {
 	})
 	return a.n, a.all, err
 }
-
-// ClockSteps is how often the worker saw wall time step.
-func (w *Worker) ClockSteps() (uint64, error) { return ask(w, w.clock.Steps) }

@@ -101,29 +101,6 @@ type HeavySeries struct {
 	Samples          uint64 // that are its own for sure; recent ones count more
 }
 
-// HeavySeries asks a worker for the series that its points belong to most, in no order, and for the number of
-// samples of all series together.
-func (w *Worker) HeavySeries() (series []HeavySeries, total uint64, err error) {
-	type answer struct {
-		series []HeavySeries
-		total  uint64
-	}
-	a, err := ask(w, func() (a answer) {
-		h := &w.hitters
-		h.age(w.clock.Now())
-		a.total = h.total
-		for i := range h.slots {
-			one := &h.slots[i]
-			if own := h.counts[i] - min(one.errors, h.counts[i]); own > 0 {
-				a.series = append(a.series, HeavySeries{Tenant: one.tenant, Listener: one.listener,
-					Key: string(one.text[:one.length]), Samples: own})
-			}
-		}
-		return a
-	})
-	return a.series, a.total, err
-}
-
 // sampleSeries counts the series of a point and returns when the next sample is.
 func (w *Worker) sampleSeries(p *point.Point, payload *Payload) uint64 {
 	hash := maphash.Bytes(w.seed, p.Bytes(p.Key)) ^ uint64(payload.Tenant)<<32 ^ uint64(payload.Listener)

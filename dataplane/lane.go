@@ -91,6 +91,7 @@ func (w *Worker) storeText(o *lane, text []byte, points int, arrival int64) {
 	o.touched = true
 	if w.makeRoom(o, len(text), points) {
 		o.held += points
+		o.open.Taken = w.now
 		o.open.Extend(append(o.open.Body(), text...), points, arrival)
 		w.sealFull(o)
 	}
@@ -124,6 +125,7 @@ func (w *Worker) storePoint(o *lane, p *point.Point, arrival int64) {
 		return
 	}
 	o.held++
+	o.open.Taken = w.now
 	o.open.Extend(body, 1, arrival)
 	w.sealFull(o)
 }
@@ -195,7 +197,6 @@ func (w *Worker) seal(o *lane, now int64) {
 	if o.open == nil || o.open.Points() == 0 {
 		return
 	}
-	w.stages.BatchWait.Record(now - o.open.Opened())
 	w.counters.BatchesSealed++
 	o.open.Seal(now)
 	if t := o.open.Trace(); t != nil {

@@ -167,7 +167,9 @@ type Stages struct {
 	SteerToWorker hist.Histogram // XDP stamp → the turn that takes the frame
 	Decode        hist.Histogram // of one frame, measured once a millisecond
 	Rules         hist.Histogram // of the same frame
-	BatchWait     hist.Histogram // first point in the batch → sealed
-	Write         hist.Histogram // sealed → acknowledged
-	EndToEnd      hist.Histogram // XDP stamp → acknowledged, one record a point
+	// These count points that were acknowledged, so that steering, waiting and writing add up to the whole:
+	// decoding and rules are a part of waiting.
+	BatchWait hist.Histogram // the turn that takes the frame → its batch is sealed
+	Write     hist.Histogram // sealed → acknowledged
+	EndToEnd  hist.Histogram // XDP stamp → acknowledged
 }

@@ -267,23 +267,28 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	w.rejectAtSink(o, reason, outcome.Rejected)
 	w.drop(o, DropUndelivered, outcome.Undelivered)
 	if outcome.Written > 0 {
-		w.stages.Write.Record(now - b.SealedAt())
 		w.lanes[o.index].writes.Record(now - b.SealedAt())
 		if o.spool != nil {
 			o.spool.wrote(now-b.SealedAt(), o.counters.Written)
 		}
+		all := uint64(0)
 		for _, run := range b.Runs() {
-			w.stages.EndToEnd.RecordN(now-run.Arrival, uint64(run.Count))
+			n := uint64(run.Count)
+			w.stages.BatchWait.RecordN(b.SealedAt()-run.Taken, n)
+			w.stages.EndToEnd.RecordN(now-run.Arrival, n)
+			all += n
 		}
+		w.stages.Write.RecordN(now-b.SealedAt(), all)
 	}
 	o.held -= b.Points()
 	o.touched = true
+	trace := traceOf(b)
 	if b.Trace() != nil {
 		w.traces.settled(o, outcome, now)
 	}
 	switch {
 	case outcome.Aside > 0:
-		w.stepAside(o, b, outcome.Aside)
+		w.stepAside(o, b, outcome.Aside, trace, now)
 		return
 	case b.Mark != 0:
 		o.spool.push(spoolItem{kind: spoolForget, sequence: b.Mark})

@@ -50,6 +50,9 @@ type SpoolerConfig struct {
 	// Refusals (optional) are points of what is replayed that the server refused; Lane is the URL's place.
 	Refusals *spsc.Ring[Refusal]
 	Lane     int
+	// Traces (optional) takes what became of traced batches; TraceSeed tells spoolers and runs apart.
+	Traces    *spsc.Ring[Traced]
+	TraceSeed uint64
 	// TTL (optional) is how old a point may be by its own time when it is delivered; 0: any age.
 	TTL time.Duration
 	// Tenants (optional) are the tenants' names, in the order of their numbers; Open has to open with them.
@@ -104,6 +107,7 @@ type Spooler struct {
 	counts   SpoolerState
 	shares   []SpoolShare // less what the log knows alone
 	replayer replayer
+	traces   spoolTraces
 	pollSet  []unix.PollFd
 
 	retarget    atomic.Pointer[netip.AddrPort]
@@ -124,6 +128,7 @@ func StartSpooler(config SpoolerConfig) (*Spooler, error) {
 		memory: memoryQueue{max: config.MemoryBytes, ttl: int64(config.MemoryTTL)},
 		shares: make([]SpoolShare, len(config.Tenants)+1),
 	}
+	s.traces = newSpoolTraces(config.Traces, config.Lane, config.TraceSeed)
 	s.shown.Shares = make([]SpoolShare, len(s.shares))
 	var err error
 	if s.clock, err = NewClock(); err != nil {

@@ -46,14 +46,15 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 		return
 	case spoolReplay:
 		s.took(s.placeOf(int(item.tenant)), item.points)
+		s.traces.remember(item.sequence, item.trace)
 		s.giveBack(item.sequence)
 		return
 	case spoolKeep:
 		for _, part := range item.batch.Rest() {
-			s.store(spool.Record{
+			s.store(&spool.Record{
 				Body: item.batch.Body()[part.From:part.To], Points: part.Points, Oldest: item.oldest,
 				Worker: p.index, Batch: item.number, Tenant: s.nameOf(int(item.tenant)),
-			}, s.placeOf(int(item.tenant)), now)
+			}, item, now)
 		}
 		if item.sequence != 0 {
 			s.log.Ack(item.sequence)
@@ -64,17 +65,28 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 }
 
 // store puts a record on disk, or keeps a copy of it in memory where the disk takes none.
-func (s *Spooler) store(r spool.Record, tenant int, now int64) {
+func (s *Spooler) store(r *spool.Record, item *spoolItem, now int64) {
+	tenant, place := s.placeOf(int(item.tenant)), spooledDisk
 	s.took(tenant, r.Points)
-	if s.keep(&r, tenant, now) {
-		return
+	if s.keep(r, tenant, now) {
+		if r.Sequence == 0 {
+			place = spooledNowhere
+		}
+		s.traces.remember(r.Sequence, item.trace)
+	} else {
+		k := kept{
+			points: r.Points, tenant: tenant, oldest: r.Oldest, worker: r.Worker, number: r.Batch, since: now,
+			trace: item.trace,
+		}
+		k.body = append(k.body, r.Body...)
+		place = spooledMemory
+		if !s.memory.push(k) {
+			place = spooledNowhere
+			s.drop(DropSpoolFull, tenant, r.Points)
+		}
 	}
-	k := kept{
-		points: r.Points, tenant: tenant, oldest: r.Oldest, worker: r.Worker, number: r.Batch, since: now,
-	}
-	k.body = append(k.body, r.Body...)
-	if !s.memory.push(k) {
-		s.drop(DropSpoolFull, tenant, r.Points)
+	if item.trace.Root != 0 {
+		s.traces.spooled(item, r, place, s.clock.Now())
 	}
 }
 
@@ -127,6 +139,7 @@ func (s *Spooler) toDisk(now int64) (work int) {
 			s.memory.putBack(k)
 			break
 		}
+		s.traces.remember(r.Sequence, k.trace)
 		s.memory.settle(&k)
 		work++
 	}

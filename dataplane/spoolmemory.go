@@ -9,7 +9,8 @@ type kept struct {
 	worker uint16
 	number uint64
 	since  int64 // when it was kept, CLOCK_MONOTONIC nanoseconds
-	bad    int   // how often it was sent in vain while others were delivered
+	trace  TraceOf
+	bad    int // how often it was sent in vain while others were delivered
 }
 
 // memoryQueue is the last tier: records in memory, oldest first, bounded in bytes and in age.

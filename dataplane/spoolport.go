@@ -66,6 +66,8 @@ type spoolItem struct {
 	tenant   uint16        // whose they are
 	oldest   int64         // arrival of the first point, nanoseconds since 1970
 	number   uint64        // of the batch
+	trace    TraceOf       // the batch's, if it is traced
+	settled  int64         // when it was, CLOCK_MONOTONIC nanoseconds; of spoolKeep with a trace
 }
 
 // spoolBack is a batch that comes back.

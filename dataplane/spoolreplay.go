@@ -30,6 +30,7 @@ const (
 type flown struct {
 	sequence      uint64 // of the log; 0 for one of the memory
 	kept          kept
+	trace         TraceOf
 	tenant        int
 	bytes, points int // of the record
 	expired       int // of these points, left out since they are too old
@@ -152,6 +153,7 @@ func (s *Spooler) replay(now int64) (work int) {
 		}
 		r.flights[b] = flight
 		b.Seal(now)
+		s.traces.begin(b, flight)
 		r.writer.Submit(b, now)
 		work++
 	}
@@ -241,10 +243,13 @@ func (s *Spooler) oldest() (f flown, body []byte, ok bool) {
 	if n := r.next; n != nil {
 		return flown{
 			sequence: n.Sequence, tenant: s.tenantOf(n.Tenant), bytes: len(n.Body), points: n.Points,
+			trace: s.traces.of(n.Sequence),
 		}, n.Body, true
 	}
 	k, ok := s.memory.pop()
-	return flown{kept: k, tenant: k.tenant, bytes: len(k.body), points: k.points}, k.body, ok
+	return flown{
+		kept: k, tenant: k.tenant, bytes: len(k.body), points: k.points, trace: k.trace,
+	}, k.body, ok
 }
 
 // grow makes requests long enough for a line that fits into none, once nothing is under way. Such a line was
@@ -293,6 +298,7 @@ func (s *Spooler) settle(now int64) (work int) {
 		} else {
 			s.undelivered(flight, now)
 		}
+		s.traces.replayed(&outcome, flight, now)
 		r.pace.after(s.config.Ports, outcome.Batch.Points(), now-outcome.Batch.SealedAt(), now)
 		r.pool.Release(outcome.Batch)
 		work++

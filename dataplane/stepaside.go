@@ -11,8 +11,8 @@ import (
 // recallStep is how long a worker that ends waits between two looks at the spoolers, in nanoseconds.
 const recallStep = int64(time.Millisecond)
 
-// stepAside finds another place for what is left of a batch, and gives it back.
-func (w *Worker) stepAside(o *lane, b *influx.Batch, points int) {
+// stepAside finds another place for what is left of a batch, and gives it back. trace is the batch's.
+func (w *Worker) stepAside(o *lane, b *influx.Batch, points int, trace TraceOf, now int64) {
 	if other := o.route.instead(o); other != nil {
 		// The next server in order takes over; in the ledger the points leave one lane for another.
 		o.counters.Moved += uint64(points)
@@ -36,13 +36,15 @@ func (w *Worker) stepAside(o *lane, b *influx.Batch, points int) {
 	if b.Mark != 0 && points == b.Points() {
 		// All of it is on disk.
 		o.spool.push(spoolItem{
-			kind: spoolReplay, sequence: b.Mark, points: points, tenant: uint16(o.tenant),
+			kind: spoolReplay, sequence: b.Mark, points: points, tenant: uint16(o.tenant), trace: trace,
 		})
 		o.release(b)
 		return
 	}
 	o.parked += b.Points()
-	o.spool.push(w.itemOf(o, spoolKeep, b, points))
+	item := w.itemOf(o, spoolKeep, b, points)
+	item.trace, item.settled = trace, now
+	o.spool.push(item)
 }
 
 func (w *Worker) itemOf(o *lane, kind spoolKind, b *influx.Batch, points int) spoolItem {
@@ -63,6 +65,9 @@ func (w *Worker) submit(o *lane, b *influx.Batch, now int64) {
 	if !o.always {
 		o.writer.Submit(b, now)
 		return
+	}
+	if t := b.Trace(); t != nil {
+		t.ToDisk = now
 	}
 	o.appending++
 	o.spool.push(w.itemOf(o, spoolAppend, b, 0))
@@ -86,6 +91,9 @@ func (w *Worker) takeBack(now int64) (work int) {
 			if back.kind == spoolAppend {
 				o.appending--
 				back.batch.Mark = back.sequence
+				if t := back.batch.Trace(); t != nil && back.sequence != 0 {
+					t.OnDisk = now
+				}
 				o.writer.Submit(back.batch, now)
 				continue
 			}

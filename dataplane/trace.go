@@ -14,9 +14,43 @@ const (
 	tracesMax = 16
 )
 
-// Traced is a batch's trace from its first packet to its outcome.
+// TraceKind is which part of a batch's way a Traced shows.
+type TraceKind uint8
+
+const (
+	TraceBatch  TraceKind = iota // from its first packet to its outcome
+	TraceSpool                   // from that outcome to the disk, or to memory where no disk takes it
+	TraceReplay                  // one request that had it from there
+)
+
+// TraceOf names a batch's trace where only its points are left. Its zero value is none.
+type TraceOf struct {
+	ID   [16]byte
+	Root uint64 // the span that all others stand below
+}
+
+// traceOf names the trace of a batch.
+func traceOf(b *influx.Batch) (of TraceOf) {
+	if t := b.Trace(); t != nil {
+		of = TraceOf{t.ID, t.Span}
+	}
+	return of
+}
+
+// Traced is a batch's trace from its first packet to its outcome, or one of the parts that come later. These
+// use of it what TraceKind says:
+//
+//	TraceSpool    Opened, Settled; Points, of which SetAside were kept and Undelivered were not; InMemory
+//	TraceReplay   Sealed, Attempts, Settled and the outcome of the whole request
 type Traced struct {
 	influx.Trace
+	Kind TraceKind
+	// Root is the span of the batch, which later parts stand below.
+	Root uint64
+	// Told is whose numbers a request that carries several traces told the server, if not this one's.
+	Told     TraceOf
+	InMemory bool
+
 	Lane                                     int // its place among all URLs of all sinks
 	Sealed, Settled                          int64
 	Points, Bytes                            int
@@ -29,7 +63,7 @@ type tracing struct {
 	out     *spsc.Ring[Traced]
 	every   int // one in so many batches; 0: none
 	left    int // batches until the next one
-	random  uint64
+	numbers numbers
 	free    []*influx.Trace
 	filling *influx.Trace // of an open batch of which no packet was measured yet; else nil
 	// watch has all payloads measured: the next batch is to be traced, or one is of which none was.
@@ -42,7 +76,7 @@ func newTracing(out *spsc.Ring[Traced], every int, seed uint64) tracing {
 	if out == nil || every <= 0 {
 		return tracing{}
 	}
-	t := tracing{out: out, every: every, left: 1, watch: true, random: seed}
+	t := tracing{out: out, every: every, left: 1, watch: true, numbers: numbers(seed)}
 	t.free = make([]*influx.Trace, tracesMax)
 	traces := make([]influx.Trace, tracesMax)
 	for i := range traces {
@@ -51,11 +85,14 @@ func newTracing(out *spsc.Ring[Traced], every int, seed uint64) tracing {
 	return t
 }
 
-// number is a random one, by splitmix64; it is not 0, which trace contexts forbid.
-func (t *tracing) number() uint64 {
+// numbers are those of traces and spans: random ones, by splitmix64 from a seed.
+type numbers uint64
+
+// take is the next one; it is not 0, which trace contexts forbid.
+func (n *numbers) take() uint64 {
 	for {
-		t.random += 0x9E3779B97F4A7C15
-		z := t.random
+		*n += 0x9E3779B97F4A7C15
+		z := uint64(*n)
 		z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
 		z = (z ^ z>>27) * 0x94D049BB133111EB
 		if z ^= z >> 31; z != 0 {
@@ -78,9 +115,9 @@ func (t *tracing) opened(b *influx.Batch, now int64) {
 	}
 	trace := t.free[n-1]
 	t.free = t.free[:n-1]
-	*trace = influx.Trace{Seen: now, Span: t.number()}
-	binary.BigEndian.PutUint64(trace.ID[:8], t.number())
-	binary.BigEndian.PutUint64(trace.ID[8:], t.number())
+	*trace = influx.Trace{Seen: now, Span: t.numbers.take()}
+	binary.BigEndian.PutUint64(trace.ID[:8], t.numbers.take())
+	binary.BigEndian.PutUint64(trace.ID[8:], t.numbers.take())
 	b.SetTrace(trace)
 	t.filling = trace
 }

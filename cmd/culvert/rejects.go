@@ -121,6 +121,9 @@ func printReject(out io.Writer, r *telemetry.Reject) error {
 	if r.Text != "" {
 		add("  %q", r.Text)
 	}
+	if r.TraceID != "" {
+		add("  trace %s", r.TraceID)
+	}
 	add("%s", "\n")
 	return err
 }

@@ -62,8 +62,8 @@ func (s *stream) leave() {
 	s.mutex.Unlock()
 }
 
-// event is the present one, as it goes over the wire.
-func (s *Server) event(what content) ([]byte, error) {
+// event is the present one, as it goes over the wire, and when it was made.
+func (s *Server) event(what content) (text []byte, made time.Time, err error) {
 	e := &s.events
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -73,7 +73,7 @@ func (s *Server) event(what content) ([]byte, error) {
 		clear(e.last[:])
 	}
 	if e.last[what] != nil {
-		return e.last[what], nil
+		return e.last[what], e.made, nil
 	}
 	name, document := string(e.now.State), any(e.now)
 	if what == wholeState {
@@ -82,12 +82,11 @@ func (s *Server) event(what content) ([]byte, error) {
 			Alerts: newest(s.config.Alerts, pictureList), Rejects: newest(s.config.Rejects, pictureList),
 		}
 	}
-	text, err := json.Marshal(document)
-	if err != nil {
-		return nil, fmt.Errorf("write an event: %w", err)
+	if text, err = json.Marshal(document); err != nil {
+		return nil, e.made, fmt.Errorf("write an event: %w", err)
 	}
 	e.last[what] = fmt.Appendf(nil, "event: %s\ndata: %s\n\n", name, text)
-	return e.last[what], nil
+	return e.last[what], e.made, nil
 }
 
 // stream sends how the gateway is, as server-sent events.
@@ -96,7 +95,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) { s.follow(w, r,
 // pictures sends everything that the dashboard shows, as server-sent events.
 func (s *Server) pictures(w http.ResponseWriter, r *http.Request) { s.follow(w, r, wholeState) }
 
-// follow sends events until the viewer or the server goes.
+// follow sends events until the viewer or the server goes. All viewers wait from the making of the same event
+// on, and so share the next one as well.
 func (s *Server) follow(w http.ResponseWriter, r *http.Request, what content) {
 	if !s.events.enter() {
 		s.fail(w, http.StatusServiceUnavailable, fmt.Sprintf("%d viewers are all there can be", viewersMax))
@@ -108,10 +108,10 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, what content) {
 		return
 	}
 	control := http.NewResponseController(w)
-	ticker := time.NewTicker(streamInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(streamInterval)
+	defer timer.Stop()
 	for {
-		event, err := s.event(what)
+		event, made, err := s.event(what)
 		if err != nil {
 			s.config.Log.Error("event stream", "error", err)
 			return
@@ -123,8 +123,9 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, what content) {
 		if _, err := w.Write(event); err != nil || control.Flush() != nil {
 			return
 		}
+		timer.Reset(time.Until(made.Add(streamInterval)))
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-r.Context().Done():
 			return
 		case <-s.events.ending:

@@ -98,7 +98,7 @@ func TestPicturesShowEverything(t *testing.T) {
 		Alerts:   func(n int) []telemetry.Alert { return make([]telemetry.Alert, n) },
 		Rejects:  func(n int) []telemetry.Reject { return make([]telemetry.Reject, n) },
 	})
-	text, err := s.event(wholeState)
+	text, _, err := s.event(wholeState)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,11 +111,11 @@ func TestPicturesShowEverything(t *testing.T) {
 		len(p.Alerts) != pictureList || len(p.Rejects) != pictureList {
 		t.Errorf("%.300s", body)
 	}
-	again, err := s.event(wholeState)
+	again, _, err := s.event(wholeState)
 	if err != nil || &again[0] != &text[0] {
 		t.Errorf("an event was made anew for another viewer, %v", err)
 	}
-	health, err := s.event(healthOnly)
+	health, _, err := s.event(healthOnly)
 	if err != nil || !strings.HasPrefix(string(health), "event: degraded\n") &&
 		!strings.HasPrefix(string(health), "event: ready\n") {
 		t.Errorf("%v, %.100s", err, health)
@@ -146,6 +146,39 @@ func TestHealthStreamIsBounded(t *testing.T) {
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Errorf("stop with viewers: %v", err)
+	}
+}
+
+// Goal: viewers who came at different times come to share each event: what twenty of them cost is what one
+// costs, but for the sending. Method: two viewers half an interval apart; after their second events no
+// snapshot is taken but one an interval.
+func TestViewersComeToShareEvents(t *testing.T) {
+	var taken atomic.Int32
+	s := start(t, Config{Snapshot: func() *telemetry.Snapshot {
+		taken.Add(1)
+		return &telemetry.Snapshot{Ready: true}
+	}})
+	var streams []*bufio.Reader
+	for i := range 2 {
+		if i > 0 {
+			time.Sleep(streamShare + streamShare/10)
+		}
+		_, events := watch(t, s)
+		nextEvent(t, events)
+		streams = append(streams, events)
+	}
+	rounds := func(n int) {
+		for range n {
+			for _, events := range streams {
+				nextEvent(t, events)
+			}
+		}
+	}
+	rounds(1)
+	begun, before := time.Now(), taken.Load()
+	rounds(2)
+	if n, most := taken.Load()-before, int32(time.Since(begun)/streamInterval)+1; n > most {
+		t.Errorf("%d snapshots for two viewers, want %d at most", n, most)
 	}
 }
 

@@ -129,7 +129,7 @@ func (g *Gateway) logSinks(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		states := g.sinkStates()
+		states := sinkStates(g.looks())
 		for i, t := range g.targets {
 			if g.doubt(i, states) != "" && t.ask(ctx) == nil {
 				t.asked.Store(g.clock.Now())

@@ -20,7 +20,7 @@ func (g *Gateway) balance(ctx context.Context, s *sink) {
 	before := make([]servedSoFar, len(s.targets))
 	loads := make([]shard.Load, len(s.targets))
 	for range each(ctx, balanceInterval) {
-		states := g.sinkStates()
+		states := sinkStates(g.looks())
 		for i, t := range s.targets {
 			now := g.served(t.lane, states)
 			loads[i] = now.load(&before[i], s.config.Timeout)

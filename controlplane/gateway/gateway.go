@@ -75,6 +75,7 @@ type Gateway struct {
 	samples   []*spsc.Ring[dataplane.Sample]
 	refusals  []*spsc.Ring[dataplane.Refusal]
 	workers   []*dataplane.Worker // the pinned ones, then the slow path's
+	lastLooks []atomic.Pointer[dataplane.Look]
 	listeners []dataplane.Listener
 	limits    *dataplane.Limits // nil where no tenant has any
 	addresses atomic.Pointer[dataplane.Addresses]
@@ -85,6 +86,7 @@ type Gateway struct {
 	tapped    sync.Mutex                     // held while somebody taps
 	exporter  *traces.Traces                 // nil where traces are off
 	traced    []*spsc.Ring[dataplane.Traced] // by worker, as workers
+	replayed  []*spsc.Ring[dataplane.Traced] // the spoolers'
 
 	// changing is held by whoever changes or saves the rules: a reload, a checkpoint.
 	changing    sync.Mutex
@@ -251,6 +253,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 // startWorkers starts the pinned workers and the slow path's, none of which has a source yet.
 func (g *Gateway) startWorkers() (err error) {
 	pinned := len(g.plan.Workers)
+	g.lastLooks = make([]atomic.Pointer[dataplane.Look], pinned+1)
 	g.limits = limitsOf(g.options.Config, pinned+1)
 	if g.exchange, err = dataplane.NewExchange(pinned + 1); err != nil {
 		return err
@@ -426,7 +429,7 @@ func (g *Gateway) drain() error {
 	}
 	g.log.Info("drained", "points_received", c.PointsIn(), "points_written", c.PointsWritten,
 		"points_rejected", c.PointsRefused(), "points_dropped", c.PointsLost(),
-		"residue", int64(c.PointsIn()-c.PointsOut()))
+		"points_spooled", c.PointsSpooled, "residue", int64(c.PointsIn()-c.PointsOut()))
 	return errors.Join(errs...)
 }
 

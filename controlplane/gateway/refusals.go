@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -49,10 +50,14 @@ func (g *Gateway) takeRefusals(ctx context.Context) {
 // rejectedPoint says in words what a server refused.
 func (g *Gateway) rejectedPoint(r *dataplane.Refusal) telemetry.Reject {
 	t := g.targets[r.Lane]
-	return telemetry.Reject{
+	one := telemetry.Reject{
 		Taken: time.Now(), Stage: "sink", Reason: fmt.Sprint(r.Code), Sink: t.config.Name, URL: t.url,
 		Words: r.Words, Text: r.Line,
 	}
+	if r.Trace != [16]byte{} {
+		one.TraceID = hex.EncodeToString(r.Trace[:])
+	}
+	return one
 }
 
 // rejectKeeper writes rejects into a folder as lines of JSON: one file, and the one before it, so that they

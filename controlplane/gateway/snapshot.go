@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"culvert/bpf/abi"
@@ -20,13 +21,13 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 		Started: g.started,
 	}
 	now := g.clock.Now()
-	states := g.sinkStates()
+	looks := g.looks()
+	states := sinkStates(looks)
 	// The spoolers' states before the workers' counters: what a spooler has settled, a worker has counted as
 	// handed over.
 	spools := g.spools.states()
 	for i, w := range g.workers {
-		steps, _ := w.ClockSteps()
-		s.ClockSteps = max(s.ClockSteps, steps)
+		s.ClockSteps = max(s.ClockSteps, looks[i].ClockSteps)
 		s.Workers = append(s.Workers, telemetry.Worker{
 			Name: w.Name(), CPU: w.CPU(), Node: w.Node(), Heartbeat: time.Duration(max(now-w.Heartbeat(), 0)),
 			Counters: w.Counters(), Transport: states[i][0].Transport,
@@ -35,13 +36,13 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	for i := range g.targets {
 		sink := g.sinkOf(i, states)
 		if spools != nil {
-			sink.Spool = &spools[i]
+			sink.Spool, sink.SpoolMax = &spools[i], g.spools.share
 		}
 		s.Sinks = append(s.Sinks, sink)
 	}
 	s.Stages, s.AlertLatency = g.histograms()
-	s.Heavy = g.heavySeries()
-	s.Rules, s.RuleGroups = g.rulesOf()
+	s.Heavy = g.heavySeries(looks)
+	s.Rules, s.RuleGroups = g.rulesOf(looks)
 	s.Notifiers = g.notifiersOf()
 	g.mutex.Lock()
 	for _, p := range g.interfaces {
@@ -167,15 +168,42 @@ func (g *Gateway) listenersShown() []telemetry.Listener {
 	return shown
 }
 
-// sinkStates asks every worker's writers, by worker and lane. A worker that does not answer shows empty
-// states; its heartbeat tells the rest.
-func (g *Gateway) sinkStates() [][]dataplane.SinkState {
-	states := make([][]dataplane.SinkState, len(g.workers))
+const (
+	// lookTime is how long a snapshot waits for workers that have answered before, lookFirst for others. A
+	// worker answers within a turn, which is microseconds.
+	lookTime  = 100 * time.Millisecond
+	lookFirst = time.Second
+)
+
+// looks asks all workers at once how they are. Of one that does not answer, what it said last stands, so that
+// its counters never go backwards; its heartbeat tells the rest.
+func (g *Gateway) looks() []*dataplane.Look {
+	set := g.rules.current()
+	looks := make([]*dataplane.Look, len(g.workers))
+	var all sync.WaitGroup
 	for i, w := range g.workers {
-		var err error
-		if states[i], err = w.SinkStates(); err != nil {
-			states[i] = make([]dataplane.SinkState, len(g.targets))
-		}
+		all.Go(func() {
+			last, patience := g.lastLooks[i].Load(), lookTime
+			if last == nil {
+				last = &dataplane.Look{Sinks: make([]dataplane.SinkState, len(g.targets))}
+				patience = lookFirst
+			}
+			if now, err := w.Look(set, patience); err == nil {
+				g.lastLooks[i].Store(now)
+				last = now
+			}
+			looks[i] = last
+		})
+	}
+	all.Wait()
+	return looks
+}
+
+// sinkStates are the states of all URLs, by worker.
+func sinkStates(looks []*dataplane.Look) [][]dataplane.SinkState {
+	states := make([][]dataplane.SinkState, len(looks))
+	for i, look := range looks {
+		states[i] = look.Sinks
 	}
 	return states
 }
@@ -262,7 +290,7 @@ func (g *Gateway) histograms() (map[string]*hist.Snapshot, *hist.Snapshot) {
 
 // rulesOf adds up what the workers say of each rule and of each group. Only a key's owner counts it, so sums
 // are right; of the watermarks the latest counts.
-func (g *Gateway) rulesOf() (shown []telemetry.Rule, groups []telemetry.RuleGroup) {
+func (g *Gateway) rulesOf(looks []*dataplane.Look) (shown []telemetry.Rule, groups []telemetry.RuleGroup) {
 	set := g.rules.current()
 	if set == nil {
 		return nil, nil
@@ -280,9 +308,9 @@ func (g *Gateway) rulesOf() (shown []telemetry.Rule, groups []telemetry.RuleGrou
 	for _, name := range set.Groups() {
 		groups = append(groups, telemetry.RuleGroup{Name: name})
 	}
-	for _, w := range g.workers {
-		counts, err := w.RuleCounts()
-		if err != nil || counts.Set != set {
+	for _, look := range looks {
+		counts := &look.Rules
+		if counts.Set != set {
 			continue
 		}
 		for i := range counts.Rules {

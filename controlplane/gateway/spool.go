@@ -32,6 +32,7 @@ type spools struct {
 	dir      string
 	spoolers []*dataplane.Spooler     // by lane
 	ports    [][]*dataplane.SpoolPort // by worker and lane
+	share    int64                    // of spool.max that each URL has, in bytes
 }
 
 // of is the spooler of a URL, or nil.
@@ -57,6 +58,7 @@ func (g *Gateway) openSpools(workers int) error {
 	if err := g.findSpool(); err != nil || g.spools.dir == "" {
 		return err
 	}
+	g.spools.share = g.spoolShare()
 	g.spools.ports = make([][]*dataplane.SpoolPort, workers)
 	used := map[string]bool{}
 	for _, t := range g.targets {
@@ -111,6 +113,11 @@ func (g *Gateway) findSpool() error {
 	return fmt.Errorf("make spool.dir: %w", err)
 }
 
+// spoolShare is what the files of one URL may take, in bytes.
+func (g *Gateway) spoolShare() int64 {
+	return int64(g.options.Config.Spool.Max) / int64(len(g.targets))
+}
+
 // spoolConfig is how the spool of one URL is kept; who opens it adds the files.
 func (g *Gateway) spoolConfig(s *sink, t *sinkTarget) (spool.Config, error) {
 	c := &g.options.Config.Spool
@@ -123,7 +130,7 @@ func (g *Gateway) spoolConfig(s *sink, t *sinkTarget) (spool.Config, error) {
 			Gateway: g.options.Config.Gateway.ID, Sink: s.config.Name, URL: t.shownURL(),
 			Epoch: uint64(g.started.UnixNano()),
 		},
-		SegmentBytes: int64(c.Segment), MaxBytes: int64(c.Max) / int64(len(g.targets)), Codec: codec,
+		SegmentBytes: int64(c.Segment), MaxBytes: g.spoolShare(), Codec: codec,
 		Tenants: tenantNames(g.options.Config),
 	}
 	if c.WhenFull == "drop_newest" {
@@ -146,7 +153,7 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
 	g.refusals = append(g.refusals, refusals)
 	return dataplane.StartSpooler(dataplane.SpoolerConfig{
-		Refusals: refusals, Lane: t.lane,
+		Refusals: refusals, Lane: t.lane, Traces: g.traceSpool(), TraceSeed: writer.Seed,
 		Open: func() (*spool.Log, spool.Recovery, error) {
 			files, err := spool.OpenDirectory(folder)
 			if err != nil {

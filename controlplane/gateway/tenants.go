@@ -162,15 +162,11 @@ const (
 )
 
 // heavySeries asks the workers which series dominate.
-func (g *Gateway) heavySeries() []telemetry.HeavySeries {
+func (g *Gateway) heavySeries(looks []*dataplane.Look) []telemetry.HeavySeries {
 	var all []dataplane.HeavySeries
 	var total uint64
-	for _, w := range g.workers {
-		series, samples, err := w.HeavySeries()
-		if err != nil {
-			continue
-		}
-		all, total = append(all, series...), total+samples
+	for _, look := range looks {
+		all, total = append(all, look.Heavy...), total+look.HeavySamples
 	}
 	return g.heaviest(all, total)
 }

@@ -42,6 +42,16 @@ func (g *Gateway) openTraces(ctx context.Context) (err error) {
 	return nil
 }
 
+// traceSpool is a ring for a spooler, or nil where traces are off.
+func (g *Gateway) traceSpool() *spsc.Ring[dataplane.Traced] {
+	if g.exporter == nil {
+		return nil
+	}
+	ring := spsc.New[dataplane.Traced](dataplane.TraceSlots)
+	g.replayed = append(g.replayed, ring)
+	return ring
+}
+
 // carryTraces takes finished traces to the exporter until the context ends.
 func (g *Gateway) carryTraces(ctx context.Context) {
 	for range each(ctx, tracesInterval) {
@@ -56,9 +66,15 @@ func (g *Gateway) emitTraces() {
 			ring.Release()
 		}
 	}
+	for _, ring := range g.replayed {
+		for t := ring.Peek(); t != nil; t = ring.Peek() {
+			g.exporter.Emit(t, "")
+			ring.Release()
+		}
+	}
 }
 
-// closeTraces sends what is left. The workers have ended.
+// closeTraces sends what is left. The workers and spoolers have ended.
 func (g *Gateway) closeTraces() error {
 	if g.exporter == nil {
 		return nil

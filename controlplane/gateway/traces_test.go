@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -42,50 +43,64 @@ func (r *receiver) Export(_ context.Context, request *collector.ExportTraceServi
 	return &collector.ExportTraceServiceResponse{}, nil
 }
 
-// Goal: a batch that the server refuses once becomes one trace, from its packet to its retry, in a real OTLP
-// receiver, and the server is told its place in it. Method: the receiver's gRPC service in this process; a
-// server that answers 503 once and notes the header.
-func TestTracesReachACollector(t *testing.T) {
+// newReceiver serves OTLP on loopback and returns its URL.
+func newReceiver(t *testing.T) (*receiver, string) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var received receiver
+	received := new(receiver)
 	server := grpc.NewServer()
-	collector.RegisterTraceServiceServer(server, &received)
+	collector.RegisterTraceServiceServer(server, received)
 	go server.Serve(listener)
 	t.Cleanup(server.Stop)
-	var mutex sync.Mutex
-	var parents []string
-	sink := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mutex.Lock()
-		defer mutex.Unlock()
-		if r.URL.Path != "/write" {
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
-		parents = append(parents, r.Header.Get("Traceparent"))
-		if len(parents) == 1 {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
+	return received, "http://" + listener.Addr().String()
+}
+
+// tracedServer is a database that refuses as many writes by 503 as it is told, and notes what it was told of
+// traces.
+type tracedServer struct {
+	mutex   sync.Mutex
+	refuse  int
+	parents []string
+}
+
+func (s *tracedServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if r.URL.Path != "/write" {
 		w.WriteHeader(http.StatusNoContent)
-	})
-	g, port := startWith(t, sink, "retry: {first: 10ms}",
-		"traces: {exporter: otlp, one_in: 1, endpoint: 'http://"+listener.Addr().String()+"'}\n")
+		return
+	}
+	s.parents = append(s.parents, r.Header.Get("Traceparent"))
+	if s.refuse--; s.refuse >= 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// sendTwoPoints has a gateway write two points and stops it, which sends what is left of traces.
+func sendTwoPoints(t *testing.T, g *Gateway, port int) {
+	t.Helper()
 	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	before := time.Now()
 	if _, err := fmt.Fprint(conn, "motor,machine=m1 t=1 5\nmotor,machine=m2 t=2 6"); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); len(g.Snapshot().Workers) > 0; {
-		var written uint64
-		for _, w := range g.Snapshot().Workers {
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		snapshot, written := g.Snapshot(), uint64(0)
+		for _, w := range snapshot.Workers {
 			written += w.Counters.PointsWritten
+		}
+		for i := range snapshot.Sinks {
+			if spool := snapshot.Sinks[i].Spool; spool != nil {
+				written += spool.Replayed
+			}
 		}
 		if written == 2 {
 			break
@@ -95,45 +110,87 @@ func TestTracesReachACollector(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	// The stop sends what is left.
 	if err := g.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	received.mutex.Lock()
-	defer received.mutex.Unlock()
-	mutex.Lock()
-	defer mutex.Unlock()
-	if received.service != "culvert" || len(parents) != 2 {
-		t.Fatalf("service %q, requests %q", received.service, parents)
-	}
-	checkTrace(t, received.spans, parents, before)
 }
 
-// checkTrace looks at one trace with two attempts.
-func checkTrace(t *testing.T, spans []*tracepb.Span, parents []string, before time.Time) {
+// Goal: a batch that the server refuses once becomes one trace, from its packet to its retry, in a real OTLP
+// receiver, and the server is told its place in it. Method: the receiver's gRPC service in this process; a
+// server that answers 503 once and notes the header.
+func TestTracesReachACollector(t *testing.T) {
+	received, endpoint := newReceiver(t)
+	server := &tracedServer{refuse: 1}
+	before := time.Now()
+	g, port := startWith(t, server, "retry: {first: 10ms}",
+		"traces: {exporter: otlp, one_in: 1, endpoint: '"+endpoint+"'}\n")
+	sendTwoPoints(t, g, port)
+	received.mutex.Lock()
+	defer received.mutex.Unlock()
+	if received.service != "culvert" || len(server.parents) != 2 {
+		t.Fatalf("service %q, requests %q", received.service, server.parents)
+	}
+	checkTrace(t, received.spans, server.parents, before,
+		"answer answer batch decode receive retry rules send send wait")
+}
+
+// Goal: the trace of a batch that no attempt delivers goes on through the spool to the request that does,
+// with the same number, and the server is told it there too. Method: as above; the server refuses all
+// attempts of the worker, so that the third request is the spool's.
+func TestTracesGoThroughTheSpool(t *testing.T) {
+	for _, mode := range []string{"on_failure", "always"} {
+		t.Run(mode, func(t *testing.T) {
+			received, endpoint := newReceiver(t)
+			server := &tracedServer{refuse: 2}
+			before := time.Now()
+			g, port := startWith(t, server, "retry: {attempts: 2, first: 10ms, max: 10ms}",
+				"traces: {exporter: otlp, one_in: 1, endpoint: '"+endpoint+"'}\n"+
+					"spool: {dir: '"+t.TempDir()+"', mode: "+mode+"}\n")
+			sendTwoPoints(t, g, port)
+			received.mutex.Lock()
+			defer received.mutex.Unlock()
+			checkTrace(t, received.spans, server.parents, before,
+				"answer answer answer batch decode receive replay retry rules send send send spool wait")
+		})
+	}
+}
+
+// checkTrace looks at one trace with these spans. What the spool does comes after the batch's own end.
+func checkTrace(t *testing.T, spans []*tracepb.Span, parents []string, before time.Time, want string) {
 	t.Helper()
 	var names, told []string
-	var root *tracepb.Span
+	var root, replay *tracepb.Span
 	for _, s := range spans {
 		names = append(names, s.Name)
-		if s.Name == "batch" {
+		switch s.Name {
+		case "batch":
 			root = s
+		case "replay":
+			replay = s
 		}
 	}
 	slices.Sort(names)
-	const want = "answer answer batch decode receive retry rules send send wait"
 	if got := strings.Join(names, " "); got != want || root == nil {
 		t.Fatalf("the spans are %s, want %s", got, want)
 	}
+	slices.SortFunc(spans, func(a, b *tracepb.Span) int {
+		return cmp.Compare(a.StartTimeUnixNano, b.StartTimeUnixNano)
+	})
 	for _, s := range spans {
 		begun, ended := time.Unix(0, int64(s.StartTimeUnixNano)), time.Unix(0, int64(s.EndTimeUnixNano))
 		if string(s.TraceId) != string(root.TraceId) || ended.Before(begun) ||
 			begun.Before(before.Add(-time.Second)) || ended.After(time.Now().Add(time.Second)) ||
-			s.StartTimeUnixNano < root.StartTimeUnixNano || s.EndTimeUnixNano > root.EndTimeUnixNano {
+			s.StartTimeUnixNano < root.StartTimeUnixNano ||
+			replay == nil && s.EndTimeUnixNano > root.EndTimeUnixNano {
 			t.Errorf("%s from %s to %s in a trace from %d to %d", s.Name, begun, ended,
 				root.StartTimeUnixNano, root.EndTimeUnixNano)
 		}
-		if s.Name != "batch" && s.Name != "answer" && string(s.ParentSpanId) != string(root.SpanId) {
+		parent := root
+		if replay != nil && (s.Name == "send" || s.Name == "retry") &&
+			s.StartTimeUnixNano >= replay.StartTimeUnixNano {
+			parent = replay
+		}
+		if s.Name != "batch" && s.Name != "answer" && string(s.ParentSpanId) != string(parent.SpanId) {
 			t.Errorf("%s stands below %x", s.Name, s.ParentSpanId)
 		}
 		if s.Name == "send" {

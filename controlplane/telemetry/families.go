@@ -54,8 +54,10 @@ func newFamilies(byTenant bool) *families {
 		"Times wall time moved against the monotonic clock by more than 1 ms: mend the host's time "+
 			"service.")
 	f.stages = f.add("stage_seconds",
-		"Time that packets and batches spent in a stage; end_to_end is from the XDP program's stamp "+
-			"to the database's answer. The stage that grows is the one to look at.", "stage")
+		"Time that packets (steer_to_worker, decode, rules) and points (batch_wait, write) spent in a "+
+			"stage; end_to_end is from the XDP program's stamp to the database's answer. The means of "+
+			"steer_to_worker, batch_wait, which has decode and rules in it, and write add up to its mean. "+
+			"The stage that grows is the one to look at.", "stage")
 	f.alertLatency = f.add("alert_latency_seconds",
 		"Time from the XDP program's stamp of a packet to the alert's handing to the wire.")
 	f.workerHeartbeat = f.add("worker_heartbeat_age_seconds",

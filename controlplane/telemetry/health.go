@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"culvert/dataplane"
 	"culvert/dataplane/hist"
 )
 
@@ -63,6 +62,7 @@ func (h *Health) Next(s *Snapshot) *HealthEvent {
 	counters := s.total()
 	now := look{taken: s.Taken, received: counters.PointsIn(), written: counters.PointsWritten,
 		lost: lostOf(s, &counters), stages: s.Stages}
+	now.written += s.spools(counters.PointsSpooled).Replayed
 	e := &HealthEvent{State: Ready, Reasons: slices.Clone(s.Reasons), Taken: s.Taken,
 		P50: map[string]float64{}, P99: map[string]float64{}, InFlight: counters.PointsInFlight}
 	for len(h.window) > 1 && now.taken.Sub(h.window[1].taken) >= healthWindow {
@@ -72,6 +72,7 @@ func (h *Health) Next(s *Snapshot) *HealthEvent {
 		e.rates(&now, &h.window[n-1])
 		e.compare(&now, &h.window[0])
 	}
+	e.Reasons = append(e.Reasons, standing(s)...)
 	h.window = append(h.window, now)
 	switch {
 	case !s.Ready:
@@ -119,23 +120,4 @@ func (e *HealthEvent) compare(now, before *look) {
 	if p99 := e.P99["end_to_end"]; p99 > slowP99.Seconds() {
 		e.Reasons = append(e.Reasons, fmt.Sprintf("the slowest points take %s to the database", Short(p99)))
 	}
-}
-
-// lostOf is everything that was lost so far.
-func lostOf(s *Snapshot, c *dataplane.Counters) map[string]uint64 {
-	lost := map[string]uint64{}
-	for i, n := range c.PointsDropped {
-		lost["points dropped, "+dataplane.Drop(i).String()] = n
-	}
-	for _, in := range s.Interfaces {
-		for _, q := range in.Queues {
-			for reason, n := range q.Drops {
-				lost[fmt.Sprintf("packets lost on %s, %s", in.Name, reason)] += n
-			}
-		}
-	}
-	for _, l := range s.Listeners {
-		lost["packets dropped by the kernel's socket of "+l.Name] = l.KernelDrops
-	}
-	return lost
 }

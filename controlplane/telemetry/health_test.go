@@ -7,13 +7,18 @@ import (
 	"testing"
 	"time"
 
+	"culvert/bpf/abi"
 	"culvert/dataplane"
+	"culvert/dataplane/influx"
+	"culvert/dataplane/lineproto"
+	"culvert/dataplane/spool"
 )
 
-// later is the full snapshot, ready, so many seconds after it began.
+// later is the full snapshot, ready and with nothing wrong, so many seconds after it began.
 func later(seconds int, change func(*Snapshot)) *Snapshot {
 	s := full()
-	s.Ready, s.Reasons = true, nil
+	s.Ready, s.Reasons, s.Sinks[0].Breaker = true, nil, influx.BreakerClosed
+	s.Sinks[0].Spool.DiskError, s.Sinks[0].Up = "", true
 	s.Taken = s.Taken.Add(time.Duration(seconds) * time.Second)
 	if change != nil {
 		change(s)
@@ -44,7 +49,9 @@ func TestHealthUnready(t *testing.T) {
 	var h Health
 	s := full()
 	e := h.Next(s)
-	if e.State != Unready || !slices.Equal(e.Reasons, s.Reasons) {
+	// Why it is not ready comes first, then what else is wrong.
+	if n := len(s.Reasons); e.State != Unready || len(e.Reasons) != n+1 ||
+		!slices.Equal(e.Reasons[:n], s.Reasons) || !strings.Contains(e.Reasons[n], "does not get to disk") {
 		t.Errorf("%+v", e)
 	}
 }
@@ -72,8 +79,50 @@ func TestHealthDegraded(t *testing.T) {
 		s.Interfaces[0].Queues[0].Drops["ring_full"] += 3
 	})
 	f("kernel's socket of plant: 2 in", func(s *Snapshot) { s.Listeners[0].KernelDrops += 2 })
+	f("lines rejected, bad_number: 6 in", func(s *Snapshot) {
+		s.Workers[0].Counters.PointsRejected[lineproto.BadNumber] += 6
+	})
+	f("points rejected at the sink, partial_write: 7 in", func(s *Snapshot) {
+		s.Workers[0].Counters.PointsSinkRejected[dataplane.SinkPartial] += 7
+	})
+	f("packets rejected, checksum: 8 in", func(s *Snapshot) {
+		s.Workers[0].Counters.FramesRejected[dataplane.FrameChecksum] += 8
+	})
+	f("packets dropped by XDP on eth1, source_limit: 9 in", func(s *Snapshot) {
+		s.Interfaces[0].Verdicts = append(s.Interfaces[0].Verdicts, Verdict{abi.SourceLimit.String(), 9})
+	})
 	f("slowest points take 1.", func(s *Snapshot) {
 		s.Stages["end_to_end"] = recorded(1_200_000, 3_000_000_000, 1_500_000_000)
+	})
+}
+
+// Goal: what is wrong now is told as long as it is, from the first event on.
+func TestHealthOfWhatStands(t *testing.T) {
+	f := func(reason string, change func(*Snapshot)) {
+		t.Helper()
+		var h Health
+		for second := range 12 {
+			e := h.Next(later(second, change))
+			if e.State != Degraded || !slices.Equal(e.Reasons, []string{reason}) {
+				t.Fatalf("second %d: %+v, want %q", second, e, reason)
+			}
+		}
+		if e := h.Next(later(12, nil)); e.State != Ready {
+			t.Errorf("%q, when it is over: %+v", reason, e)
+		}
+	}
+	f("worker kernel shows no life since 1.2 s", func(s *Snapshot) {
+		s.Workers[1].Heartbeat = 1200 * time.Millisecond
+	})
+	const url = "http://127.0.0.1:8086"
+	f("sink main: the breaker of "+url+" is half open", func(s *Snapshot) {
+		s.Sinks[0].Breaker = influx.BreakerHalfOpen
+	})
+	f("sink main: the spool of "+url+" takes 51 % of its room", func(s *Snapshot) {
+		s.Sinks[0].SpoolMax, s.Sinks[0].Spool = 1000, &dataplane.SpoolerState{Disk: spool.Stats{Bytes: 510}}
+	})
+	f("sink main: the spool of "+url+" does not get to disk: no space left", func(s *Snapshot) {
+		s.Sinks[0].Spool = &dataplane.SpoolerState{DiskError: "no space left"}
 	})
 }
 

@@ -80,7 +80,8 @@ type Reject struct {
 	Words    string    `json:"words,omitempty"`  // what the server said
 	Sink     string    `json:"sink,omitempty"`
 	URL      string    `json:"url,omitempty"`
-	Total    uint64    `json:"total,omitempty"` // how many one worker had for this reason by then
+	TraceID  string    `json:"trace_id,omitempty"` // of the point's batch, if that was traced
+	Total    uint64    `json:"total,omitempty"`    // how many one worker had for this reason by then
 }
 
 // Rejects remembers the last rejects. It may be used from any goroutine.

@@ -118,6 +118,8 @@ type Sink struct {
 	Points dataplane.LaneCounters
 	// Spool is its spooler's state, nil where no spool is kept. It was read before the workers' counters.
 	Spool *dataplane.SpoolerState
+	// SpoolMax is what its files may take, in bytes; 0 where no spool is kept.
+	SpoolMax int64
 	// Breaker is the state of the worker's that is furthest from closed.
 	Breaker influx.BreakerState
 	// ZeroCopySent and ZeroCopyCopied count SEND_ZC notifications by what the kernel did.

@@ -2,7 +2,6 @@ package traces
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -13,11 +12,26 @@ import (
 	"culvert/dataplane"
 )
 
-// Emit makes the spans of one batch.
+// Emit makes the spans of one batch, or of what came of it later, and says in the log what did not go well.
+// worker is empty for the latter.
 func (t *Traces) Emit(b *dataplane.Traced, worker string) {
 	e := emission{Traces: t, batch: b, wall: t.config.Wall(), next: b.Span + 1 + uint64(b.Count),
 		sink: t.config.Sinks[b.Lane]}
-	ctx, root := t.tracer.Start(withNumber(context.Background(), b.ID, b.Span), "batch", e.at(b.Opened),
+	switch b.Kind {
+	case dataplane.TraceBatch:
+		e.whole(worker)
+	case dataplane.TraceSpool:
+		e.spool()
+	case dataplane.TraceReplay:
+		e.replay()
+	}
+	e.log(worker)
+}
+
+// whole is a batch from its first packet to its outcome.
+func (e *emission) whole(worker string) {
+	b := e.batch
+	ctx, root := e.tracer.Start(withNumber(context.Background(), b.ID, b.Span), "batch", e.at(b.Opened),
 		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 			attribute.String("culvert.worker", worker), attribute.String("culvert.sink", e.sink.Name),
 			attribute.Int("culvert.points", b.Points), attribute.Int("culvert.bytes", b.Bytes),
@@ -70,6 +84,9 @@ func (e *emission) stages(ctx context.Context) {
 		e.span(ctx, "rules", 0, b.Measured+b.Decode, b.Measured+b.Decode+b.Rules, one)
 	}
 	e.span(ctx, "wait", 0, b.Seen, b.Sealed)
+	if b.OnDisk != 0 {
+		e.span(ctx, "spool", 0, b.ToDisk, b.OnDisk, trace.WithAttributes(spoolPlace("disk")))
+	}
 }
 
 // attempts are the requests, and the pauses between them.
@@ -134,9 +151,7 @@ type number struct {
 }
 
 func withNumber(ctx context.Context, id [16]byte, span uint64) context.Context {
-	n := number{trace: id}
-	binary.BigEndian.PutUint64(n.span[:], span)
-	return context.WithValue(ctx, numberKey{}, n)
+	return context.WithValue(ctx, numberKey{}, number{trace: id, span: spanID(span)})
 }
 
 // numbers gives spans the numbers that workers chose, since servers were told them already.

@@ -2,9 +2,11 @@
 // to an exporter. It measures nothing itself and runs beside the workers.
 //
 //	batch ─ receive ─ decode ─ rules ─ wait ─ (send ─ answer) ─ retry ─ (send ─ answer) …
+//	      ─ spool ─ replay ─ (send ─ answer) …
 //
-// All but the first are children of "batch". The spans "send" have the numbers that went to the server in
-// traceparent, so that its own spans stand below them.
+// All but the first are children of "batch", but for a replay's requests, which are its own. What waits in
+// the spool ends "batch"; the spans of the second line come whenever it goes on. The spans "send" have the
+// numbers that went to the server in traceparent, so that its own spans stand below them.
 package traces
 
 import (
@@ -44,7 +46,7 @@ type Config struct {
 	Endpoint string
 	// Gateway and Version are what the spans say they are from.
 	Gateway, Version string
-	// Log is told when the exporter fails.
+	// Log is told when the exporter fails, and what became of traced batches.
 	Log *slog.Logger
 	// Sinks are the names and URLs of all URLs of all sinks, by their place.
 	Sinks []Sink

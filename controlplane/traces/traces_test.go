@@ -28,6 +28,7 @@ type span struct {
 		Value struct{ Value any }
 	}
 	Status struct{ Code, Description string }
+	Links  []struct{ SpanContext struct{ SpanID string } }
 }
 
 // traced is a batch that was lost once, refused once by 503, and then written.
@@ -151,4 +152,104 @@ func TestNewFailure(t *testing.T) {
 	f(Config{Exporter: OTLP, Endpoint: "localhost:4317"}, "want http://HOST:PORT")
 	f(Config{Exporter: OTLP, Endpoint: "ftp://localhost:4317"}, "want http://HOST:PORT")
 	f(Config{Exporter: File, Endpoint: "/nowhere/traces.json"}, "open the file of traces")
+}
+
+// Goal: what the spool does of a batch stands below it with its numbers, and a request that carried several
+// traces is linked to the one that the server was told. Method: they are read back from the file.
+func TestSpansOfTheSpool(t *testing.T) {
+	f := func(b *dataplane.Traced, want string) {
+		t.Helper()
+		var got strings.Builder
+		base := time.Unix(1_700_000_000, 0)
+		for _, s := range written(t, b) {
+			fmt.Fprintf(&got, "%s %s below %s, %d to %d %s", s.Name,
+				strings.TrimLeft(s.SpanContext.SpanID, "0"), strings.TrimLeft(s.Parent.SpanID, "0"),
+				s.StartTime.Sub(base), s.EndTime.Sub(base), s.Status.Description)
+			for _, a := range s.Attributes {
+				if a.Key == "culvert.spool" {
+					fmt.Fprintf(&got, "%v", a.Value.Value)
+				}
+			}
+			for _, l := range s.Links {
+				fmt.Fprintf(&got, "linked to %s", strings.TrimLeft(l.SpanContext.SpanID, "0"))
+			}
+			got.WriteString("\n")
+			if s.SpanContext.TraceID != "ab000000000000000000000000000001" {
+				t.Errorf("%s is of trace %s", s.Name, s.SpanContext.TraceID)
+			}
+		}
+		if got.String() != want {
+			t.Errorf("got\n%swant\n%s", got.String(), want)
+		}
+	}
+	always := traced()
+	always.ToDisk, always.OnDisk, always.Count, always.Measured = 201, 205, 0, 0
+	f(always, "receive 1001 below 1000, 100 to 110 \nwait 1002 below 1000, 110 to 200 \n"+
+		"spool 1003 below 1000, 201 to 205 disk\nbatch 1000 below , 100 to 900 \n")
+	part := func(kind dataplane.TraceKind) *dataplane.Traced {
+		b := &dataplane.Traced{Kind: kind, Root: 0x1000, Lane: 1, Settled: 990, Points: 4}
+		b.ID, b.Span, b.Opened, b.Sealed = [16]byte{0: 0xab, 15: 1}, 0x2000, 900, 950
+		return b
+	}
+	f(part(dataplane.TraceSpool), "spool 2000 below 1000, 900 to 990 disk\n")
+	memory := part(dataplane.TraceSpool)
+	memory.InMemory = true
+	f(memory, "spool 2000 below 1000, 900 to 990 memory\n")
+	full := part(dataplane.TraceSpool)
+	full.Undelivered = 4
+	f(full, "spool 2000 below 1000, 900 to 990 the spool has no roomnowhere\n")
+	replay := part(dataplane.TraceReplay)
+	replay.Attempts[0] = influx.TraceAttempt{Begun: 951, Sent: 952, Ended: 960, Code: 503}
+	replay.Attempts[1] = influx.TraceAttempt{Begun: 970, Sent: 971, Ended: 980, Code: 204}
+	replay.Count = 2
+	const requests = "answer 2003 below 2001, 952 to 960 \n" +
+		"send 2001 below 2000, 951 to 960 the server answers 503\nretry 2004 below 2000, 960 to 970 \n" +
+		"answer 2005 below 2002, 971 to 980 \nsend 2002 below 2000, 970 to 980 \n"
+	f(replay, requests+"replay 2000 below 1000, 950 to 990 \n")
+	replay.Told, replay.SetAside = dataplane.TraceOf{ID: [16]byte{2}, Root: 0x3000}, 4
+	f(replay, requests+"replay 2000 below 1000, 950 to 990 it waits for the next trylinked to 3000\n")
+}
+
+// Goal: log lines about a traced batch name its trace, as warnings where points are lost. Method: a log into
+// memory at each level.
+func TestLogOfTracedBatches(t *testing.T) {
+	f := func(level slog.Level, change func(*dataplane.Traced), want ...string) {
+		t.Helper()
+		var log bytes.Buffer
+		traces, err := New(context.Background(), Config{
+			Exporter: File, Endpoint: filepath.Join(t.TempDir(), "traces.json"),
+			Log:   slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level})),
+			Sinks: []Sink{{}, {"main", "http://db:8086"}}, Wall: func() int64 { return 0 },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := traced()
+		change(b)
+		traces.Emit(b, "3")
+		if err := traces.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if !strings.Contains(log.String(), w) {
+				t.Errorf("the log says %q, want %q in it", log.String(), w)
+			}
+		}
+		if len(want) == 0 && log.Len() > 0 {
+			t.Errorf("the log says %q", log.String())
+		}
+	}
+	const trace = "trace_id=ab000000000000000000000000000001 sink=main url=http://db:8086 points=10"
+	f(slog.LevelInfo, func(*dataplane.Traced) {})
+	f(slog.LevelDebug, func(*dataplane.Traced) {}, `level=DEBUG msg="batch settled"`, trace, "worker=3")
+	f(slog.LevelInfo, func(b *dataplane.Traced) { b.Rejected = 2 }, `level=WARN msg="batch lost points"`,
+		trace, "rejected=2")
+	f(slog.LevelInfo, func(b *dataplane.Traced) { b.Kind, b.Undelivered = dataplane.TraceSpool, 1 },
+		`level=WARN msg="batch has no room in the spool"`, trace)
+	f(slog.LevelDebug, func(b *dataplane.Traced) { b.Kind = dataplane.TraceSpool },
+		`level=DEBUG msg="batch waits in the spool"`, trace)
+	f(slog.LevelDebug, func(b *dataplane.Traced) { b.Kind = dataplane.TraceReplay },
+		`level=DEBUG msg="batch replayed"`, trace)
+	f(slog.LevelInfo, func(b *dataplane.Traced) { b.Kind, b.Rejected = dataplane.TraceReplay, 1 },
+		`level=WARN msg="batch lost points by replay"`, trace)
 }

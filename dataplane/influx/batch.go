@@ -28,8 +28,9 @@ func (s state) String() string { return stateNames[s] }
 
 // Run is a number of points that arrived at about the same time.
 type Run struct {
-	// Arrival is when the first of them arrived, CLOCK_MONOTONIC nanoseconds.
-	Arrival int64
+	// Arrival is when the first of them arrived, Taken when its owner took it up, CLOCK_MONOTONIC
+	// nanoseconds.
+	Arrival, Taken int64
 	// Count is how many points they are.
 	Count int
 }
@@ -54,6 +55,8 @@ type Batch struct {
 	sections []section
 	// Owner is the caller's: whose points these are. Take sets it to 0.
 	Owner int
+	// Taken is the caller's, too: when it took up the points that Extend appends next.
+	Taken int64
 }
 
 // move is the only place where a batch changes its state.
@@ -88,7 +91,7 @@ func (b *Batch) Extend(body []byte, points int, arrival int64) {
 			return
 		}
 	}
-	b.runs = append(b.runs, Run{Arrival: arrival, Count: points})
+	b.runs = append(b.runs, Run{Arrival: arrival, Taken: b.Taken, Count: points})
 }
 
 // section is what was appended between two calls of EndSection.

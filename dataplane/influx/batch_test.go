@@ -72,11 +72,12 @@ func TestPoolRefusesNonsense(t *testing.T) {
 func TestRuns(t *testing.T) {
 	p, _ := NewPool(make([]byte, 1<<16), 1<<16)
 	b := p.Take()
+	b.Taken = 7
 	add := func(arrival int64) { b.Extend(append(b.Body(), "x v=1\n"...), 1, arrival) }
 	for _, arrival := range []int64{100_000, 101_000, 103_999, 104_000, 104_001, 99_000, 500_000} {
 		add(arrival)
 	}
-	want := []Run{{100_000, 3}, {104_000, 2}, {99_000, 1}, {500_000, 1}}
+	want := []Run{{100_000, 7, 3}, {104_000, 7, 2}, {99_000, 7, 1}, {500_000, 7, 1}}
 	if fmt.Sprint(b.Runs()) != fmt.Sprint(want) {
 		t.Fatalf("runs %v, want %v", b.Runs(), want)
 	}

@@ -20,6 +20,8 @@ type Refusal struct {
 	Words string
 	// Line is the point as it was sent, without the line feed.
 	Line string
+	// Trace names the trace of the batch that it was in; all 0 where the batch was not traced.
+	Trace [16]byte
 }
 
 // Refusals are the points refused since RefusalsTaken was last called, or the first of them. Valid until the
@@ -36,10 +38,14 @@ func (w *Writer) RefusalsTaken() {
 func (w *Writer) tell(b *Batch, p Part, code int, words string) {
 	words = w.hide(words)
 	words = words[:min(len(words), wordsMax)]
+	var trace [16]byte
+	if b.trace != nil {
+		trace = b.trace.ID
+	}
 	for at := p.From; at < p.To && len(w.refusals) < refusalsMax; {
 		end := lineEnd(b.memory[:p.To], at)
 		line := bytes.TrimSuffix(b.memory[at:end], []byte{'\n'})
-		w.refusals = append(w.refusals, Refusal{Code: code, Words: words, Line: string(line)})
+		w.refusals = append(w.refusals, Refusal{Code: code, Words: words, Line: string(line), Trace: trace})
 		at = end
 	}
 }

@@ -24,6 +24,10 @@ type Trace struct {
 	// 0 if none was measured.
 	Measured, Decode, Rules int64
 
+	// ToDisk is when the batch went to the spool before it was sent, OnDisk when it was there; 0 if it was
+	// not.
+	ToDisk, OnDisk int64
+
 	Attempts [traceAttempts]TraceAttempt
 	Count    int // of Attempts
 }

@@ -322,22 +322,43 @@ func (w *Writer) LastError() string { return w.lastError }
 // LastReject is what the server said of the last points that it refused.
 func (w *Writer) LastReject() string { return w.lastReject }
 
-// Stats counts up to now. It allocates.
-func (w *Writer) Stats() Stats {
-	s := Stats{
-		Requests: map[string]uint64{}, Connections: w.established(), ZeroCopySent: w.zeroSent,
-		ZeroCopyCopied: w.zeroCopied, Connects: w.connects, Failures: w.failures, Halved: w.halve,
-		Waiting: len(w.waiting), Breaker: w.breaker.state,
+// Tally is a copy of a writer's counts, to be taken without allocating.
+type Tally struct {
+	stats      Stats // without Requests
+	codes      [statusMax + 1]uint64
+	unanswered uint64
+}
+
+// Tally copies the counts as they are now. It allocates nothing.
+func (w *Writer) Tally(into *Tally) {
+	into.stats = Stats{
+		Connections: w.established(), ZeroCopySent: w.zeroSent, ZeroCopyCopied: w.zeroCopied,
+		Connects: w.connects, Failures: w.failures, Halved: w.halve, Waiting: len(w.waiting),
+		Breaker: w.breaker.state,
 	}
-	for code, n := range w.codes {
+	into.codes, into.unanswered = w.codes, w.unanswered
+}
+
+// Stats are the counts as anybody wants to see them.
+func (t *Tally) Stats() Stats {
+	s := t.stats
+	s.Requests = map[string]uint64{}
+	for code, n := range t.codes {
 		if n > 0 {
 			s.Requests[strconv.Itoa(code)] = n
 		}
 	}
-	if w.unanswered > 0 {
-		s.Requests["error"] = w.unanswered
+	if t.unanswered > 0 {
+		s.Requests["error"] = t.unanswered
 	}
 	return s
+}
+
+// Stats counts up to now. It allocates.
+func (w *Writer) Stats() Stats {
+	var t Tally
+	w.Tally(&t)
+	return t.Stats()
 }
 
 // Reauthorize sends another Authorization from now on, and tries it at once if the breaker is open.

@@ -67,6 +67,7 @@ func (o *Outcome) printFigures(out io.Writer) {
 	alert, end := o.Status.Latency["alert"], o.Status.Latency["end_to_end"]
 	line("arrival → alert", "P50 "+duration(alert.P50)+", P99 "+duration(alert.P99))
 	line("arrival → acknowledged", "P50 "+duration(end.P50)+", P99 "+duration(end.P99))
+	o.printWaterfall(out)
 	firing, raised := alerts(o.Status)
 	line("alerts", fmt.Sprintf("%s raised, %d firing; %s points were beyond the limit",
 		grouped(raised), firing, grouped(o.Sent.Violations)))
@@ -74,6 +75,30 @@ func (o *Outcome) printFigures(out io.Writer) {
 		line("interface "+i.Name, fmt.Sprintf("%s, driver %s, %d queues", i.Mode, i.Driver, len(i.Queues)))
 	}
 	fmt.Fprintln(out)
+}
+
+// printWaterfall prints where the time went from the card to the acknowledgement. Decoding and rules are a
+// part of the wait; the other means add up to the whole.
+func (o *Outcome) printWaterfall(out io.Writer) {
+	fmt.Fprintf(out, "  %-28s %10s %10s %10s\n", "stage", "mean", "P50", "P99")
+	sum := 0.0
+	for _, stage := range []struct{ key, name string }{
+		{"steer_to_worker", "card → worker"}, {"batch_wait", "worker → batch sealed"},
+		{"decode", "  of it decoding a packet"}, {"rules", "  of it its rules"},
+		{"write", "sealed → acknowledged"}, {"end_to_end", "card → acknowledged"},
+	} {
+		l := o.Status.Latency[stage.key]
+		fmt.Fprintf(out, "  %-28s %10s %10s %10s\n", stage.name, duration(l.Mean), duration(l.P50),
+			duration(l.P99))
+		switch stage.key {
+		case "steer_to_worker", "batch_wait", "write":
+			sum += l.Mean
+		}
+	}
+	if whole := o.Status.Latency["end_to_end"].Mean; whole > 0 {
+		fmt.Fprintf(out, "  %-28s %10s, %.2f %% of the whole\n\n", "the means add up to", duration(sum),
+			100*sum/whole)
+	}
 }
 
 // differences says in words what does not agree.

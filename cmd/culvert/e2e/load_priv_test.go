@@ -113,3 +113,41 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 	f("one a second", true, loadgen.Config{Rate: 1, Duration: 3 * time.Second})
 	f("5000 at once", false, loadgen.Config{Count: 5000})
 }
+
+// Goal: the means of the stages from the card to the acknowledgement add up to the mean of the whole, so that
+// no time is unaccounted for. Method: a load of packets of one length at 100 k points/s.
+func TestPrivStagesAddUp(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 1)
+	url, _ := checkingSink(t, lab, fakesink.Config{})
+	g := start(t, lab, "run", "-c", configure(t, lab, url, ", stall_after: 10s"))
+	g.ready()
+	sent := load(t, lab, loadgen.Config{Rate: 100_000, Count: 50_000, PointsPerPacket: 10})
+	var s *telemetry.Status
+	eventually(t, "all that came is written", func() (err error) {
+		if s, err = g.status(); err == nil && (s.Ledger.InFlight != 0 || s.Ledger.Written == 0 ||
+			s.Packets.Received+sum(s.Packets.Drops)+lab.WireDrops(t) != sent.Packets) {
+			err = fmt.Errorf("%+v, %+v", s.Packets, s.Ledger)
+		}
+		return err
+	})
+	if s.Packets.Kernel != 0 {
+		t.Fatalf("%d packets took the kernel's way, which has no stamp", s.Packets.Kernel)
+	}
+	means := 0.0
+	for _, stage := range []string{"steer_to_worker", "batch_wait", "write"} {
+		l := s.Latency[stage]
+		t.Logf("%-16s mean %9.6f P50 %9.6f P99 %9.6f s", stage, l.Mean, l.P50, l.P99)
+		means += l.Mean
+	}
+	whole := s.Latency["end_to_end"]
+	if whole.Count != s.Ledger.Written || means < 0.98*whole.Mean || means > 1.02*whole.Mean {
+		t.Errorf("the means add up to %.6f s, the whole is %.6f s for %d points of %d", means, whole.Mean,
+			whole.Count, s.Ledger.Written)
+	}
+	t.Logf("%-16s mean %9.6f P50 %9.6f P99 %9.6f s; %.3f %% of it are accounted for", "end_to_end",
+		whole.Mean, whole.P50, whole.P99, 100*means/whole.Mean)
+	if code := g.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+}
