@@ -36,9 +36,10 @@ func pinsOfService(t *testing.T, lab *testenv.Lab) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const inHost = "ExecStartPre=-+/usr/bin/nsenter --target 1 --mount /bin/sh -c '"
 	step := ""
 	for line := range strings.Lines(string(text)) {
-		if found, ok := strings.CutPrefix(line, "ExecStartPre=+/bin/sh -c '"); ok {
+		if found, ok := strings.CutPrefix(line, inHost); ok {
 			step = strings.TrimSuffix(strings.TrimSpace(found), "'")
 		}
 	}
