@@ -81,7 +81,7 @@ func TestSpoolerSharesByTenant(t *testing.T) {
 	r := newSpoolRig(t, func(r *spoolRig) { r.config.Tenants = []string{"a", "b", "c"} })
 	down := func(string) int { return http.StatusServiceUnavailable }
 	refuse := func(body string) int {
-		if strings.Contains(body, "5 ") { // one line in ten, of a request that has lines of all
+		if strings.Contains(body, "55 ") { // one line of each, in a request that has lines of all
 			return http.StatusBadRequest
 		}
 		return 0
@@ -103,7 +103,7 @@ func TestSpoolerSharesByTenant(t *testing.T) {
 	r.d.answer(refuse)
 	r.until("all is settled", settled)
 	for i, share := range r.balance().Shares[:3] {
-		if share.Taken != 100 || share.Replayed != 90 || share.Rejected[SinkRefused] != 10 {
+		if share.Taken != 100 || share.Replayed != 99 || share.Rejected[SinkRefused] != 1 {
 			t.Errorf("tenant %s: %+v", names[i], share)
 		}
 	}
