@@ -64,25 +64,29 @@ func (e *examination) memlock() {
 		return
 	}
 	limits, _ := e.read("proc/self/limits")
-	limit := ""
+	limit, most := "", "" // soft and hard
 	for line := range strings.Lines(limits) {
 		if rest, found := strings.CutPrefix(line, "Max locked memory"); found {
-			if fields := strings.Fields(rest); len(fields) > 0 {
-				limit = fields[0]
+			if fields := strings.Fields(rest); len(fields) > 1 {
+				limit, most = fields[0], fields[1]
 			}
 		}
 	}
 	bytes, err := strconv.ParseUint(limit, 10, 64)
 	wanted := e.frameBytes()
+	remedy := "LimitMEMLOCK=infinity in the unit, or CAP_IPC_LOCK"
+	if hard, err := strconv.ParseUint(most, 10, 64); most == "unlimited" || err == nil && hard >= wanted {
+		// Beyond the hard limit a shell may not go.
+		remedy = fmt.Sprintf("`ulimit -l %d`, %s", (wanted+1023)>>10, remedy)
+	}
 	switch {
 	case limit == "unlimited":
 		e.add(Pass, check, "", "", "no limit")
 	case err != nil:
 		e.add(Skip, check, "", "", "/proc/self/limits does not say what the limit is")
 	case bytes < wanted:
-		e.add(Fail, check, "", "`ulimit -l unlimited`, LimitMEMLOCK=infinity in the unit, or CAP_IPC_LOCK",
-			"RLIMIT_MEMLOCK is %d KiB, and the frames of %d %s take %d KiB", bytes>>10, e.queues(),
-			plural(e.queues(), "queue", "queues"), wanted>>10)
+		e.add(Fail, check, "", remedy, "RLIMIT_MEMLOCK is %d KiB, and the frames of %d %s take %d KiB",
+			bytes>>10, e.queues(), plural(e.queues(), "queue", "queues"), wanted>>10)
 	default:
 		e.add(Pass, check, "", "", "RLIMIT_MEMLOCK of %d KiB suffices for %d KiB of frames", bytes>>10,
 			wanted>>10)

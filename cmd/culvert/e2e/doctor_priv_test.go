@@ -91,6 +91,9 @@ func TestPrivDoctorMends(t *testing.T) {
 		{"ip link set dev gw0 down", "interface", "it is down", doctor.Warn},
 		{"", "program", "their_filter", doctor.Fail},
 	} {
+		if c.check == "mtu" && testenv.AtLeast(6, 6) {
+			continue // packets of several frames are taken
+		}
 		if c.provoke == "" {
 			attachTheirs(t, lab)
 		} else {

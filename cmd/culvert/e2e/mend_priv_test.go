@@ -159,10 +159,13 @@ func TestPrivDoctorMendsHost(t *testing.T) {
 func TestPrivDoctorMendsMemlock(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 2)
+	// So few frames that a usual hard limit, 8 MiB, has room for them.
+	config := write(t, publicDir(t), "culvert.yaml", minimal(lab.GatewayInterface, "http://127.0.0.1:1")+
+		"workers: {frames: 512}\n")
 	raise := ""
 	diagnosis := func() doctor.Report {
 		command := exec.Command("sh", "-c", "ulimit -S -l 64; "+raise+` exec "$0" "$@"`, culvert, "doctor",
-			"--json", "-i", lab.GatewayInterface)
+			"--json", "-c", config)
 		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		return diagnose(t, lab, command)
 	}

@@ -170,14 +170,14 @@ func TestPrivSpoolOutlivesTheGateway(t *testing.T) {
 	}
 }
 
-// killsEnv overrides how often TestPrivAlwaysOutlivesKills kills the gateway.
+// killsEnv overrides how often TestAlwaysOutlivesKills kills the gateway.
 const killsEnv = "CULVERT_KILLS"
 
 // Goal: in mode always, kill -9 at any moment costs only what had not come to disk yet, and never a start.
 // Method: many lives of random length under load, before a server that refuses at random. What the spool
 // holds after each kill must all be in the server in the end; what is missing there of what was sent was on
 // its way through memory, which is measured and bounded by what was sent in the last moments of each life.
-func TestPrivAlwaysOutlivesKills(t *testing.T) {
+func TestAlwaysOutlivesKills(t *testing.T) {
 	need(t)
 	kills := 10
 	if text := os.Getenv(killsEnv); text != "" {
