@@ -162,24 +162,27 @@ func overAll(t *testing.T, f func(t *testing.T, ring bool, secure *tls.Config, s
 	plain := func(f *faulty) Config { return testConfig(f.listener.Addr()) }
 	t.Run("ring", func(t *testing.T) { f(t, true, nil, plain) })
 	t.Run("sockets", func(t *testing.T) { f(t, false, nil, plain) })
-	t.Run("https", func(t *testing.T) {
-		// For its certificate alone.
-		server := httptest.NewTLSServer(nil)
-		defer server.Close()
-		roots := x509.NewCertPool()
-		roots.AddCert(server.Certificate())
-		secure := &tls.Config{Certificates: server.TLS.Certificates}
-		f(t, false, secure, func(f *faulty) Config {
-			u := &url.URL{Scheme: "https", Host: f.listener.Addr().String()}
-			config, err := Target(TargetConfig{URL: u, Database: "d"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			policy := testConfig(f.listener.Addr())
-			config.Connections, config.Retry, config.Timeout = 2, policy.Retry, 3*time.Second
-			config.Remote.TLS = &tls.Config{RootCAs: roots}
-			return config
-		})
+	t.Run("https", func(t *testing.T) { overTLS(t, f) })
+}
+
+// overTLS runs a test with the writer behind TLS.
+func overTLS(t *testing.T, f func(t *testing.T, ring bool, secure *tls.Config, set func(f *faulty) Config)) {
+	// For its certificate alone.
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	secure := &tls.Config{Certificates: server.TLS.Certificates}
+	f(t, false, secure, func(f *faulty) Config {
+		u := &url.URL{Scheme: "https", Host: f.listener.Addr().String()}
+		config, err := Target(TargetConfig{URL: u, Database: "d"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy := testConfig(f.listener.Addr())
+		config.Connections, config.Retry, config.Timeout = 2, policy.Retry, 3*time.Second
+		config.Remote.TLS = &tls.Config{RootCAs: roots}
+		return config
 	})
 }
 
@@ -376,14 +379,12 @@ func TestEndlessAnswersCostNoMemory(t *testing.T) {
 	})
 }
 
-// Goal: a success that comes before the server can have read the request is none, also behind TLS, where the
-// transport does the sending. Method: the server says so after the head, with more to come than sockets hold.
+// Goal: a success that comes before the server can have read the request is none behind TLS, where the
+// transport does the sending. A plain socket's send buffer holds a batch: what it has taken is sent to its end.
+// Method: the server says so after the head, with more to come than sockets hold.
 func TestSuccessBeforeTheBodyHasCome(t *testing.T) {
 	quiet(t)
-	overAll(t, func(t *testing.T, ring bool, secure *tls.Config, set func(f *faulty) Config) {
-		if secure == nil {
-			t.Skip("a plain socket's send buffer holds a batch: what it has taken is sent to its end")
-		}
+	overTLS(t, func(t *testing.T, ring bool, secure *tls.Config, set func(f *faulty) Config) {
 		f := newFaulty(t, 1, secure, func(x *exchange) bool {
 			x.raw.(*net.TCPConn).SetReadBuffer(4096)
 			x.readHead()
