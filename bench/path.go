@@ -236,12 +236,14 @@ func (s *suite) sweep(title, axis string, p report.Plot, values []int,
 
 func (s *suite) sweepPackets(ctx context.Context) error {
 	return s.sweep("Throughput against points per packet", "points per packet", report.Plot{Name: "packets"},
-		s.points([]int{1, 2, 5, 10, 14}, []int{1, 5, 14}), func(n int) (*stage.Found, error) { return s.packed(ctx, n) })
+		s.points([]int{1, 2, 5, 10, 14}, []int{1, 5, 14}),
+		func(n int) (*stage.Found, error) { return s.packed(ctx, n) })
 }
 
 func (s *suite) sweepRules(ctx context.Context) error {
 	return s.sweep("Throughput against rules", "rules, each selected by a tag (0 is shown as 1)",
-		report.Plot{Name: "rules", LogX: true}, s.points([]int{0, 10, 100, 1000}, []int{0, 10, 1000}),
+		report.Plot{Name: "rules", LogX: true},
+		s.points([]int{0, 10, 100, 1000}, []int{0, 10, 1000}),
 		func(n int) (*stage.Found, error) {
 			file, err := s.writeRules(n)
 			if err != nil {

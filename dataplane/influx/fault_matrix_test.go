@@ -380,8 +380,8 @@ func TestEndlessAnswersCostNoMemory(t *testing.T) {
 }
 
 // Goal: a success that comes before the server can have read the request is none behind TLS, where the
-// transport does the sending. A plain socket's send buffer holds a batch: what it has taken is sent to its end.
-// Method: the server says so after the head, with more to come than sockets hold.
+// transport does the sending; a plain socket's send buffer holds a batch, all of which is sent then. Method:
+// the server says so after the head, with more to come than sockets hold.
 func TestSuccessBeforeTheBodyHasCome(t *testing.T) {
 	quiet(t)
 	overTLS(t, func(t *testing.T, ring bool, secure *tls.Config, set func(f *faulty) Config) {

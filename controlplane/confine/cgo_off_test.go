@@ -1,5 +1,0 @@
-//go:build !cgo
-
-package confine
-
-const withC = false
