@@ -132,12 +132,13 @@ func TestPrivFanoutStalls(t *testing.T) {
 		check(t, err)
 		return after[abi.Redirected] - before[abi.Redirected], after[abi.Stalled] - before[abi.Stalled]
 	}
-	s.Heartbeats()[s.Slot(0, 2)].Store(1)
+	long := uint64(2 * time.Hour) // ago, also where the machine was started since
+	s.Heartbeats()[s.Slot(0, 2)].Store(nowMonotonic(t) - long)
 	if redirected, stalled := count(); stalled < 8 || stalled > 12 || redirected+stalled != 40 {
 		t.Fatalf("%d redirected, %d stalled", redirected, stalled)
 	}
 	s.Heartbeats()[s.Slot(0, 2)].Store(nowMonotonic(t))
-	s.Heartbeats()[s.Slot(0, 0)].Store(1)
+	s.Heartbeats()[s.Slot(0, 0)].Store(nowMonotonic(t) - long)
 	if redirected, stalled := count(); redirected != 0 || stalled != 40 {
 		t.Fatalf("%d redirected, %d stalled without the first worker", redirected, stalled)
 	}

@@ -231,6 +231,9 @@ func TestPrivDoctorMendsNIC(t *testing.T) {
 		{"ip link set dev " + name + " down", "interface", "it is down"},
 		{"", "queues", fmt.Sprintf("%d queues for 1 worker", queues)},
 	} {
+		if c.check == "mtu" && testenv.AtLeast(6, 6) {
+			continue // packets of several frames are taken
+		}
 		mends(t, diagnosis, run, c.provoke, c.check, c.text, "")
 	}
 	run(fmt.Sprintf("ethtool -L %s combined %d", name, queues))
