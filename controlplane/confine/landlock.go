@@ -113,7 +113,12 @@ func (c Confinement) Enclose(files Files) Confinement {
 	} else {
 		c.Files = fmt.Sprintf("limited by Landlock, version %d", version)
 	}
-	if err := installFilter(Filter(refuse)); err != nil {
+	// C's library starts threads in ways that are not in the list, and ends the process where it cannot.
+	err := forAllThreads("limit system calls", unix.SYS_GETPID, 0, 0, 0)
+	if err == nil {
+		err = installFilter(Filter(refuse))
+	}
+	if err != nil {
 		c.Syscalls = fmt.Sprintf("not limited: %v", err)
 	} else {
 		c.Syscalls = fmt.Sprintf("limited to %d by seccomp", len(systemCalls())+1)
