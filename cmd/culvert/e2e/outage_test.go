@@ -85,6 +85,7 @@ func TestReplayBesideLiveTraffic(t *testing.T) {
 		written := replayBeside(t, lab, d.url, d.start, d.stop, func() int { return d.command.Process.Pid })
 		rows, err := d.query("SELECT count(temperature) FROM m")
 		if err != nil || len(rows) != 1 || fmt.Sprint(rows[0]["count"]) != fmt.Sprint(written) {
+			t.Log(d.gaps())
 			t.Fatalf("%d points written, the database has %v, %v", written, rows, err)
 		}
 	})
@@ -96,6 +97,32 @@ func TestReplayBesideLiveTraffic(t *testing.T) {
 		replayBeside(t, lab, "http://127.0.0.1:8086", begin, func() { sink.kill() },
 			func() int { return sink.command.Process.Pid })
 	})
+}
+
+// gaps are the live points' numbers that the database lacks, each with the time of the one before.
+func (d *database) gaps() (gaps []string) {
+	d.t.Helper()
+	rows, err := d.query("SELECT seq FROM m")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	times := map[int64]int64{}
+	last := int64(0)
+	for _, r := range rows {
+		number, _ := strconv.ParseInt(fmt.Sprint(r["seq"]), 10, 64)
+		at, _ := strconv.ParseInt(fmt.Sprint(r["time"]), 10, 64)
+		times[number], last = at, max(last, number)
+	}
+	missing := false
+	for number := range last {
+		_, there := times[number]
+		if !there && !missing {
+			gaps = append(gaps, fmt.Sprintf("%d, behind the one of %v", number,
+				time.Unix(0, times[number-1]).UTC()))
+		}
+		missing = !there
+	}
+	return append(gaps, fmt.Sprintf("%d live ones are there, the last is %d", len(times), last))
 }
 
 // liveRate is the steady load's, in points a second.
@@ -129,6 +156,7 @@ spool: {dir: %s}
 	time.Sleep(3 * time.Second)
 	without := p99(before, g.endToEnd())
 
+	t.Logf("killed at %v", time.Now().UTC())
 	stop()
 	flood := load(t, lab, loadgen.Config{
 		Rate: 400_000, Count: outagePoints(t), PointsPerPacket: 20, Template: "short", Seed: 2,
@@ -137,6 +165,7 @@ spool: {dir: %s}
 	spool := s.Sinks[0].Spool
 	t.Logf("%d points wait in %d bytes, %.1f a point", spool.Pending, spool.Bytes,
 		float64(spool.Bytes)/float64(spool.Pending))
+	t.Logf("started at %v", time.Now().UTC())
 	start()
 	g.ready()
 	begun, first, replayed := time.Now(), g.endToEnd(), spool.Replayed
@@ -164,8 +193,12 @@ spool: {dir: %s}
 		p99(after, g.endToEnd()))
 	t.Logf("of a CPU the server used %.2f during replay, the gateway %.2f", float64(serverCPU)/1e9/took,
 		float64(gatewayCPU)/1e9/took)
-	endLive()
-	return g.drained()
+	sent := flood.Points + endLive()
+	written := g.drained()
+	if lost := 20 * lab.WireDrops(t); written > sent || written+lost < sent {
+		t.Errorf("%d points sent, at most %d lost by the cable, %d written", sent, lost, written)
+	}
+	return written
 }
 
 // outagePatience bounds the replay.
@@ -203,22 +236,26 @@ func (g *gateway) drained() (written uint64) {
 	return written
 }
 
-// keepLive sends a steady load until the function that it returns is called.
-func keepLive(t *testing.T, lab *testenv.Lab) (end func()) {
+// keepLive sends a steady load until the function that it returns is called, which tells how many points that
+// were.
+func keepLive(t *testing.T, lab *testenv.Lab) (end func() uint64) {
+	var sent uint64
 	gateway, _ := netip.AddrFromSlice(lab.GatewayIPv4.To4())
 	ctx, cancel := context.WithCancel(t.Context())
 	done := lab.Sender.Go(func() error {
-		_, err := loadgen.Run(ctx, loadgen.Config{
+		report, err := loadgen.Run(ctx, loadgen.Config{
 			To: []netip.AddrPort{netip.AddrPortFrom(gateway, port)}, Rate: liveRate, Duration: time.Hour,
-			PointsPerPacket: 10, Template: "short", Seed: 1,
+			PointsPerPacket: 10, Template: "short", Seed: 1, Sequence: true,
 		})
+		sent = report.Points
 		return err
 	})
-	return func() {
+	return func() uint64 {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
+		return sent
 	}
 }
 
