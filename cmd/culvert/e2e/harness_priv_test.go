@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 }
 
 // waitLimit is how long a test waits for something that takes milliseconds on an idle machine.
-const waitLimit = 20 * time.Second
+const waitLimit = time.Minute
 
 // eventually polls until a condition holds, and fails the test with its last complaint if it never does.
 func eventually(t *testing.T, what string, condition func() error) {
