@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"culvert/controlplane/telemetry"
 	"culvert/scripts/testenv"
@@ -350,6 +351,12 @@ sinks: [{name: main, urls: ["%s"], database: telemetry%s}]
 	dir := t.TempDir()
 	spoolOnly := fmt.Sprintf("spool: {dir: %s, max: 2MiB, segment: 1MiB, compression: none}\n", dir)
 	g = run(", retry: {attempts: 1, first: 10ms, max: 10ms}, batch: {bytes: 16KiB}", spoolOnly)
-	driveTerms(t, g, []term{lostPoint("spool_full", send(3000, 1000))})
+	driveTerms(t, g, []term{lostPoint("spool_full", func() {
+		// At a pace that the spool takes: faster, and batches are lacking first.
+		for range 150 {
+			send(20, 1000)()
+			time.Sleep(10 * time.Millisecond)
+		}
+	})})
 	g.stop()
 }
