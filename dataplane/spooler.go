@@ -65,12 +65,8 @@ type SpoolerConfig struct {
 //
 //	Taken + Restored = Replayed + Rejected + Dropped + what waits on disk, in memory and in requests
 type SpoolerState struct {
-	// Restored are points that the spool held at start, Taken those that came from workers.
-	Restored, Taken uint64
-	// Replayed were delivered, Rejected refused by the server for good.
-	Replayed uint64
-	Rejected [SinkRejects]uint64
-	Dropped  [Drops]uint64
+	// SpoolShare is that of all tenants together.
+	SpoolShare
 	// Disk is the log's own state.
 	Disk spool.Stats
 	// MemoryPoints and MemoryBytes are kept in memory since the disk takes nothing.

@@ -1,14 +1,16 @@
 package dataplane
 
-// SpoolShare is one tenant's part of what a spooler answers for; its terms are those of SpoolerState.
+// SpoolShare is one tenant's part of what a spooler answers for, or all of it: the terms of SpoolerState.
 type SpoolShare struct {
+	// Restored are points that the spool held at start, Taken those that came from workers.
 	Restored, Taken uint64
-	Replayed        uint64
-	Rejected        [SinkRejects]uint64
-	Dropped         [Drops]uint64
+	// Replayed were delivered, Rejected refused by the server for good.
+	Replayed uint64
+	Rejected [SinkRejects]uint64
+	Dropped  [Drops]uint64
 }
 
-// Add adds another URL's share of the same tenant to this.
+// Add adds another URL's share to this.
 func (s *SpoolShare) Add(other *SpoolShare) {
 	s.Restored += other.Restored
 	s.Taken += other.Taken

@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -28,11 +27,7 @@ func TestSeriesLeaveAServerThatFails(t *testing.T) {
 			"retry: {attempts: 2, first: 1ms, max: 5ms}}]\n"+
 			"tenants: [{name: t, sink: two}]\n#[{", answering(http.StatusInternalServerError),
 		answering(http.StatusNoContent)))
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, port)
 	if shares := g.sinks[1].table.Load().Shares(2); shares[0] < 0.45 || shares[1] < 0.45 {
 		t.Fatalf("shares at the start: %v", shares)
 	}

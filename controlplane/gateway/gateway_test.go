@@ -65,11 +65,7 @@ func startWith(t *testing.T, handler http.Handler, more, sections string) (*Gate
 // then, and all of it accounted for. Method: several goroutines ask; the race detector watches.
 func TestSnapshotDuringStop(t *testing.T) {
 	g, port := startOnLoopback(t)
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, port)
 	for i := range 100 {
 		if _, err := fmt.Fprintf(conn, "m v=%d %d", i, i+1); err != nil {
 			t.Fatal(err)
@@ -107,14 +103,7 @@ func TestSnapshotDuringStop(t *testing.T) {
 // Goal: what was rejected can be asked for, with its source and place.
 func TestRejectsAreKept(t *testing.T) {
 	g, port := startOnLoopback(t)
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := fmt.Fprint(conn, "motor,machine=m1 t=1x"); err != nil {
-		t.Fatal(err)
-	}
+	conn := sendTo(t, port, "motor,machine=m1 t=1x")
 	var kept []telemetry.Reject
 	for deadline := time.Now().Add(20 * time.Second); len(kept) == 0; kept = g.Rejects(10) {
 		if time.Now().After(deadline) {

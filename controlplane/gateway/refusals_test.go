@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -31,14 +30,7 @@ func TestRefusedPointsAreKept(t *testing.T) {
 			`{"original_line":"m v=2 2",`+
 			`"line_number":%d,"error_message":"no twos"}]}`, 1+bytes.Count(body[:at], []byte{'\n'}))
 	}), "version: 3}]\nrejects: {dir: "+dir+"}\n#[{")
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := fmt.Fprint(conn, "m v=1 1\nm v=2 2\nm v=3 3\n"); err != nil {
-		t.Fatal(err)
-	}
+	sendTo(t, port, "m v=1 1\nm v=2 2\nm v=3 3\n")
 	until(t, "the reject is shown", func() bool { return len(g.Rejects(10)) == 1 })
 	r := g.Rejects(10)[0]
 	if r.Stage != "sink" || r.Reason != "400" || r.Text != "m v=2 2" || r.Words != "no twos" ||
@@ -112,14 +104,7 @@ func TestTokenIsReadAgain(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}), "version: 3, token_file: influx")
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := fmt.Fprint(conn, "m v=1 1"); err != nil {
-		t.Fatal(err)
-	}
+	sendTo(t, port, "m v=1 1")
 	until(t, "the token is refused", func() bool { return g.Snapshot().Sinks[0].Requests["401"] > 0 })
 	s := g.Snapshot()
 	text, err := json.Marshal(telemetry.NewStatus(s))

@@ -154,14 +154,7 @@ func showAll(t *testing.T, url, keys string, fails func(*Gateway) bool, change f
 		t.Fatal(err)
 	}
 	defer g.Stop()
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := fmt.Fprint(conn, "m v=1 1"); err != nil {
-		t.Fatal(err)
-	}
+	sendTo(t, port, "m v=1 1")
 	var shown bytes.Buffer
 	until(t, "the sink fails", func() bool {
 		failed := fails(g)

@@ -38,14 +38,7 @@ func TestSinkInDoubt(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}), "timeout: 50ms, retry: {attempts: 1, first: 1ms, max: 1ms}")
 	t.Cleanup(func() { mode.Store(take) }) // or the server would wait for its handlers
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := fmt.Fprint(conn, "m v=1 1"); err != nil {
-		t.Fatal(err)
-	}
+	sendTo(t, port, "m v=1 1")
 	until(t, "the point is given up", func() bool {
 		var lost uint64
 		for _, w := range g.Snapshot().Workers {
@@ -75,6 +68,27 @@ func TestSinkInDoubt(t *testing.T) {
 	if points.Load() != 0 {
 		t.Fatalf("%d points were written to find out", points.Load())
 	}
+}
+
+// dial is a sender to a gateway's socket on loopback, until the test ends.
+func dial(t *testing.T, port int) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// sendTo sends one datagram there.
+func sendTo(t *testing.T, port int, text string) net.Conn {
+	t.Helper()
+	conn := dial(t, port)
+	if _, err := fmt.Fprint(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 // until polls for what takes milliseconds, or a second where the gateway looks once a second.

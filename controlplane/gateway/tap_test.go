@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -32,11 +31,7 @@ func tapRules(t *testing.T) *rules.Set {
 func TestTap(t *testing.T) {
 	g, port := startOnLoopback(t)
 	g.rules.begin(tapRules(t)) // for the tap alone
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, port)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	done := errors.New("seen")

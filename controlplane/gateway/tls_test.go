@@ -11,7 +11,6 @@ import (
 	"io"
 	"log"
 	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -80,14 +79,7 @@ func TestSinkBehindTLS(t *testing.T) {
 	g, port := startTowards(t, http.NotFoundHandler(), fmt.Sprintf(
 		"version: 1}, {name: safe, urls: [%q], database: d, gzip: true, tls: {ca_file: %q, cert_file: %q, "+
 			"key_file: %q}}]\ntenants: [{name: t, sink: safe}]\n#[{", server.URL, caFile, certFile, keyFile))
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := fmt.Fprint(conn, "m v=1 1\nm v=2 2\n"); err != nil {
-		t.Fatal(err)
-	}
+	sendTo(t, port, "m v=1 1\nm v=2 2\n")
 	until(t, "the points are written", func() bool { return g.Snapshot().Sinks[1].Points.Written == 2 })
 	if encoding := <-bodies; encoding != "gzip" {
 		t.Errorf("the body's encoding is %q", encoding)

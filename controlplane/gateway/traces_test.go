@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
-	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -84,14 +83,7 @@ func (s *tracedServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // sendTwoPoints has a gateway write two points and stops it, which sends what is left of traces.
 func sendTwoPoints(t *testing.T, g *Gateway, port int) {
 	t.Helper()
-	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := fmt.Fprint(conn, "motor,machine=m1 t=1 5\nmotor,machine=m2 t=2 6"); err != nil {
-		t.Fatal(err)
-	}
+	sendTo(t, port, "motor,machine=m1 t=1 5\nmotor,machine=m2 t=2 6")
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		snapshot, written := g.Snapshot(), uint64(0)
 		for _, w := range snapshot.Workers {

@@ -41,18 +41,12 @@ func (s *Sink) spoolOf() dataplane.SpoolerState {
 
 // spools are all spoolers' terms of the ledger together. taken is what all workers handed over.
 func (s *Snapshot) spools(taken uint64) dataplane.SpoolerState {
-	sum := dataplane.SpoolerState{Taken: taken}
+	var sum dataplane.SpoolerState
 	for i := range s.Sinks {
 		one := s.Sinks[i].spoolOf()
-		sum.Restored += one.Restored
-		sum.Replayed += one.Replayed
-		for j, n := range one.Rejected {
-			sum.Rejected[j] += n
-		}
-		for j, n := range one.Dropped {
-			sum.Dropped[j] += n
-		}
+		sum.Add(&one.SpoolShare)
 	}
+	sum.Taken = taken
 	return sum
 }
 

@@ -117,20 +117,26 @@ func reproducible(t *testing.T, first made, date time.Time) {
 	}
 }
 
-// Goal: the archive holds all that a package does, below one folder, owned by root.
-func archive(t *testing.T, m made, date time.Time) {
+// openArchive reads the archive, until the test ends.
+func openArchive(t *testing.T, m made) *tar.Reader {
 	t.Helper()
 	file, err := os.Open(m.files["tar"])
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	t.Cleanup(func() { file.Close() })
 	unpacked, err := gzip.NewReader(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return tar.NewReader(unpacked)
+}
+
+// Goal: the archive holds all that a package does, below one folder, owned by root.
+func archive(t *testing.T, m made, date time.Time) {
+	t.Helper()
 	var names []string
-	for reader := tar.NewReader(unpacked); ; {
+	for reader := openArchive(t, m); ; {
 		header, err := reader.Next()
 		if errors.Is(err, io.EOF) {
 			break

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,16 +13,7 @@ import (
 // unpack takes one file out of the archive.
 func unpack(t *testing.T, m made, name string) string {
 	t.Helper()
-	file, err := os.Open(m.files["tar"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	packed, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for reader := tar.NewReader(packed); ; {
+	for reader := openArchive(t, m); ; {
 		header, err := reader.Next()
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

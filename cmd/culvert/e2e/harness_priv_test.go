@@ -186,6 +186,20 @@ func (g *gateway) get(path string) (int, string, error) {
 	return response.StatusCode, string(body), err
 }
 
+// exposes checks that the metrics have these lines.
+func (g *gateway) exposes(lines ...string) {
+	g.t.Helper()
+	_, metrics, err := g.get("/metrics")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, line := range lines {
+		if !strings.Contains(metrics, line+"\n") {
+			g.t.Errorf("no %s in\n%s", line, metrics)
+		}
+	}
+}
+
 func (g *gateway) status() (*telemetry.Status, error) {
 	_, body, err := g.get("/api/v1/status")
 	if err != nil {
