@@ -66,7 +66,7 @@ func (s *suite) rowDatabase(ctx context.Context) error {
 // writer is one way into the database.
 type writer struct {
 	name string
-	open func(s *suite, ctx context.Context, program string) (stage.Receiver, error)
+	open opener
 	// program is what has to be there, and remedy how it comes.
 	program, remedy string
 	tolerance       float64
@@ -123,7 +123,7 @@ func (s *suite) offer(ctx context.Context, w *writer, rate float64) (_ *stage.Tr
 	if err != nil {
 		return nil, err
 	}
-	l := load(perPacket)
+	l := s.load(perPacket)
 	l.Rate, l.Duration = rate, s.seconds(15, 4)
 	return s.Try(ctx, r, l)
 }
@@ -137,9 +137,9 @@ func (s *suite) databasePeers(ctx context.Context, ours *writer, client float64)
 		goal string
 		over float64
 	}{
-		{writer{name: "Telegraf → InfluxDB", open: openTelegrafInflux, program: s.telegraf,
+		{writer{name: "Telegraf → InfluxDB", open: bySockets(openTelegrafInflux), program: s.telegraf,
 			remedy: "`make bench` builds it", tolerance: lossOfPeers}, "≥ 2.5 ×", 2.5},
-		{writer{name: "InfluxDB's own UDP listener", open: openInfluxUDP, program: "influxd",
+		{writer{name: "InfluxDB's own UDP listener", open: bySockets(openInfluxUDP), program: "influxd",
 			remedy: "install influxdb", tolerance: lossOfPeers}, "> 1 ×", 1},
 	} {
 		w := &other.writer

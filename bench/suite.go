@@ -231,9 +231,8 @@ func (s *suite) describe() {
 			"does not have. Limit tells who held the rate down", runs),
 		"all programs of the lab run at nice -20; sockets may have buffers of 64 MiB and have 32 MiB where " +
 			"their programs ask for nothing",
-		fmt.Sprintf("sender: `culvert load --via %s` into AF_XDP receivers of rows 1, 2, 10 to 12 and the "+
-			"sweeps, `--via %s` wherever Culvert stands beside others or writes into a database", s.via,
-			stage.XDP),
+		fmt.Sprintf("sender: `culvert load --via %s` into every receiver; under those by sockets lies an "+
+			"XDP program that passes everything on, so that frames reach them the same way", s.via),
 		"cost: user + system + irq + softirq of the worker's CPU from /proc/stat, from before the first " +
 			"packet until everything is acknowledged, divided by points. That is the quoted one: it is all " +
 			"that the CPU cannot do for others. Beside it the time of the pinned thread alone, by the " +

@@ -82,8 +82,16 @@ func (g *Gateway) Count(ctx context.Context) (Count, error) {
 		return Count{}, fmt.Errorf("the gateway's ledger has a residue of %d: this is a bug",
 			status.Ledger.Residue)
 	}
+	losses := map[string]uint64{"packets by a full socket": status.Packets.KernelDrops}
+	for reason, n := range status.Packets.Drops {
+		losses["packets by "+reason] = n
+	}
+	for reason, n := range status.Ledger.Dropped {
+		losses["points by "+reason] = n
+	}
 	return Count{
 		Packets: status.Packets.Received, Points: status.Ledger.Written, Waiting: status.Ledger.InFlight,
+		Losses: losses,
 	}, nil
 }
 
