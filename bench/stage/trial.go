@@ -92,6 +92,9 @@ func per(t time.Duration, n uint64) time.Duration {
 func (t *Trial) String() string {
 	text := fmt.Sprintf("%.3g points/s sent, %.3g through, %d lost (%.3g %%), %v a point, thread %v",
 		t.Sent.Rate, t.Rate(), t.Lost(), 100*t.Loss(), t.PerPoint(), t.ThreadPerPoint())
+	if t.Drain > restTurns*restPause {
+		text += fmt.Sprintf("; at rest %.1f s later", t.Drain.Seconds())
+	}
 	for _, place := range slices.Sorted(maps.Keys(t.Losses)) {
 		text += fmt.Sprintf("; %d %s", t.Losses[place], place)
 	}
