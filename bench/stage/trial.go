@@ -150,10 +150,11 @@ func (s *Stage) Try(ctx context.Context, r Receiver, l Load) (*Trial, error) {
 		return nil, fmt.Errorf("measure %s: %w", r.Name(), err)
 	}
 	ended := time.Now()
-	if err := s.rest(ctx, r, before.count.Points+sent.Points); err != nil {
+	rested, err := s.rest(ctx, r, before.count.Points+sent.Points)
+	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", r.Name(), err)
 	}
-	drain := time.Since(ended)
+	drain := rested.Sub(ended)
 	after, err := s.read(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", r.Name(), err)
@@ -169,17 +170,19 @@ func (s *Stage) Try(ctx context.Context, r Receiver, l Load) (*Trial, error) {
 	return t, err
 }
 
-// rest waits until all points came through, or nothing has changed for a while.
-func (s *Stage) rest(ctx context.Context, r Receiver, want uint64) error {
+// rest waits until all points came through, or nothing has changed for a while. It returns when the answer
+// was asked for that showed it: what a database takes to count is none of the receiver's time.
+func (s *Stage) rest(ctx context.Context, r Receiver, want uint64) (asked time.Time, err error) {
 	var last Count
 	deadline := time.Now().Add(restLimit)
 	for same := 0; same < restTurns && time.Now().Before(deadline); {
+		asked = time.Now()
 		count, err := r.Count(ctx)
 		if err != nil {
-			return err
+			return asked, err
 		}
 		if count.Points >= want && count.Waiting == 0 {
-			return nil
+			return asked, nil
 		}
 		if count.Points == last.Points && count.Packets == last.Packets && count.Waiting == 0 {
 			same++
@@ -188,10 +191,10 @@ func (s *Stage) rest(ctx context.Context, r Receiver, want uint64) error {
 		}
 		last = count
 		if err := lab.Pause(ctx, restPause); err != nil {
-			return err
+			return asked, err
 		}
 	}
-	return nil
+	return asked, nil
 }
 
 func firstLine(text string) string {
