@@ -19,10 +19,12 @@ func (s *suite) load(pointsPerPacket int) stage.Load {
 
 // packed measures Culvert with the ten rules at so many points a packet.
 func (s *suite) packed(ctx context.Context, points int) (*stage.Found, error) {
-	return s.highest(ctx, fmt.Sprintf("Culvert, %d points a packet", points), func() (stage.Receiver, error) {
+	return s.highest(ctx, nameOfPacked(points), func() (stage.Receiver, error) {
 		return s.openCulvert(ctx, stage.GatewayConfig{Rules: s.rules})
 	}, s.load(points), s.search(0))
 }
+
+func nameOfPacked(points int) string { return fmt.Sprintf("Culvert, %d points a packet", points) }
 
 // limit measures the dropping receiver at so many points a packet.
 func (s *suite) limit(ctx context.Context, points int, withSink bool) (*stage.Found, error) {
