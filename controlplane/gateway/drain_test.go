@@ -51,6 +51,12 @@ func newLineServer(t *testing.T, token string) *lineServer {
 	return s
 }
 
+func (s *lineServer) setToken(token string) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.token = token
+}
+
 // has are the lines that came.
 func (s *lineServer) has() (lines map[string]bool, twice, refused int) {
 	s.mutex.Lock()
