@@ -105,7 +105,7 @@ function showRates() {
 }
 
 const stageNames = {
-  nic_to_steer: "card to XDP", steer_to_worker: "XDP to worker", decode: "decode a packet",
+  steer_to_worker: "XDP to worker", decode: "decode a packet",
   rules: "rules for a packet", batch_wait: "wait in the batch", write: "database's answer",
   end_to_end: "XDP to database", alert: "XDP to alert",
 };
