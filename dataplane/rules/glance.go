@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"encoding/binary"
 	"math"
 
 	"culvert/dataplane/point"
@@ -112,6 +111,6 @@ func (t *textPlace) isAt(span point.Span, payload []byte) bool {
 	if uint64(span)>>32 != t.extent || at+t.second+8 > len(payload) {
 		return false
 	}
-	first := binary.LittleEndian.Uint64(payload[at:])&t.firstM ^ t.first
-	return first|binary.LittleEndian.Uint64(payload[at+t.second:])&t.secndM^t.last == 0
+	first := wordAt(payload, at)&t.firstM ^ t.first
+	return first|(wordAt(payload, at+t.second)&t.secndM^t.last) == 0
 }

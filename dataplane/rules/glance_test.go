@@ -251,3 +251,43 @@ func randomLine(random *rand.Rand) string {
 	}
 	return line + fmt.Sprintf(" %d\n", 1700000000000000000+random.Int64N(1000))
 }
+
+// Goal: a name is taken for another in no place and at no length, and is recognised wherever there are words
+// to read. Method: names of 1 to 20 bytes, at the payload's begin, within it and at its end, and the same
+// with each single bit changed, a byte added or taken away.
+func TestTextPlaces(t *testing.T) {
+	random := rand.New(rand.NewPCG(seedOf(t), 2))
+	for n := 1; n <= 20; n++ {
+		for range 20 {
+			name := make([]byte, n)
+			for i := range name {
+				name[i] = byte(random.IntN(256))
+			}
+			place := newTextPlace(name)
+			at := func(text []byte, before, behind int) bool {
+				payload := append(append(make([]byte, before, 64), text...), make([]byte, behind)...)
+				return place.isAt(point.MakeSpan(point.Payload, before, len(text)), payload)
+			}
+			if short := n <= spellingShort; at(name, 3, 8) != short || at(name, 0, 8) != short {
+				t.Fatalf("%q is not recognised, or too long and is", name)
+			}
+			if n < 8 && at(name, 3, 0) {
+				t.Fatalf("%q: words are read beyond the payload", name)
+			}
+			for bit := range 8 * n {
+				other := append([]byte(nil), name...)
+				other[bit/8] ^= 1 << (bit % 8)
+				if at(other, 3, 8) {
+					t.Fatalf("%q is taken for %q", other, name)
+				}
+			}
+			if at(append(name[:n:n], 'x'), 3, 8) || n > 1 && at(name[:n-1], 3, 8) {
+				t.Fatalf("%q is taken for one of another length", name)
+			}
+			elsewhere := append(append(make([]byte, 3), name...), name...)
+			if place.isAt(point.MakeSpan(point.Scratch, 3, n), elsewhere) {
+				t.Fatalf("%q is recognised in another arena", name)
+			}
+		}
+	}
+}
