@@ -58,14 +58,19 @@ func (r *Ring[T]) Push(value *T) bool {
 // Only the producer calls it.
 func (r *Ring[T]) PushAll(values []T) int {
 	tail := r.tail.Load()
-	n := 0
-	for n < len(values) && r.room(tail+uint64(n)) {
-		r.slots[(tail+uint64(n))&r.mask] = values[n]
-		n++
+	size := uint64(len(r.slots))
+	if size-(tail-r.headSeen) < uint64(len(values)) {
+		// Pairs with the store in PopAll: a slot is read before it is written again.
+		r.headSeen = r.head.Load()
 	}
-	if n > 0 {
-		r.tail.Store(tail + uint64(n))
+	n := int(min(size-(tail-r.headSeen), uint64(len(values))))
+	if n == 0 {
+		return 0
 	}
+	// What does not fit before the end goes on at the beginning.
+	first := copy(r.slots[tail&r.mask:], values[:n])
+	copy(r.slots, values[first:n])
+	r.tail.Store(tail + uint64(n))
 	return n
 }
 
@@ -109,12 +114,12 @@ func (r *Ring[T]) PopAll(into []T) int {
 		r.tailSeen = r.tail.Load()
 	}
 	n := int(min(r.tailSeen-head, uint64(len(into))))
-	for i := range n {
-		into[i] = r.slots[(head+uint64(i))&r.mask]
+	if n == 0 {
+		return 0
 	}
-	if n > 0 {
-		r.head.Store(head + uint64(n))
-	}
+	first := copy(into[:n], r.slots[head&r.mask:])
+	copy(into[first:n], r.slots)
+	r.head.Store(head + uint64(n))
 	return n
 }
 

@@ -55,6 +55,38 @@ func TestRingFullAndEmpty(t *testing.T) {
 	}
 }
 
+// Goal: several at once are the same as one by one, whatever part of them fits and wherever the end of the
+// slots lies. Method: all lengths of pushes and pops in turn, over many rounds of a small ring.
+func TestRingSeveralAtOnce(t *testing.T) {
+	r := New[int](8)
+	var values, into [11]int
+	pushed, popped := 0, 0
+	for i := range 2000 {
+		for j := range values {
+			values[j] = pushed + j
+		}
+		push, pop := i%len(values), i*7%len(into)
+		if n := r.PushAll(values[:push]); n != min(push, 8-(pushed-popped)) {
+			t.Fatalf("%d of %d pushed with %d in the ring", n, push, pushed-popped)
+		} else {
+			pushed += n
+		}
+		n := r.PopAll(into[:pop])
+		if n != min(pop, pushed-popped) {
+			t.Fatalf("%d of %d popped with %d in the ring", n, pop, pushed-popped)
+		}
+		for j, got := range into[:n] {
+			if got != popped+j {
+				t.Fatalf("%d popped, want %d", got, popped+j)
+			}
+		}
+		popped += n
+	}
+	if popped < 5000 {
+		t.Fatalf("only %d values went through", popped)
+	}
+}
+
 func TestReleaseWithoutPeekPanics(t *testing.T) {
 	defer func() {
 		if recover() == nil {
