@@ -28,7 +28,7 @@ func (c *thresholds) check(t testing.TB, text, constant string) bool {
 	if len(wrong) > 0 {
 		return false
 	}
-	if len(set.plans[0].always) != 1 || set.plans[0].always[0].glance.fails == 0 {
+	if len(set.plans[0].always) != 1 || len(set.plans[0].always[0].glances) != 1 {
 		// A constant that is folded to an infinity has no glance.
 		return false
 	}
@@ -37,7 +37,7 @@ func (c *thresholds) check(t testing.TB, text, constant string) bool {
 	if c.decoder.Next(&c.point) != lineproto.OK || len(c.point.Fields) != 2 {
 		return false
 	}
-	f, g := &c.point.Fields[0], &set.plans[0].always[0].glance
+	f, g := &c.point.Fields[0], &set.plans[0].always[0].glances[0]
 	got := g.relate(f, c.point.PayloadBytes)
 	if f.Known {
 		t.Errorf("%s was read at a glance", text)
@@ -172,21 +172,25 @@ func TestGlancesExcludeWhatProgramsExclude(t *testing.T) {
 			expr = "!(" + expr + ")"
 		case 2:
 			expr += fmt.Sprintf(" || %s > 11", other)
+		case 3:
+			expr = fmt.Sprintf(`tags.line == "l2" && %s > 3 && tags.line %s "l%d"`, field, comparison,
+				random.IntN(4))
 		}
 		rules = append(rules, ruleOf(fmt.Sprintf("A%d", i), [...]string{"m", "*"}[i%2], expr, "line"))
 	}
 	with, without := compileOf(t, rules...), compileOf(t, rules...)
-	glances := 0
+	glances, complete := 0, 0
 	for _, steps := range allSteps(without) {
 		for i := range steps {
-			if steps[i].glance.fails != 0 {
-				glances++
+			glances += len(steps[i].glances)
+			if steps[i].complete {
+				complete++
 			}
-			steps[i].glance = glance{}
+			steps[i].glance, steps[i].glances, steps[i].complete = glance{}, nil, false
 		}
 	}
-	if glances < 20 {
-		t.Fatalf("%d rules have a glance", glances)
+	if glances < 40 || complete < 10 {
+		t.Fatalf("there are %d glances, %d rules of nothing else", glances, complete)
 	}
 	a, b := alone(with), alone(without)
 	var d lineproto.Decoder
