@@ -107,7 +107,7 @@ func (s *suite) measureAlerts(ctx context.Context, goal alertGoal) (times *recei
 	if err != nil {
 		return nil, err
 	}
-	l := load(goal.points)
+	l := s.load(goal.points)
 	l.Rate, l.AlertShare, l.NoTimestamps = alertRate, alertPart, true
 	// The first seconds find the way to the receiver, make series and fill caches.
 	l.Duration = 3 * time.Second

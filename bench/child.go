@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -18,7 +19,7 @@ import (
 // children are what this program starts itself as, in the lab: receivers and sinks with a process, and so a
 // CPU account, of their own.
 var children = []command{{"drop", runDrop}, {"count", runCount}, {"discard", runDiscard}, {"client",
-	runClient}, {"alerts", runAlerts}}
+	runClient}, {"alerts", runAlerts}, {"pass", runPass}}
 
 // runDrop is the dropping AF_XDP receiver.
 func runDrop(ctx context.Context, arguments []string) error {
@@ -65,6 +66,28 @@ func runCount(ctx context.Context, arguments []string) error {
 	ended := make(chan error, 1)
 	go func() { ended <- receive.Count(ctx, uint16(*port), cpus, tallies) }()
 	return serveUntil(ctx, cancel, *listen, tallies, ended)
+}
+
+// runPass has an interface's packets go through XDP to the kernel, as a receiver by sockets needs it where
+// they are sent as live frames.
+func runPass(ctx context.Context, arguments []string) error {
+	flags := flag.NewFlagSet("bench pass", flag.ContinueOnError)
+	iface := flags.String("interface", "", "interface to attach to")
+	listen := flags.String("listen", "127.0.0.1:9493", "where GET is answered once it is attached")
+	if err := parse(flags, arguments); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	attached, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- receive.Pass(ctx, *iface, func() { close(attached) }) }()
+	select {
+	case <-attached:
+	case err := <-ended:
+		return err
+	}
+	err := serveUntil(ctx, cancel, *listen, receive.Discard{}, nil)
+	return errors.Join(err, <-ended)
 }
 
 // runDiscard is a sink for whatever a peer posts.

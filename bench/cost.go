@@ -39,7 +39,7 @@ func (s *suite) rowSteady(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	l := s.swift(full)
+	l := s.load(full)
 	l.Duration = time.Second
 	warm, err := s.Try(ctx, g, l)
 	if err != nil {
@@ -154,7 +154,7 @@ func (s *suite) rowLoad(ctx context.Context) error {
 		return err
 	}
 	for _, rate := range used {
-		l := s.swift(full)
+		l := s.load(full)
 		// At low rates a longer time makes up for the coarse clock of /proc/stat.
 		l.Rate, l.Duration = rate, s.seconds(10, 3)
 		measured := &stage.Found{}

@@ -95,21 +95,8 @@ func rowOfFound(name string, f *stage.Found) []string {
 	}
 }
 
-// owners says which rows of the table of goals belong to others, and how they come here.
-var owners = []report.Row{
-	{ID: "8", What: "hand-over between threads", Why: "added with the delivery's part of the table"},
-	{ID: "9", What: "series key → shard", Why: "added with the delivery's part of the table"},
-	{ID: "16", What: "spool append and replay", Why: "added with the delivery's part of the table"},
-}
-
-// order brings the rows into the table's order, with those that others measure in their places.
+// order brings the rows into the table's order.
 func (s *suite) order() {
-	if len(s.report.Rows) > 0 && len(s.rows) == 0 {
-		for _, row := range owners {
-			row.Verdict = report.NotMeasured
-			s.report.Rows = append(s.report.Rows, row)
-		}
-	}
 	order := []string{"1", "2", "3", "3b", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14",
 		"15", "16"}
 	slices.SortStableFunc(s.report.Rows, func(a, b report.Row) int {

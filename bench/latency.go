@@ -123,7 +123,7 @@ func (s *suite) measureLatency(ctx context.Context, onDisk bool) (_ []distributi
 	if err != nil {
 		return nil, err
 	}
-	l := load(perPacket)
+	l := s.load(perPacket)
 	l.Rate, l.AlertShare = claimRate, alertShare
 	// The first seconds make series and fill caches on both sides.
 	l.Duration = 2 * time.Second

@@ -17,13 +17,27 @@ type peer struct {
 	name    string
 	program string
 	remedy  string
-	open    func(s *suite, ctx context.Context, program string) (stage.Receiver, error)
+	open    opener
 }
 
-func telegraf(way string) func(*suite, context.Context, string) (stage.Receiver, error) {
+// opener starts a receiver by its program.
+type opener func(s *suite, ctx context.Context, program string) (stage.Receiver, error)
+
+// bySockets is an opener of a receiver by sockets, which needs something below it that live frames reach.
+func bySockets(open opener) opener {
 	return func(s *suite, ctx context.Context, program string) (stage.Receiver, error) {
-		return s.OpenTelegraf(ctx, program, way, "")
+		r, err := open(s, ctx, program)
+		if err != nil || s.via != stage.Live {
+			return r, err
+		}
+		return s.Passed(ctx, r)
 	}
+}
+
+func telegraf(way string) opener {
+	return bySockets(func(s *suite, ctx context.Context, program string) (stage.Receiver, error) {
+		return s.OpenTelegraf(ctx, program, way, "")
+	})
 }
 
 func vmagent(s *suite, ctx context.Context, program string) (stage.Receiver, error) {
@@ -46,8 +60,8 @@ const (
 func (s *suite) rowPeers(ctx context.Context) error {
 	const tools = "`make bench` builds it"
 	peers := []peer{
-		{vmagentModule, s.vmagent, tools, vmagent},
-		{vmagentPackage, "vmagent", "install victoria-metrics", vmagent},
+		{vmagentModule, s.vmagent, tools, bySockets(vmagent)},
+		{vmagentPackage, "vmagent", "install victoria-metrics", bySockets(vmagent)},
 		{telegrafDiscard, s.telegraf, tools, telegraf(stage.TelegrafDiscard)},
 		{telegrafRule, s.telegraf, tools, telegraf(stage.TelegrafRule)},
 	}
@@ -108,7 +122,7 @@ func (s *suite) besides(ctx context.Context, points int, peers []peer) (
 	ours, err := s.highest(ctx, fmt.Sprintf("Culvert, %d points a packet, tolerant", points),
 		func() (stage.Receiver, error) {
 			return s.openCulvert(ctx, stage.GatewayConfig{Rules: s.rules})
-		}, load(points), s.search(lossOfPeers))
+		}, s.load(points), s.search(lossOfPeers))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -122,7 +136,7 @@ func (s *suite) besides(ctx context.Context, points int, peers []peer) (
 		}
 		found, err := s.highest(ctx, fmt.Sprintf("%s, %d points a packet", peer.name, points),
 			func() (stage.Receiver, error) { return peer.open(s, ctx, peer.program) },
-			load(points), s.search(lossOfPeers))
+			s.load(points), s.search(lossOfPeers))
 		if ctx.Err() != nil {
 			// What has been measured until then is told all the same.
 			section.Tables = []report.Table{table}
@@ -182,24 +196,25 @@ func (s *suite) allPeers(ctx context.Context, points int) error {
 			stage.Receiver, error) {
 			return s.openLimit(ctx, points, false)
 		}},
-		{"bare recvmmsg counter", self, "", func(s *suite, ctx context.Context, _ string) (
+		{"bare recvmmsg counter", self, "", bySockets(func(s *suite, ctx context.Context, _ string) (
 			stage.Receiver, error) {
 			return s.OpenCount(ctx, points)
-		}},
-		{"Culvert, `mode: socket`", s.culvert, "`make build`", func(s *suite, ctx context.Context, _ string) (
-			stage.Receiver, error) {
+		})},
+		{"Culvert, `mode: socket`", s.culvert, "`make build`", bySockets(func(s *suite, ctx context.Context,
+			_ string) (stage.Receiver, error) {
 			return s.openCulvert(ctx, stage.GatewayConfig{Rules: s.rules, Mode: "socket"})
-		}},
-		{vmagentModule, s.vmagent, tools, vmagent},
-		{vmagentPackage, "vmagent", "install victoria-metrics", vmagent},
-		{"VictoriaMetrics (module), stores", s.victoria, tools, victoria},
-		{"VictoriaMetrics (distribution), stores", "victoria-metrics", "install victoria-metrics", victoria},
+		})},
+		{vmagentModule, s.vmagent, tools, bySockets(vmagent)},
+		{vmagentPackage, "vmagent", "install victoria-metrics", bySockets(vmagent)},
+		{"VictoriaMetrics (module), stores", s.victoria, tools, bySockets(victoria)},
+		{"VictoriaMetrics (distribution), stores", "victoria-metrics", "install victoria-metrics",
+			bySockets(victoria)},
 		{telegrafDiscard, s.telegraf, tools, telegraf(stage.TelegrafDiscard)},
 		{telegrafRule, s.telegraf, tools, telegraf(stage.TelegrafRule)},
-		{"InfluxDB's own UDP listener, stores", "influxd", "install influxdb", func(s *suite,
+		{"InfluxDB's own UDP listener, stores", "influxd", "install influxdb", bySockets(func(s *suite,
 			ctx context.Context, _ string) (stage.Receiver, error) {
 			return s.OpenInfluxUDP(ctx, s.Places.WorkerList())
-		}},
+		})},
 	}
 	_, _, err = s.besides(ctx, points, peers)
 	return err

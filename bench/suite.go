@@ -73,10 +73,13 @@ var rowSteps = []step{
 	{"5", "arrival to acknowledgement at 127 k points/s", (*suite).rowLatency},
 	{"6", "decoder", (*suite).rowDecoder},
 	{"7", "rules", (*suite).rowRules},
+	{"8", "hand-over between threads", (*suite).rowHandOver},
+	{"9", "series to servers", (*suite).rowShards},
 	{"12", "cost against load", (*suite).rowLoad},
 	{"13", "idle", (*suite).rowIdle},
 	{"14", "XDP program", (*suite).rowProgram},
 	{"15", "windows", (*suite).rowWindow},
+	{"16", "spool", (*suite).rowSpool},
 	{"shapes", "other lines", (*suite).sweepShapes},
 	{"packets", "throughput against points per packet", (*suite).sweepPackets},
 	{"rules", "throughput against rules", (*suite).sweepRules},
@@ -231,9 +234,8 @@ func (s *suite) describe() {
 			"does not have. Limit tells who held the rate down", runs),
 		"all programs of the lab run at nice -20; sockets may have buffers of 64 MiB and have 32 MiB where " +
 			"their programs ask for nothing",
-		fmt.Sprintf("sender: `culvert load --via %s` into AF_XDP receivers of rows 1, 2, 10 to 12 and the "+
-			"sweeps, `--via %s` wherever Culvert stands beside others or writes into a database", s.via,
-			stage.XDP),
+		fmt.Sprintf("sender: `culvert load --via %s` into every receiver; under those by sockets lies an "+
+			"XDP program that passes everything on, so that frames reach them the same way", s.via),
 		"cost: user + system + irq + softirq of the worker's CPU from /proc/stat, from before the first " +
 			"packet until everything is acknowledged, divided by points. That is the quoted one: it is all " +
 			"that the CPU cannot do for others. Beside it the time of the pinned thread alone, by the " +

@@ -1,8 +1,10 @@
 package receive
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -72,6 +74,33 @@ func redirectCode(sockets int) asm.Instructions {
 		asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("pass"),
 		asm.Return(),
 	}
+}
+
+// Pass puts a program on an interface that gives every packet to the kernel, until the context ends; attached
+// is called once it is there.
+func Pass(ctx context.Context, iface string, attached func()) (err error) {
+	device, err := net.InterfaceByName(iface)
+	if err != nil {
+		return fmt.Errorf("find interface %q: %w", iface, err)
+	}
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "bench_pass", Type: ebpf.XDP, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()},
+	})
+	if err != nil {
+		return fmt.Errorf("load the program that passes: %w", err)
+	}
+	defer func() { err = errors.Join(err, program.Close()) }()
+	on, err := link.AttachXDP(link.XDPOptions{
+		Program: program, Interface: device.Index, Flags: link.XDPDriverMode,
+	})
+	if err != nil {
+		return fmt.Errorf("attach the program that passes to %q: %w", iface, err)
+	}
+	defer func() { err = errors.Join(err, on.Close()) }()
+	attached()
+	<-ctx.Done()
+	return nil
 }
 
 // close detaches. The sockets are closed by whoever opened them.

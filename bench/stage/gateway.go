@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ type GatewayConfig struct {
 	Wait        string // of the workers; empty: the default
 	Connections int    // 0: the default
 	Batch       string // a YAML mapping; empty: the default
+	Spool       bool   // in memory, where the stage has its files
 	Alerts      string // UDP address to which the notifier `plc` sends, via: xdp; empty: there is none
 }
 
@@ -28,6 +30,7 @@ type Gateway struct {
 	stage *Stage
 	child *lab.Child
 	name  string
+	spool string // its folder, which ends with it; empty: none
 }
 
 // OpenGateway starts Culvert on the workers' CPUs and waits until it is ready.
@@ -37,6 +40,13 @@ func (s *Stage) OpenGateway(ctx context.Context, c GatewayConfig) (*Gateway, err
 	}
 	if c.Wait == "" {
 		c.Wait = "adaptive"
+	}
+	spool := ""
+	if c.Spool {
+		var err error
+		if spool, err = s.folder("spool"); err != nil {
+			return nil, err
+		}
 	}
 	file := filepath.Join(s.Folder, "culvert.yaml")
 	out, err := os.Create(file)
@@ -48,15 +58,16 @@ func (s *Stage) OpenGateway(ctx context.Context, c GatewayConfig) (*Gateway, err
 		"Interface": lab.GatewayInterface, "Mode": c.Mode, "Port": Port, "CPUs": s.Places.WorkerList(),
 		"Wait": c.Wait, "Rules": c.Rules, "URL": c.Sink.URL(), "Database": Database, "Listen": gatewayAddress,
 		"Connections": c.Connections, "Batch": c.Batch, "Alerts": c.Alerts,
+		"Spool": spool,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write the gateway's configuration: %w", err)
 	}
 	child, err := s.run(s.Places.All(), "culvert", s.Culvert, "run", "-c", file)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(spool))
 	}
-	g := &Gateway{stage: s, child: child, name: "Culvert, mode " + c.Mode}
+	g := &Gateway{stage: s, child: child, name: "Culvert, mode " + c.Mode, spool: spool}
 	return g, lab.Await(ctx, "gateway", child, func() error {
 		_, err := s.fetch(ctx, gatewayAddress, "/health/ready")
 		return err
@@ -70,7 +81,7 @@ func (g *Gateway) Name() string { return g.name }
 func (g *Gateway) Main() *lab.Child { return g.child }
 
 // Close ends it.
-func (g *Gateway) Close() error { return g.child.Stop() }
+func (g *Gateway) Close() error { return errors.Join(g.child.Stop(), os.RemoveAll(g.spool)) }
 
 // Count is what its ledger says.
 func (g *Gateway) Count(ctx context.Context) (Count, error) {
@@ -82,8 +93,16 @@ func (g *Gateway) Count(ctx context.Context) (Count, error) {
 		return Count{}, fmt.Errorf("the gateway's ledger has a residue of %d: this is a bug",
 			status.Ledger.Residue)
 	}
+	losses := map[string]uint64{"packets by a full socket": status.Packets.KernelDrops}
+	for reason, n := range status.Packets.Drops {
+		losses["packets by "+reason] = n
+	}
+	for reason, n := range status.Ledger.Dropped {
+		losses["points by "+reason] = n
+	}
 	return Count{
-		Packets: status.Packets.Received, Points: status.Ledger.Written, Waiting: status.Ledger.InFlight,
+		Packets: status.Packets.Received, Points: status.Ledger.Written,
+		Waiting: status.Ledger.InFlight + status.Ledger.SpoolPending, Losses: losses,
 	}, nil
 }
 
@@ -130,6 +149,9 @@ sinks:
 {{- end}}
 {{- if .Batch}}
     batch: {{.Batch}}
+{{- end}}
+{{- if .Spool}}
+spool: {dir: {{.Spool}}}
 {{- end}}
 http: {listen: "{{.Listen}}"}
 `))

@@ -33,10 +33,11 @@ type Load struct {
 	Play string
 }
 
-// Ways to send. XDP makes every packet one for itself, as a network does, and every receiver can take it; the
-// load generator's segments would reach a receiver by sockets up to 64 in one piece, which no network does to
-// them. Live frames are the fastest into a veth pair and need an XDP program on its other end, which
-// receivers by sockets have not.
+// Ways to send. Live frames enter the receiving driver as a card's do, cost the sender the least and need an
+// XDP program on the other end: Passed puts one under receivers by sockets. XDP makes every packet one for
+// itself, too, but the driver has to make frames of the kernel's packets, which costs a receiver by AF_XDP
+// more than it costs one by sockets, and no card does. The load generator's segments would reach a receiver
+// by sockets up to 64 in one piece, which no network does to them.
 const (
 	XDP  = "xdp"
 	Live = "live"

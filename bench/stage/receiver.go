@@ -14,6 +14,8 @@ type Count struct {
 	Points uint64
 	// Waiting is how many points are between its two ends, as far as it knows.
 	Waiting uint64
+	// Losses are what it knows to have lost, by what it calls the place; nil where it does not tell.
+	Losses map[string]uint64
 }
 
 // Receiver is something that takes a load. Its methods are for one goroutine.

@@ -37,6 +37,21 @@ func (s *Stage) OpenCount(ctx context.Context, pointsPerPacket int) (Receiver, e
 		"-port", strconv.Itoa(Port), "-cpus", s.Places.WorkerList(), "-listen", selfAddress})
 }
 
+// Passed puts a program that passes everything on under a receiver by sockets, so that live frames reach it
+// as they reach one by AF_XDP. The receiver is closed with what this returns, also with an error.
+func (s *Stage) Passed(ctx context.Context, r Receiver) (Receiver, error) {
+	child, err := s.run(s.Places.All(), "pass", s.Self, "pass", "-interface", lab.GatewayInterface,
+		"-listen", passAddress)
+	if err != nil {
+		return r, err
+	}
+	return &Together{Receiver: r, Belongings: []func() error{child.Stop}},
+		lab.Await(ctx, "program that passes", child, func() error {
+			_, err := s.fetch(ctx, passAddress, "/")
+			return err
+		})
+}
+
 func (s *Stage) openSelf(ctx context.Context, name string, points int, arguments []string) (Receiver, error) {
 	child, err := s.run(s.Places.All(), arguments[0], s.Self, arguments...)
 	if err != nil {

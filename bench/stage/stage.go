@@ -30,6 +30,7 @@ const (
 	gatewayAddress = "127.0.0.1:9490"
 	selfAddress    = "127.0.0.1:9491" // of a receiver that this program is itself
 	peerAddress    = "127.0.0.1:9492" // of a peer's own figures
+	passAddress    = "127.0.0.1:9493" // of the program that passes packets to receivers by sockets
 )
 
 // Stage is the lab and what all runs on it have in common.

@@ -3,6 +3,8 @@ package stage
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +39,8 @@ type Trial struct {
 	// Drain is how long it took from the end of sending until all was at rest, with restPause's precision;
 	// where points were lost, with the time in it that showed that no more would come.
 	Drain time.Duration
+	// Losses are what the receiver knows to have lost, by what it calls the place.
+	Losses map[string]uint64
 }
 
 // Lost is the points that were sent and did not come through.
@@ -86,8 +90,26 @@ func per(t time.Duration, n uint64) time.Duration {
 }
 
 func (t *Trial) String() string {
-	return fmt.Sprintf("%.3g points/s sent, %.3g through, %d lost (%.3g %%), %v a point, thread %v",
+	text := fmt.Sprintf("%.3g points/s sent, %.3g through, %d lost (%.3g %%), %v a point, thread %v",
 		t.Sent.Rate, t.Rate(), t.Lost(), 100*t.Loss(), t.PerPoint(), t.ThreadPerPoint())
+	if t.Drain > restTurns*restPause {
+		text += fmt.Sprintf("; at rest %.1f s later", t.Drain.Seconds())
+	}
+	for _, place := range slices.Sorted(maps.Keys(t.Losses)) {
+		text += fmt.Sprintf("; %d %s", t.Losses[place], place)
+	}
+	return text
+}
+
+// less is the losses since an earlier count; empty where nothing was lost.
+func less(now, then map[string]uint64) map[string]uint64 {
+	grown := map[string]uint64{}
+	for place, n := range now {
+		if n > then[place] {
+			grown[place] = n - then[place]
+		}
+	}
+	return grown
 }
 
 // reading is all counters at one moment.
@@ -128,10 +150,11 @@ func (s *Stage) Try(ctx context.Context, r Receiver, l Load) (*Trial, error) {
 		return nil, fmt.Errorf("measure %s: %w", r.Name(), err)
 	}
 	ended := time.Now()
-	if err := s.rest(ctx, r, before.count.Points+sent.Points); err != nil {
+	rested, err := s.rest(ctx, r, before.count.Points+sent.Points)
+	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", r.Name(), err)
 	}
-	drain := time.Since(ended)
+	drain := rested.Sub(ended)
 	after, err := s.read(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", r.Name(), err)
@@ -141,34 +164,37 @@ func (s *Stage) Try(ctx context.Context, r Receiver, l Load) (*Trial, error) {
 		Packets: after.count.Packets - before.count.Packets, Points: after.count.Points - before.count.Points,
 		Core: after.core.Sub(before.core), Sender: after.sender.Sub(before.sender),
 		Threads: after.threads - before.threads, Program: after.program - before.program,
+		Losses: less(after.count.Losses, before.count.Losses),
 	}
 	t.Resident, err = machine.Resident(r.Main().PID())
 	return t, err
 }
 
-// rest waits until all points came through, or nothing has changed for a while.
-func (s *Stage) rest(ctx context.Context, r Receiver, want uint64) error {
+// rest waits until all points came through, or nothing has changed for a while. It returns when the answer
+// was asked for that showed it: what a database takes to count is none of the receiver's time.
+func (s *Stage) rest(ctx context.Context, r Receiver, want uint64) (asked time.Time, err error) {
 	var last Count
 	deadline := time.Now().Add(restLimit)
 	for same := 0; same < restTurns && time.Now().Before(deadline); {
+		asked = time.Now()
 		count, err := r.Count(ctx)
 		if err != nil {
-			return err
+			return asked, err
 		}
 		if count.Points >= want && count.Waiting == 0 {
-			return nil
+			return asked, nil
 		}
-		if count == last && count.Waiting == 0 {
+		if count.Points == last.Points && count.Packets == last.Packets && count.Waiting == 0 {
 			same++
 		} else {
 			same = 0
 		}
 		last = count
 		if err := lab.Pause(ctx, restPause); err != nil {
-			return err
+			return asked, err
 		}
 	}
-	return nil
+	return asked, nil
 }
 
 func firstLine(text string) string {

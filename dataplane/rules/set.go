@@ -115,6 +115,7 @@ type plan struct {
 
 // selection finds rules by the value of one tag.
 type selection struct {
+	place  textPlace // of the tag's name
 	slot   uint16
 	values table
 	rules  [][]step
@@ -126,6 +127,8 @@ type step struct {
 	rule uint32
 	// quiet tells that a result of no changes nothing where the rule has no record.
 	quiet bool
+	// glance is of quiet rules alone.
+	glance glance
 }
 
 // RuleSummary says what a rule is.
@@ -276,6 +279,9 @@ func (s *Set) dispatch(p *plan, members []uint32) {
 	for _, m := range members {
 		r := &s.rules[m]
 		next := step{code: r.code, rule: m, quiet: !r.past && r.clear == nil}
+		if next.quiet {
+			next.glance = s.newGlance(r.code)
+		}
 		if len(r.choice.values) == 0 {
 			p.always = append(p.always, next)
 			if !r.past && !slices.Contains(p.shapes, r.shape) {
@@ -301,7 +307,7 @@ func (s *Set) dispatch(p *plan, members []uint32) {
 		}
 	}
 	for _, slot := range order {
-		sel := selection{slot: slot}
+		sel := selection{slot: slot, place: newTextPlace([]byte(s.slots[slot].text))}
 		var texts []string
 		var numbers []int32
 		for v, rules := range chosen[slot] {
