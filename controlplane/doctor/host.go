@@ -53,6 +53,8 @@ type Card struct {
 	PollRefused bool
 	// BusyPoll tells that it asks for busy polling, and the driver is good for it.
 	BusyPoll bool
+	// DefersByQueue tells that the gateway can defer interrupts by queue, without `culvert tune`.
+	DefersByQueue bool
 	// Open names the listeners without `sources`.
 	Open []string
 }
@@ -124,6 +126,7 @@ func lookAt(name string) (Card, error) {
 	if card.Driver, err = nic.Driver(name); err != nil {
 		return card, err
 	}
+	card.DefersByQueue = nic.DefersByQueue(state.Index)
 	card.Foreign = attach.Occupant(name)
 	if card.Channels, err = nic.AskChannels(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
 		return card, err

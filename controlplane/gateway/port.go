@@ -26,6 +26,8 @@ type served struct {
 	member int // 0: the first of the queue's sockets, which the others join
 	worker int
 	before tally
+
+	deferral deferral // of its interrupts, with busy polling
 }
 
 // tally is what is kept of a socket when it goes.
@@ -226,6 +228,9 @@ func (g *Gateway) openQueue(p *port, number int) error {
 		s.queue = queue
 		if member == 0 {
 			first = queue
+			if p.busyPoll(member).Budget > 0 {
+				p.deferInterrupts(s)
+			}
 		}
 		if err := steer.SetXSK(slot, queue.FD()); err != nil {
 			return err
@@ -272,6 +277,7 @@ func (g *Gateway) closeQueues(p *port) error {
 		if p.attachment != nil {
 			errs = append(errs, p.attachment.Steer().ClearXSK(p.attachment.Steer().Slot(s.number, s.member)))
 		}
+		p.restoreInterrupts(s)
 		s.keep()
 		err := g.workers[s.worker].RemoveQueue(s.queue)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
