@@ -129,6 +129,11 @@ test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machi
 	  scripts/vm/run -run '^TestPrivSiblings$$' $(lastword $(KERNELS)) -- culvert/cmd/culvert/e2e
 	@scripts/vm/run $(KERNELS)
 
+.PHONY: test-systemd
+test-systemd: ## the package under a real systemd: Debian 12 in a virtual machine (as root)
+	@scripts/setup vm systemd
+	@scripts/vm/systemd
+
 .PHONY: test-vagrant
 test-vagrant: ## the Vagrantfile is valid, by Debian's vagrant with its provider for libvirt
 	@scripts/setup vagrant

@@ -54,7 +54,7 @@ enum verdict {
 	VERDICT_UNSERVED,    /* for a listener, but no socket or no worker serves this queue */
 	VERDICT_STALLED,     /* for a listener, but the queue's worker shows no life */
 	VERDICT_TOO_LONG,    /* for a listener, but longer than a frame of its memory */
-	VERDICT_NO_METADATA, /* for a listener, but the driver leaves no room for the metadata */
+	VERDICT_NO_METADATA, /* for a listener, but metadata has no room, or is another program's */
 
 	/* Dropped. */
 	VERDICT_MALFORMED, /* for a listener, and a length in its headers lies */

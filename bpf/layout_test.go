@@ -119,10 +119,19 @@ func TestNamesFit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name := range spec.Maps {
-		if len(name) > 15 {
-			t.Errorf("map name %q is cut in the kernel", name)
+	dispatcher, err := loadDispatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, named := range []*ebpf.CollectionSpec{spec, dispatcher} {
+		for name := range named.Maps {
+			if len(name) > 15 {
+				t.Errorf("map name %q is cut in the kernel", name)
+			}
 		}
+	}
+	if dispatcher.Programs[DispatcherName] == nil || dispatcher.Programs[JointName] == nil {
+		t.Errorf("programs are missing in %v", dispatcher.Programs)
 	}
 	probes, err := loadProbe()
 	if err != nil {
@@ -153,7 +162,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // verifier, against a golden file; `go test ./bpf -run Golden -update` writes it.
 func TestInstructionsGolden(t *testing.T) {
 	var lines []string
-	for _, load := range []func() (*ebpf.CollectionSpec, error){loadSteer, loadProbe} {
+	for _, load := range []func() (*ebpf.CollectionSpec, error){loadSteer, loadProbe, loadDispatcher} {
 		spec, err := load()
 		if err != nil {
 			t.Fatal(err)
@@ -187,7 +196,7 @@ func TestObjectHasNoPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{here, "/home/", "/root/", "/usr/src/"} {
-		if strings.Contains(string(_SteerBytes)+string(_ProbeBytes), path) {
+		if strings.Contains(string(_SteerBytes)+string(_ProbeBytes)+string(_DispatcherBytes), path) {
 			t.Errorf("the object contains %q", path)
 		}
 	}

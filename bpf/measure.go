@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,34 @@ type NAPICounts struct {
 // InterfaceEvent is something that happened on an interface: the errno's name, the XDP action in lower case,
 // or the kernel's drop reason in lower case.
 type InterfaceEvent struct{ Interface, What string }
+
+// redirectErrnos are what the kernel answers when it can't give a packet to an AF_XDP socket: no frame, no
+// slot, no socket, a packet that is too long, or in pieces for a socket that takes none (net/xdp/xsk.c,
+// net/core/filter.c).
+var redirectErrnos = [...]unix.Errno{unix.ENOMEM, unix.ENOBUFS, unix.ENXIO, unix.EINVAL, unix.ENOSPC,
+	unix.EOPNOTSUPP}
+
+// plainDrops are the kernel's reasons that drop datagrams of senders on their common ways: shown from the
+// start, so that the first one is an increase. There are some hundred more.
+var plainDrops = [...]string{"no_socket", "socket_rcvbuff", "socket_filter", "udp_csum", "ip_csum",
+	"ip_inhdr", "netfilter_drop", "cpu_backlog", "full_ring", "not_specified", "nomem", "proto_mem"}
+
+func knownErrnos() (names []string) {
+	for _, errno := range redirectErrnos {
+		names = append(names, unix.ErrnoName(errno))
+	}
+	return names
+}
+
+// knownDrops are those of plainDrops that the kernel has.
+func knownDrops(reasons map[uint32]string) (names []string) {
+	for _, name := range reasons {
+		if slices.Contains(plainDrops[:], name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // xdpActions are the names of enum xdp_action (include/uapi/linux/bpf.h).
 var xdpActions = [...]string{"aborted", "drop", "pass", "tx", "redirect"}
@@ -104,9 +133,9 @@ func (p *Probes) Read() (*Measured, error) {
 		return nil, err
 	}
 	var errs [3]error
-	m.RedirectErrors, errs[0] = p.readEvents(p.maps.RedirectErrorsTotal, errnoName)
-	m.XDPExceptions, errs[1] = p.readEvents(p.maps.XdpExceptionsTotal, actionName)
-	m.PacketDrops, errs[2] = p.readEvents(p.maps.PacketDropsTotal, p.dropName)
+	m.RedirectErrors, errs[0] = p.readEvents(p.maps.RedirectErrorsTotal, errnoName, p.named.errnos)
+	m.XDPExceptions, errs[1] = p.readEvents(p.maps.XdpExceptionsTotal, actionName, xdpActions[:])
+	m.PacketDrops, errs[2] = p.readEvents(p.maps.PacketDropsTotal, p.dropName, p.named.drops)
 	return m, errors.Join(errs[:]...)
 }
 
@@ -138,9 +167,16 @@ func (p *Probes) readNAPI(to map[string]NAPICounts) error {
 	return nil
 }
 
-// readEvents reads counters by interface and code. Codes that share a name are added up.
-func (p *Probes) readEvents(from *ebpf.Map, name func(uint32) string) (map[InterfaceEvent]uint64, error) {
+// readEvents reads counters by interface and code, those of the known names even where nothing has happened.
+// Codes that share a name are added up.
+func (p *Probes) readEvents(from *ebpf.Map, name func(uint32) string, known []string) (
+	map[InterfaceEvent]uint64, error) {
 	events := map[InterfaceEvent]uint64{}
+	for _, at := range p.interfaces {
+		for _, what := range known {
+			events[InterfaceEvent{at, what}] = 0
+		}
+	}
 	var key probeCodeKey
 	var perCPU []uint64
 	all := from.Iterate()

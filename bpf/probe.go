@@ -65,6 +65,9 @@ type Probes struct {
 	status []ProbeStatus
 	// dropReasons are the kernel's names, in lower case without their prefix.
 	dropReasons map[uint32]string
+	// named are what has a counter from the start: the errors of redirecting, and of plainDrops those that
+	// this kernel knows.
+	named struct{ errnos, drops []string }
 
 	mu         sync.Mutex
 	maps       probeMaps
@@ -101,6 +104,7 @@ func openProbes(spec *ebpf.CollectionSpec, except []string) (*Probes, error) {
 	}
 	p := &Probes{sinks: map[probeSinkKey]bool{}, attached: map[string]attached{},
 		dropReasons: dropReasons(kernel)}
+	p.named.errnos, p.named.drops = knownErrnos(), knownDrops(p.dropReasons)
 	options := ebpf.CollectionOptions{Cache: cache}
 	// Nothing here is relocated against types of modules, so they are not read.
 	options.Programs.KernelTypes = kernel

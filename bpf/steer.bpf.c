@@ -433,6 +433,12 @@ static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct en
 {
 	struct meta *meta;
 
+	/*
+	 * No metadata is possible, or a program that ran before this one has put its own there, behind which
+	 * nobody would look for ours.
+	 */
+	if (ctx->data_meta != ctx->data)
+		return VERDICT_NO_METADATA;
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return VERDICT_NO_METADATA;
 	meta = (void *)(long)ctx->data_meta;

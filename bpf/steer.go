@@ -37,6 +37,8 @@ type SteerConfig struct {
 	// Pieces takes packets that come in several pieces, as those longer than a page do; PacketMax is then at
 	// most abi.PacketMax, and the sockets take packets of several frames. It takes Linux 6.6.
 	Pieces bool
+	// Joined is for a program that a Joint runs, instead of one that is attached to an interface.
+	Joined bool
 }
 
 // FanoutMax is how many sockets a queue can have: more cores than any card's queue feeds.
@@ -144,6 +146,10 @@ func (s *Steer) specify(cfg *SteerConfig) (*ebpf.CollectionSpec, error) {
 	if cfg.Pieces {
 		constants["pieces"] = 1
 		spec.Programs[ProgramName].Flags |= unix.BPF_F_XDP_HAS_FRAGS
+	}
+	if cfg.Joined {
+		// Programs that hand packets to each other have to be of one kind, and a joint has no attach type.
+		spec.Programs[ProgramName].AttachType = ebpf.AttachNone
 	}
 	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {

@@ -119,6 +119,36 @@ func expect(t testing.TB, s *Steer, packet []byte, want abi.Verdict) (meta []byt
 	return meta
 }
 
+// Goal: where a program that ran before has put metadata in front of a packet, which would be read instead of
+// ours, the packet passes as it came. Method: eight bytes of metadata, then the packet without.
+func TestPrivMetadataOfOthers(t *testing.T) {
+	s := newSteer(t)
+	sent := telemetry4()
+	packet := sent.bytes()
+	theirs := []byte("theirs: ")
+	var after xdpMD
+	options := ebpf.RunOptions{
+		Data: append(slices.Clone(theirs), packet...), DataOut: make([]byte, len(packet)+256), Repeat: 1,
+		Context:    xdpMD{Data: uint32(len(theirs)), DataEnd: uint32(len(theirs) + len(packet))},
+		ContextOut: &after,
+	}
+	action, err := s.Program().Run(&options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if action != xdpPass || !bytes.Equal(options.DataOut, options.Data) {
+		t.Errorf("action %d, %x", action, options.DataOut)
+	}
+	counts, err := s.Verdicts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if counts[abi.NoMetadata] != 1 {
+		t.Errorf("verdicts %v", counts)
+	}
+	expect(t, s, packet, abi.Redirected)
+}
+
 // Goal: the metadata says what the packet holds. Method: packets whose answer is counted by hand.
 func TestPrivMetadata(t *testing.T) {
 	s := newSteer(t, Listener{

@@ -99,6 +99,7 @@ type Spooler struct {
 	log      *spool.Log
 	diskAt   int64 // the disk is left alone until then
 	syncAt   int64
+	flusher  diskFlusher
 	memory   memoryQueue
 	counts   SpoolerState
 	shares   []SpoolShare // less what the log knows alone
@@ -151,6 +152,7 @@ func StartSpooler(config SpoolerConfig) (*Spooler, error) {
 		return nil, errors.Join(err, s.waker.Close())
 	}
 	s.show()
+	s.flusher.start(s.waker.Wake)
 	go func() {
 		defer close(s.ended)
 		// It sleeps in the kernel: a thread of its own costs nobody else one.
@@ -201,34 +203,6 @@ func (s *Spooler) run() {
 		}
 	}
 	s.finish()
-}
-
-// sync makes durable what was appended and acknowledged when it is due.
-func (s *Spooler) sync(now int64) {
-	if s.log == nil || !s.log.Dirty() {
-		s.syncAt = 0
-		return
-	}
-	due := now + int64(s.config.Sync)
-	if !s.log.Unsynced() {
-		due = now + max(int64(s.config.Sync), ackSync)
-	}
-	if s.syncAt == 0 || due < s.syncAt {
-		s.syncAt = due
-	}
-	if now < s.syncAt {
-		return
-	}
-	if err := s.log.Sync(); err != nil {
-		s.diskFailed(err, now)
-	} else if now >= s.diskAt {
-		s.counts.DiskError = ""
-	}
-	s.syncAt = 0
-	if s.log.Dirty() {
-		// What is spent goes with the next one, and what failed is tried again.
-		s.syncAt = due
-	}
 }
 
 // drop counts points of a tenant that are given up.
@@ -299,7 +273,7 @@ func (s *Spooler) rest(now int64) {
 	defer s.waker.sleeping.Store(false)
 	s.waker.clear()
 	if s.exit.Load() || s.retarget.Load() != nil || s.reauthorize.Load() != nil || s.offered() ||
-		s.replayer.writer.Ready() {
+		s.flusher.over() || s.replayer.writer.Ready() {
 		return
 	}
 	timeout := unix.NsecToTimespec(max(s.due(now)-now, 0))
@@ -322,7 +296,7 @@ func (s *Spooler) offered() bool {
 // due is when the next turn must be although nothing happens.
 func (s *Spooler) due(now int64) int64 {
 	at := min(now+spoolerRest, s.replayer.writer.NextTimer(), s.replayer.due(now))
-	if s.syncAt != 0 {
+	if s.syncAt != 0 && !s.flusher.waiting {
 		at = min(at, s.syncAt)
 	}
 	if len(s.memory.records) > 0 {
@@ -364,6 +338,7 @@ func (s *Spooler) finish() {
 		s.memory.settle(&k)
 		s.drop(DropUndelivered, k.tenant, k.points)
 	}
+	s.endFlusher()
 	s.show()
 	if s.log != nil {
 		s.closeErr = s.log.Close()

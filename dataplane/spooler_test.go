@@ -28,7 +28,7 @@ type lineServer struct {
 	wanted string                // (optional) the Authorization that it takes
 }
 
-func newLineServer(t *testing.T) *lineServer {
+func newLineServer(t testing.TB) *lineServer {
 	d := &lineServer{lines: map[string]int{}}
 	d.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -78,7 +78,7 @@ func (d *lineServer) count() int {
 
 // spoolRig is a spooler, and a worker's side of its port.
 type spoolRig struct {
-	t       *testing.T
+	t       testing.TB
 	d       *lineServer
 	folder  string
 	port    *SpoolPort
@@ -94,7 +94,7 @@ type spoolRig struct {
 const rigBatch = 8 << 10
 
 // newSpoolRig makes a rig whose server takes everything; change (optional) sees the configuration.
-func newSpoolRig(t *testing.T, change func(*spoolRig)) *spoolRig {
+func newSpoolRig(t testing.TB, change func(*spoolRig)) *spoolRig {
 	t.Helper()
 	r := &spoolRig{t: t, d: newLineServer(t), folder: t.TempDir()}
 	exchange, err := NewExchange(1)
@@ -233,6 +233,77 @@ func TestSpoolerDelivers(t *testing.T) {
 		if n != 1 {
 			t.Fatalf("%q was written %d times", line, n)
 		}
+	}
+}
+
+// heldFiles are a directory whose syncs wait until they are let go.
+type heldFiles struct {
+	spool.Files
+	syncs chan struct{} // takes one for each sync that has begun
+	letGo chan struct{} // closed: they go on
+}
+
+func (f heldFiles) Create(name string) (spool.File, error) {
+	file, err := f.Files.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	return heldFile{file, f}, nil
+}
+
+type heldFile struct {
+	spool.File
+	of heldFiles
+}
+
+func (f heldFile) Sync() error {
+	select {
+	case f.of.syncs <- struct{}{}:
+	default:
+	}
+	<-f.of.letGo
+	return f.File.Sync()
+}
+
+// A disk that takes its time for a sync holds nobody up: batches come back and what waits is delivered
+// meanwhile. Both go on behind it.
+func TestSlowSyncHoldsNobodyUp(t *testing.T) {
+	held := heldFiles{syncs: make(chan struct{}, 1), letGo: make(chan struct{})}
+	r := newSpoolRig(t, func(r *spoolRig) {
+		open := spool.OpenDirectory
+		r.config.Open = func() (*spool.Log, spool.Recovery, error) {
+			files, err := open(r.folder)
+			if err != nil {
+				return nil, spool.Recovery{}, err
+			}
+			// The position is made before any sync is held.
+			log, _, err := spool.Open(spool.Config{Files: files, SegmentBytes: 64 << 10, MaxBytes: 16 << 20})
+			if err == nil {
+				err = log.Close()
+			}
+			if err != nil {
+				return nil, spool.Recovery{}, err
+			}
+			if held.Files, err = open(r.folder); err != nil {
+				return nil, spool.Recovery{}, err
+			}
+			return spool.Open(spool.Config{Files: held, SegmentBytes: 64 << 10, MaxBytes: 16 << 20})
+		}
+	})
+	r.send(1, "a")
+	<-held.syncs
+	r.send(100, "b") // the rig has 16 batches, and several segments come to their end
+	r.until("all is delivered", func() bool { return r.spooler.State().Replayed == 1010 })
+	if s := r.balance(); s.Disk.Synced != 0 || s.Disk.Appended != 1010 {
+		t.Fatalf("a sync has ended that is held: %+v", s)
+	}
+	close(held.letGo)
+	r.until("the disk is given back", func() bool {
+		s := r.spooler.State()
+		return s.Disk.Synced > 0 && s.Disk.Segments == 0
+	})
+	if err := r.spooler.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

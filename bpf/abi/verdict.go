@@ -22,7 +22,7 @@ const (
 	Unserved   // no socket or no worker serves the queue
 	Stalled    // the queue's worker shows no life
 	TooLong    // longer than a frame of the socket's memory
-	NoMetadata // the driver leaves no room for the metadata
+	NoMetadata // no room for the metadata, or another program's is there
 
 	// Dropped.
 	Malformed   // for a listener, and a length in the headers lies

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,8 @@ func newAttachCommand() *cobra.Command {
 			"or below " + attach.DefaultPinDir + " where no BPF file system is mounted there. Everything\n" +
 			"passes to the kernel until a gateway runs and takes the link over; when that ends, however\n" +
 			"it ends, everything passes again. With a configuration alone it is done on each of its\n" +
-			"interfaces, but those of mode socket. `culvert detach` removes it.",
+			"interfaces, but those of mode socket. Where libxdp's dispatcher is on an interface, culvert\n" +
+			"joins the programs that it runs, which takes root. `culvert detach` removes what this put.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			var demands []config.Interface
@@ -76,6 +78,20 @@ func attachOne(command *cobra.Command, demand *config.Interface) error {
 	out := command.OutOrStdout()
 	if pinned.Refused != nil {
 		fmt.Fprintf(command.ErrOrStderr(), "culvert: %v: attached in generic mode instead\n", pinned.Refused)
+	}
+	if pinned.Beside != nil {
+		did := "joined"
+		if pinned.Refreshed {
+			did = "already in"
+		}
+		fmt.Fprintf(out, "%s: %s libxdp's dispatcher in %s mode, which runs %s; pinned as %s\n",
+			demand.Name, did, pinned.Mode, strings.Join(pinned.Beside, ", "), pinned.Path)
+		if pinned.Locked {
+			fmt.Fprintf(command.ErrOrStderr(), "culvert: %s: the libxdp that loaded the others (before "+
+				"1.5.5) can neither add nor remove single programs on this kernel while culvert has "+
+				"joined: `culvert detach -i %s` before, and attach after\n", demand.Name, demand.Name)
+		}
+		return nil
 	}
 	if pinned.Refreshed {
 		fmt.Fprintf(out, "%s: already attached in %s mode, now with this version's program (%s)\n",

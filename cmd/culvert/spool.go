@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
@@ -46,7 +48,13 @@ func (c *spoolChoice) addTo(command *cobra.Command) {
 // spools are the chosen ones, by path.
 func (c *spoolChoice) spools(diagnostics io.Writer) ([]string, error) {
 	folder := c.folder
-	if folder == "" {
+	if folder != "" {
+		// Who names a folder is told when it is the wrong one; that of the configuration comes to be with the
+		// first gateway.
+		if _, err := os.Stat(folder); err != nil {
+			return nil, fmt.Errorf("find spools: %w", err)
+		}
+	} else {
 		read, mistakes := config.Load(c.file)
 		for _, m := range mistakes {
 			fmt.Fprintln(diagnostics, m.Detail())
@@ -57,7 +65,7 @@ func (c *spoolChoice) spools(diagnostics io.Writer) ([]string, error) {
 		}
 		folder = read.Spool.Dir
 	}
-	// One spool's own folder will do as well.
+	// One spool's own folder will do as well. One that nobody may list has no siblings that matter.
 	if siblings, err := spool.Directories(filepath.Dir(filepath.Clean(folder))); err == nil {
 		for _, path := range siblings {
 			if path == filepath.Clean(folder) {
@@ -65,7 +73,26 @@ func (c *spoolChoice) spools(diagnostics io.Writer) ([]string, error) {
 			}
 		}
 	}
-	return spool.Directories(folder)
+	found, err := spool.Directories(folder)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 && c.folder != "" {
+		return nil, fmt.Errorf("find spools: there is none in %q; --dir is spool.dir, or one folder in it",
+			folder)
+	}
+	if len(found) == 0 {
+		fmt.Fprintf(diagnostics, "nothing has ever waited in %s\n", folder)
+	}
+	return found, nil
+}
+
+// permitted adds to an error that says that somebody may not read a spool who may.
+func permitted(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; run it as root, or as the gateway's user", err)
+	}
+	return err
 }
 
 // each opens the chosen spools one after the other. do gets the files and the surveys of a spool that waits
@@ -74,13 +101,13 @@ func (c *spoolChoice) each(command *cobra.Command, visit spool.Visit,
 	do func(path string, files spool.Files, surveys []spool.Survey) error) error {
 	paths, err := c.spools(command.ErrOrStderr())
 	if err != nil {
-		return err
+		return permitted(err)
 	}
 	found := false
 	for _, path := range paths {
 		met, err := c.open(path, visit, do)
 		if err != nil {
-			return err
+			return permitted(err)
 		}
 		found = found || met
 	}
@@ -135,14 +162,16 @@ func newSpoolListCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			w := tabwriter.NewWriter(command.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "SINK\tURL\tSEGMENTS\tRECORDS\tPOINTS\tOLDEST\tBYTES\tFLAWS\tDIRECTORY")
+			head := "SINK\tURL\tSEGMENTS\tRECORDS\tPOINTS\tOLDEST\tBYTES\tFLAWS\tDIRECTORY\n"
 			err := choice.each(command, nil, func(path string, _ spool.Files, surveys []spool.Survey) error {
+				fmt.Fprint(w, head)
+				head = ""
 				of, sum := label(surveys), total(surveys)
 				oldest := "-"
 				if sum.Oldest != 0 {
 					oldest = time.Unix(0, sum.Oldest).UTC().Format(time.RFC3339)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%d\t%d\t%s\n", of.Sink, of.URL, len(surveys),
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%d\t%d\t%s\n", of.Sink, of.URL, segments(surveys),
 					sum.WaitingRecords, sum.WaitingPoints, oldest, sum.Bytes, len(sum.Flaws), path)
 				return nil
 			})
@@ -151,6 +180,16 @@ func newSpoolListCommand() *cobra.Command {
 	}
 	choice.addTo(command)
 	return command
+}
+
+// segments is how many of the files are in use, and not kept aside.
+func segments(surveys []spool.Survey) (n int) {
+	for _, s := range surveys {
+		if !s.Kept {
+			n++
+		}
+	}
+	return n
 }
 
 // total adds surveys up. A file without a header, or kept aside, counts as one flaw.

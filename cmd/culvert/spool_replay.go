@@ -43,7 +43,7 @@ func newSpoolReplayCommand() *cobra.Command {
 			if errors.Is(err, spool.ErrHeld) {
 				return exit(exitUnavailable, fmt.Errorf("%w; a running gateway replays by itself", err))
 			}
-			return err
+			return permitted(err)
 		},
 	}
 	command.Flags().StringVarP(&file, "config", "c", config.DefaultPath, "configuration file")

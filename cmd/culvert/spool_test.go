@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -39,6 +41,30 @@ func makeSpool(t *testing.T, folder, url string, records int) string {
 	return path
 }
 
+// A folder of the configuration that is not there yet is no mistake, and one that may not be read has a
+// remedy.
+func TestSpoolWithoutAny(t *testing.T) {
+	var diagnostics strings.Builder
+	file := filepath.Join(t.TempDir(), "culvert.yaml")
+	text := "interfaces: [{name: lo}]\nsinks: [{name: main, urls: [http://a:8086], database: x}]\n" +
+		"spool: {dir: " + filepath.Join(t.TempDir(), "none") + "}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	choice := spoolChoice{file: file}
+	if found, err := choice.spools(&diagnostics); err != nil || len(found) != 0 ||
+		!strings.Contains(diagnostics.String(), "nothing has ever waited in") {
+		t.Errorf("%q, %v, %q", found, err, diagnostics.String())
+	}
+	err := permitted(fmt.Errorf("open lock: %w", fs.ErrPermission))
+	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "run it as root") {
+		t.Errorf("%v", err)
+	}
+	if other := errors.New("other"); permitted(other) != other || permitted(nil) != nil {
+		t.Error("another error is changed")
+	}
+}
+
 // Every command over two spools, one of which is then damaged.
 func TestSpool(t *testing.T) {
 	folder := t.TempDir()
@@ -68,6 +94,8 @@ func TestSpool(t *testing.T) {
 	f(2, "no command is given")
 	f(78, "no such file", "ls", "-c", filepath.Join(folder, "none.yaml"))
 
+	f(1, "no such file", "ls", "--dir", filepath.Join(folder, "none"))
+	f(1, "there is none in", "verify", "--dir", t.TempDir())
 	segments, err := filepath.Glob(filepath.Join(first, "*.seg"))
 	if err != nil || len(segments) != 1 {
 		t.Fatal(segments, err)
@@ -83,7 +111,7 @@ func TestSpool(t *testing.T) {
 	f(1, "are corrupt, 2 points", "verify", in)
 	f(0, "1 segment mended", "repair", in)
 	f(0, "kept aside", "verify", in)
-	f(0, "main  http://a:8086  2         2        4", "ls", in)
+	f(0, "main  http://a:8086  1         2        4", "ls", in)
 
 	held, err := spool.OpenExisting(first)
 	if err != nil {

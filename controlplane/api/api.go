@@ -183,9 +183,9 @@ func (s *Server) metrics() (http.Handler, error) {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		ErrorLog: slog.NewLogLogger(s.config.Log.Handler(), slog.LevelWarn),
-	}), nil
+	return &compressed{plain: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(s.config.Log.Handler(), slog.LevelWarn), DisableCompression: true,
+	})}, nil
 }
 
 func (s *Server) snapshot() *telemetry.Snapshot {

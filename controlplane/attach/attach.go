@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -52,12 +53,14 @@ type Attachment struct {
 	steer   *bpf.Steer
 	mode    Mode
 	adopted bool
+	joined  bool  // there is a joint in a dispatcher to adopt
 	pieces  bool  // packets may be longer than a frame
 	refused error // why not native, in mode auto
 	seen    Seen
 
 	mu   sync.Mutex
-	link link.Link // nil once detached
+	link link.Link // nil once detached, and where the program is joined
+	slot *ebpf.Map // where the joint finds the program; nil once detached, and without a joint
 	lock *os.File  // nil unless there is a pin
 	done bool
 }
@@ -97,7 +100,9 @@ func Open(o Options) (_ *Attachment, err error) {
 		}
 	}
 	a.driver = a.lookout.driver()
-	if err := a.load(o, piecesFrom(a.state.MTU, o.PacketMax) && !a.willBeGeneric(o.Mode)); err != nil {
+	a.joined = a.findJoint(o)
+	pieces := piecesFrom(a.state.MTU, o.PacketMax) && !a.willBeGeneric(o.Mode) && !a.joined
+	if err := a.load(o, pieces); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -123,7 +128,7 @@ func (a *Attachment) load(o Options, pieces bool) error {
 	}
 	steer, err := bpf.LoadSteer(bpf.SteerConfig{
 		MAC: a.state.MAC, QueuesMax: a.state.QueuesMax, StallAfter: o.StallAfter,
-		PacketMax: o.PacketMax, Fanout: o.Fanout, InTurn: o.InTurn, Pieces: pieces,
+		PacketMax: o.PacketMax, Fanout: o.Fanout, InTurn: o.InTurn, Pieces: pieces, Joined: a.joined,
 	})
 	if err != nil {
 		return a.explain(err)
@@ -236,17 +241,23 @@ func (a *Attachment) foreign() error {
 		e.Kind = Busy
 		e.Problem = fmt.Sprintf("another culvert gateway is attached (program id %d, %s)", on.id, where)
 		e.Remedy = "stop that gateway; if it is pinned in another mount namespace, `culvert detach` there"
-	case dispatcherName:
+	case bpf.DispatcherName:
 		e.Problem = fmt.Sprintf("libxdp's dispatcher is attached (program %q, id %d, %s)", name, on.id, where)
 		if len(seen.runs) > 0 {
 			e.Problem += " and runs " + strings.Join(seen.runs, ", ")
 		}
-		e.Remedy = fmt.Sprintf("`xdp-loader unload %s --all` takes it off with all its programs; to keep "+
-			"them, set `mode: socket` for this interface", a.name)
+		e.Remedy = fmt.Sprintf("`culvert attach -i %s` as root joins them; or set `mode: socket` for this "+
+			"interface", a.name)
+		if slices.Contains(seen.runs, bpf.JointName) {
+			e.Kind = Busy
+			e.Remedy = fmt.Sprintf("culvert has joined them, for another user: run as the one to whom %s "+
+				"belongs, or `culvert detach -i %s` as root, and attach anew", ServicePinDir, a.name)
+		}
 	case "":
 		const unnamed = "another XDP program is attached (id %d, %s; to read its name takes CAP_SYS_ADMIN)"
 		e.Problem = fmt.Sprintf(unnamed, on.id, where)
-		e.Remedy += "; `culvert detach -i " + a.name + "` as root if it is one that `culvert attach` pinned"
+		e.Remedy += fmt.Sprintf("; or, as root, `culvert attach -i %s` if it is libxdp's dispatcher, "+
+			"`culvert detach -i %s` if it is one that `culvert attach` pinned", a.name, a.name)
 	default:
 		e.Problem = fmt.Sprintf("another XDP program is attached (%q, id %d, %s)", name, on.id, where)
 	}
@@ -300,6 +311,9 @@ func (a *Attachment) Lost() (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if a.joined {
+		return a.state.program.id != state.program.id && state.Present && !a.stillJoined(state), nil
+	}
 	id, _ := about.ID()
 	// Beside a program on the NIC itself the kernel names none.
 	return state.Present && state.program.id != uint32(id) && state.program.mode != attachedSeveral, nil
@@ -318,6 +332,11 @@ func (a *Attachment) RedirectOff() error {
 func (a *Attachment) Detach() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.slot != nil {
+		err := a.leaveSlot()
+		a.slot = nil
+		return err
+	}
 	if a.link == nil {
 		return nil
 	}

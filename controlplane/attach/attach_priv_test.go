@@ -176,7 +176,7 @@ func TestPrivForeign(t *testing.T) {
 		words   []string
 	}{
 		{"their_filter", 1 << 2, []string{`"their_filter"`, "native"}},
-		{"xdp_dispatcher", 1 << 1, []string{"libxdp", "generic", "xdp-loader"}},
+		{"xdp_dispatcher", 1 << 1, []string{"libxdp", "mode: socket"}},
 	} {
 		theirs := anotherProgram(t, c.program)
 		put := func(fd int) {

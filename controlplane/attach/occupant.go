@@ -2,8 +2,11 @@ package attach
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/cilium/ebpf"
+
+	"culvert/bpf"
 )
 
 // Seen is a program that was on an interface.
@@ -25,7 +28,7 @@ func See(name string) (Seen, error) {
 
 func see(state State) Seen {
 	seen := Seen{id: state.program.id, name: programName(state.program.id)}
-	if seen.name == dispatcherName {
+	if seen.name == bpf.DispatcherName {
 		seen.runs = dispatched(state.Index, seen.id)
 	}
 	return seen
@@ -45,14 +48,18 @@ func programName(id uint32) string {
 	return about.Name
 }
 
-// Occupant says whose program is on an interface, as an *Error of kind Foreign; nil where there is none, or
-// one of ours. Without CAP_SYS_ADMIN it cannot be told whose it is, and the error says so.
+// Occupant says whose program is on an interface, as an *Error of kind Foreign; nil where there is none, one
+// of ours, or a dispatcher that ours has joined. Without CAP_SYS_ADMIN it cannot be told whose it is, and the
+// error says so.
 func Occupant(name string) error {
 	state, err := Look(name)
 	if err != nil {
 		return err
 	}
 	if state.program.id == 0 {
+		return nil
+	}
+	if slices.Contains(see(state).runs, bpf.JointName) {
 		return nil
 	}
 	a := &Attachment{name: name, state: state}

@@ -33,13 +33,18 @@ type Pinned struct {
 	Interface string
 	Mode      Mode
 	Path      string
-	Refreshed bool  // a link was pinned before and got the present program
+	Refreshed bool  // it was pinned before and got the present program
 	Refused   error // why mode auto did not give native; nil where it did
+	// Beside are the programs of the dispatcher that ours has joined, ours among them; nil without one.
+	Beside []string
+	// Locked says that libxdp, as it is installed, cannot add to or take from that dispatcher while ours is
+	// in it, on this kernel.
+	Locked bool
 }
 
 // Pin attaches the steering program and leaves it attached, with redirect off, for gateways to adopt. If it
-// is pinned already, its program is replaced by the present one. The BPF file system is mounted where it is
-// missing.
+// is pinned already, its program is replaced by the present one. Where a dispatcher of libxdp is on the
+// interface, a joint joins it, which takes CAP_SYS_ADMIN. The BPF file system is mounted where it is missing.
 func Pin(o Options) (Pinned, error) {
 	if err := checkName(o.Interface); err != nil {
 		return Pinned{}, err
@@ -47,24 +52,29 @@ func Pin(o Options) (Pinned, error) {
 	if err := mountBPFFS(o.pinDir(), o.Interface); err != nil {
 		return Pinned{}, err
 	}
+	came, err := join(o)
+	if err != nil {
+		return Pinned{}, err
+	}
 	a, err := Open(o)
 	if err != nil {
 		return Pinned{}, err
 	}
 	pinned := Pinned{
-		Interface: o.Interface, Mode: a.mode, Path: o.pinPath(), Refreshed: a.adopted, Refused: a.refused,
+		Interface: o.Interface, Mode: a.mode, Path: o.pinPath(), Refreshed: a.adopted && !came.fresh,
+		Refused: a.refused, Locked: came.locked,
 	}
-	if !a.adopted {
+	switch {
+	case a.joined:
+		pinned.Path, pinned.Beside = o.jointPath(a.state.Index), see(a.state).runs
+	case !a.adopted:
 		err = a.pin(o.pinPath())
 	}
 	return pinned, errors.Join(err, a.Close())
 }
 
 func (a *Attachment) pin(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("pin %q: %w", a.name, err)
-	}
-	lock, err := lockDir(filepath.Dir(path), a.name)
+	lock, err := makePinDir(path, a.name)
 	if err != nil {
 		return err
 	}
@@ -73,6 +83,14 @@ func (a *Attachment) pin(path string) error {
 		return fmt.Errorf("pin link of %q at %s: %w", a.name, path, err)
 	}
 	return nil
+}
+
+// makePinDir makes the folder of a pin and takes it for this process, until the file is closed.
+func makePinDir(path, name string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("pin %q: %w", name, err)
+	}
+	return lockDir(filepath.Dir(path), name)
 }
 
 // adopt takes over the pinned link, if there is one of this interface in a folder that this process may read.
@@ -104,6 +122,11 @@ func (a *Attachment) adoptFrom(o Options) (err error) {
 			lock.Close()
 		}
 	}()
+	if a.joined {
+		return a.adoptJoint(o, lock)
+	}
+	// A joint that somebody took out of its dispatcher is dead for good.
+	_ = os.Remove(o.jointPath(a.state.Index))
 	pinned, err := link.LoadPinnedLink(path, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -17,11 +17,17 @@ type Removed struct {
 	Path      string // of the pin
 	Program   uint32 // its id; 0 where nothing was attached any more
 	Index     int    // of the interface it was on; 0 where that is gone
+	// Dispatcher is what the joint was taken out of, by its id: 0 where the program was not joined.
+	Dispatcher uint32
 }
 
 func (r Removed) String() string {
-	if r.Program == 0 || r.Index == 0 {
+	if r.Program == 0 && r.Dispatcher == 0 || r.Index == 0 {
 		return fmt.Sprintf("%s: removed a leftover pin (%s), nothing was attached", r.Interface, r.Path)
+	}
+	if r.Dispatcher != 0 {
+		return fmt.Sprintf("%s: left libxdp's dispatcher %d on interface %d and removed the pin (%s)",
+			r.Interface, r.Dispatcher, r.Index, r.Path)
 	}
 	return fmt.Sprintf("%s: detached program %d from interface %d and removed its pin (%s)",
 		r.Interface, r.Program, r.Index, r.Path)
@@ -99,30 +105,52 @@ func unpinOne(dir, name string) (removed Removed, err error) {
 		return removed, err
 	}
 	defer lock.Close()
-	pinned, err := link.LoadPinnedLink(removed.Path, nil)
-	switch {
-	case errors.Is(err, fs.ErrNotExist): // A crash between making the directory and pinning.
-	case err != nil:
+	joints, err := filepath.Glob(filepath.Join(dir, pinnedJoint+"*"))
+	if err != nil {
 		return removed, fmt.Errorf("detach %q: %w", name, err)
-	default:
-		defer pinned.Close()
-		about, err := pinned.Info()
+	}
+	for _, path := range joints {
+		index, from, err := part(path, name)
 		if err != nil {
-			return removed, fmt.Errorf("detach %q: %w", name, err)
+			return removed, err
 		}
-		if about.XDP() == nil {
-			return removed, fmt.Errorf("detach %q: %s is not an XDP link, and not ours", name, removed.Path)
+		if from != 0 || removed.Dispatcher == 0 {
+			removed.Path, removed.Index, removed.Dispatcher = path, index, from
 		}
-		removed.Program, removed.Index = uint32(about.Program), int(about.XDP().Ifindex)
-		if err := pinned.Detach(); err != nil {
-			return removed, fmt.Errorf("detach %q: %w", name, err)
-		}
-		if err := os.Remove(removed.Path); err != nil {
-			return removed, fmt.Errorf("remove pin of %q: %w", name, err)
-		}
+	}
+	if err := unpinLink(&removed, filepath.Join(dir, pinnedLink)); err != nil {
+		return removed, err
 	}
 	if err := os.Remove(dir); err != nil {
 		return removed, fmt.Errorf("remove pin directory of %q: %w", name, err)
 	}
 	return removed, nil
+}
+
+// unpinLink detaches the pinned link, if there is one.
+func unpinLink(removed *Removed, path string) error {
+	name := removed.Interface
+	pinned, err := link.LoadPinnedLink(path, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // It is joined, or a crash came between making the directory and pinning.
+	}
+	if err != nil {
+		return fmt.Errorf("detach %q: %w", name, err)
+	}
+	defer pinned.Close()
+	about, err := pinned.Info()
+	if err != nil {
+		return fmt.Errorf("detach %q: %w", name, err)
+	}
+	if about.XDP() == nil {
+		return fmt.Errorf("detach %q: %s is not an XDP link, and not ours", name, path)
+	}
+	removed.Path, removed.Program, removed.Index = path, uint32(about.Program), int(about.XDP().Ifindex)
+	if err := pinned.Detach(); err != nil {
+		return fmt.Errorf("detach %q: %w", name, err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("remove pin of %q: %w", name, err)
+	}
+	return nil
 }

@@ -1,10 +1,12 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"culvert/controlplane/attach"
 	"culvert/controlplane/nic"
 	"culvert/numa"
 )
@@ -101,6 +103,9 @@ func (e *examination) mode(card *Card) {
 	about += " " + source
 	if listed && known.metadata != "" {
 		about += "; metadata: " + known.metadata
+		if strings.Contains(known.metadata, "timestamp") {
+			about += " (latencies begin in XDP: the card's timestamp is not used)"
+		}
 	}
 	if listed && known.attachResets {
 		about += "; attaching takes the link down for a moment"
@@ -128,8 +133,16 @@ func (e *examination) foreign(card *Card) {
 		e.add(Pass, "program", card.Name, "", "no other XDP program is on it")
 		return
 	}
-	e.add(Fail, "program", card.Name, fmt.Sprintf("`ip link set dev %s xdp off`", card.Name),
-		"%v", card.Foreign)
+	remedy := fmt.Sprintf("`ip link set dev %s xdp off`", card.Name)
+	text := card.Foreign.Error()
+	var obstacle *attach.Error
+	if errors.As(card.Foreign, &obstacle) {
+		remedy = obstacle.Remedy
+		bare := *obstacle
+		bare.Remedy = ""
+		text = bare.Error()
+	}
+	e.add(Fail, "program", card.Name, remedy, "%s", text)
 }
 
 // channels looks at the number of queues against the driver's and the CPUs'.

@@ -20,7 +20,7 @@ func TestLossesAreSaid(t *testing.T) {
 	var c dataplane.Counters
 	listeners := []telemetry.Listener{{Name: "plant"}}
 	interfaces := []telemetry.Interface{{Name: "eth1", Queues: []telemetry.Queue{{Queue: 3,
-		Drops: map[string]uint64{"ring_full": 0, "dropped": 0}}}}}
+		Drops: map[string]uint64{"ring_full": 0, "no_room": 0}}}}}
 	f := func(later time.Duration, want ...string) {
 		t.Helper()
 		now = now.Add(later)
@@ -45,7 +45,7 @@ func TestLossesAreSaid(t *testing.T) {
 	f(lossInterval-2*time.Second, "reason=undelivered count=20 total=25")
 	listeners[0].KernelDrops = 7
 	interfaces[0].Queues[0].Drops["ring_full"] = 2
-	interfaces[0].Queues[0].Drops["dropped"] = 1
+	interfaces[0].Queues[0].Drops["no_room"] = 1
 	f(time.Minute, "listener=plant count=7 total=7", "queue=eth1:3 count=3 total=3")
 	c.PointsSinkRejected[dataplane.SinkUintRange] = 4
 	f(time.Second, `msg="points rejected" reason=uint_range count=4 total=4`)

@@ -26,6 +26,8 @@ type served struct {
 	member int // 0: the first of the queue's sockets, which the others join
 	worker int
 	before tally
+	// noRoom counts packets of the queue that were longer than the frames there were; in the first socket.
+	noRoom uint64
 
 	deferral deferral // of its interrupts, with busy polling
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +51,8 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	}
 	s.Listeners = g.listenersShown()
 	s.Tenants = g.tenantsShown(s)
-	s.Reasons = g.reasons(s)
+	down, impaired := g.sinksDown(s.Sinks)
+	s.Reasons, s.Impaired = append(g.reasons(), down...), impaired
 	s.Deviations = g.deviations()
 	for i := range s.Workers {
 		s.Workers[i].Pages = g.pagesShown(i)
@@ -60,8 +62,8 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	return s
 }
 
-// reasons are why the gateway is not ready, in plain words. The mutex is held.
-func (g *Gateway) reasons(s *telemetry.Snapshot) (reasons []string) {
+// reasons are why nothing can come in, in plain words. The mutex is held.
+func (g *Gateway) reasons() (reasons []string) {
 	if g.stopping {
 		reasons = append(reasons, "the gateway is stopping")
 	}
@@ -72,20 +74,7 @@ func (g *Gateway) reasons(s *telemetry.Snapshot) (reasons []string) {
 			reasons = append(reasons, fmt.Sprintf("interface %s: its link is down", p.config.Name))
 		}
 	}
-	for _, sink := range s.Sinks {
-		if !sink.Up {
-			reasons = append(reasons, fmt.Sprintf("sink %s: %s does not take points: %s",
-				sink.Name, sink.URL, orUnknown(sink.LastError)))
-		}
-	}
 	return reasons
-}
-
-func orUnknown(text string) string {
-	if text == "" {
-		return "no answer yet"
-	}
-	return text
 }
 
 func (g *Gateway) interfaceOf(p *port) telemetry.Interface {
@@ -107,35 +96,39 @@ func (g *Gateway) interfaceOf(p *port) telemetry.Interface {
 			t.Fanout = p.config.QueuesFanout
 		}
 	}
-	for _, s := range p.queues {
-		t.Queues = append(t.Queues, g.queueOf(s, p.mode == modeZeroCopy))
+	raw := make([]xsk.Statistics, len(p.queues))
+	for i, s := range p.queues {
+		raw[i] = s.statistics()
+		t.Queues = append(t.Queues, g.queueOf(s, raw[i]))
 	}
+	p.queueDrops(t.Queues, raw)
 	return t
 }
 
-// queueOf shows one socket's place on a queue: what the present socket counted and those before.
-func (g *Gateway) queueOf(s *served, zeroCopy bool) telemetry.Queue {
-	w := g.workers[s.worker]
-	q := telemetry.Queue{Queue: s.number, Socket: s.member, CPU: w.CPU(), Node: w.Node(), Worker: w.Name(),
-		FramesReceived: s.before.received}
+// statistics are the kernel's counters of a socket's place on a queue: of the present one and those before.
+func (s *served) statistics() xsk.Statistics {
 	raw := s.before.raw
 	if s.queue != nil {
-		q.FramesReceived += s.queue.Received()
 		if now, err := s.queue.Statistics(); err == nil {
 			raw = addStatistics(raw, s.own(now))
 		}
+	}
+	return raw
+}
+
+// queueOf shows one socket's place on a queue, without its drops.
+func (g *Gateway) queueOf(s *served, raw xsk.Statistics) telemetry.Queue {
+	w := g.workers[s.worker]
+	q := telemetry.Queue{Queue: s.number, Socket: s.member, CPU: w.CPU(), Node: w.Node(), Worker: w.Name(),
+		FramesReceived: s.before.received}
+	if s.queue != nil {
+		q.FramesReceived += s.queue.Received()
 	}
 	q.Raw = map[string]uint64{
 		"rx_dropped": raw.RXDropped, "rx_invalid_descs": raw.RXInvalidDescs,
 		"tx_invalid_descs": raw.TXInvalidDescs,
 		"rx_ring_full":     raw.RXRingFull, "rx_fill_ring_empty_descs": raw.FillRingEmpty,
 		"tx_ring_empty_descs": raw.TXRingEmpty,
-	}
-	q.Drops = map[string]uint64{"ring_full": raw.RXRingFull}
-	if !zeroCopy {
-		// In copy mode rx_dropped holds the packets that found the fill ring empty; in zero-copy mode those
-		// wait in the card, and the counter of empty fill rings counts retries.
-		q.Drops["dropped"] = raw.RXDropped
 	}
 	return q
 }
@@ -352,7 +345,12 @@ func (g *Gateway) Rejects(n int) []telemetry.Reject { return g.rejects.Newest(n)
 
 func (g *Gateway) notifiersOf() []telemetry.Notifier {
 	var shown []telemetry.Notifier
+	var set []rules.RuleSummary
+	if now := g.rules.current(); now != nil {
+		set = now.Rules()
+	}
 	for _, n := range g.notifiers.Stats() {
+		n.ByRule = toldBy(n.ByRule, set, n.Name, n.Type == "log")
 		shown = append(shown, telemetry.Notifier{
 			Name: n.Name, Type: n.Type, Delivered: n.Delivered, Failed: n.Lost(), Queued: n.Queued,
 			Dropped: map[string]uint64{"refused": n.Refused, "no_room": n.NoRoom, "stopped": n.Left},
@@ -362,4 +360,19 @@ func (g *Gateway) notifiersOf() []telemetry.Notifier {
 		})
 	}
 	return shown
+}
+
+// toldBy is what a notifier delivered by rule, with every alert that it is there for, also those that have
+// not fired yet. A notifier of type log is there for alerts that name none, too.
+func toldBy(delivered map[string]uint64, set []rules.RuleSummary, notifier string,
+	log bool) map[string]uint64 {
+	all := map[string]uint64{}
+	for i := range set {
+		r := &set[i]
+		if r.Kind == rules.KindAlert && (slices.Contains(r.Actions, notifier) || log && len(r.Actions) == 0) {
+			all[r.Name] = 0
+		}
+	}
+	maps.Copy(all, delivered)
+	return all
 }

@@ -233,22 +233,27 @@ func (w *writer) sinkLedgers(c *dataplane.Counters) {
 		settled := s.settled()
 		sums[s.Name].Add(&settled)
 	}
-	var lanes dataplane.LaneCounters
 	for _, name := range names {
 		sum := sums[name]
-		lanes.Add(sum)
 		w.counter(f.pointsWritten, sum.Written, name)
 		w.gauge(f.pointsInFlight, float64(sum.InFlight), name)
 		for i, n := range sum.Dropped {
-			w.counter(f.pointsDropped, n, name, dataplane.Drop(i).String())
+			if !beforeSinks(dataplane.Drop(i)) {
+				w.counter(f.pointsDropped, n, name, dataplane.Drop(i).String())
+			}
 		}
 	}
 	for i, n := range c.PointsDropped {
-		// A reason is either the sinks' or is found before a point has one.
-		if lanes.Dropped[i] == 0 && n > 0 {
+		if beforeSinks(dataplane.Drop(i)) {
 			w.counter(f.pointsDropped, n, "", dataplane.Drop(i).String())
 		}
 	}
+}
+
+// beforeSinks tells whether a point is dropped for this reason before it has a sink: limits are met there.
+// Every reason is either the sinks' or such a one.
+func beforeSinks(d dataplane.Drop) bool {
+	return d == dataplane.DropPointsLimit || d == dataplane.DropSeriesLimit
 }
 
 func (w *writer) sinks() {
@@ -259,7 +264,7 @@ func (w *writer) sinks() {
 		w.gauge(f.sinkUp, truth(s.Up), s.Name, s.URL)
 		w.gauge(f.sinkBreaker, float64(s.Breaker), s.Name, s.URL)
 		w.gauge(f.sinkConnections, float64(s.Connections), s.Name, s.URL)
-		for code, n := range s.Requests {
+		for code, n := range requests(s.Requests) {
 			w.counter(f.sinkRequests, n, s.Name, s.URL, code)
 		}
 		sum := zeroCopy[s.Name]
@@ -269,6 +274,17 @@ func (w *writer) sinks() {
 		w.counter(f.sinkZeroCopy, sum.sent, name, "sent")
 		w.counter(f.sinkZeroCopy, sum.copied, name, "copied")
 	}
+}
+
+// requests are the counts by code, with the codes that databases and what stands before them commonly answer,
+// so that the first one of these is an increase.
+func requests(seen map[string]uint64) map[string]uint64 {
+	all := map[string]uint64{"error": 0}
+	for _, code := range [...]int{204, 400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504} {
+		all[strconv.Itoa(code)] = 0
+	}
+	maps.Copy(all, seen)
+	return all
 }
 
 func (w *writer) workers() {

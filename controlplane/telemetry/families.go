@@ -127,8 +127,9 @@ func (f *families) kernel() {
 		"The kernel's own counters of an AF_XDP socket. They overlap: never add them up, use "+
 			"culvert_xsk_drops_total.", "interface", "queue", "counter")
 	f.xskDrops = f.add("xsk_drops_total",
-		"Packets lost between the XDP program and the worker: give the queue more frames, or the "+
-			"worker a CPU of its own.", "interface", "queue", "reason")
+		"Packets lost between the XDP program and the worker. fill_ring_empty, ring_full: it does not keep "+
+			"up: give the queue more frames, or the worker a CPU of its own. no_room: longer than a frame, "+
+			"or than the frames that were left: the same, or a smaller MTU.", "interface", "queue", "reason")
 	f.kernelDrops = f.add("listener_kernel_drops_total",
 		"Datagrams that the kernel dropped because a listener's own socket was full. Many: packets "+
 			"take the slow path, see culvert_xdp_verdicts_total.", "listener")

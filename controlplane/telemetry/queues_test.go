@@ -9,7 +9,7 @@ import (
 // snapshot holds.
 func TestWholeQueues(t *testing.T) {
 	drops := func(full, dropped uint64) map[string]uint64 {
-		return map[string]uint64{"ring_full": full, "dropped": dropped}
+		return map[string]uint64{"ring_full": full, "fill_ring_empty": dropped}
 	}
 	sockets := []Queue{
 		{Queue: 0, FramesReceived: 1, Drops: drops(1, 2), Raw: drops(3, 4)},

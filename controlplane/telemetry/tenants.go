@@ -218,10 +218,7 @@ func (w *writer) tenantAtSink(sink, tenant string, lanes *dataplane.LaneCounters
 	}
 	w.counter(f.pointsWritten, written, sink, tenant)
 	for i, n := range dropped {
-		// Limits are met before a point has a sink.
-		switch dataplane.Drop(i) {
-		case dataplane.DropPointsLimit, dataplane.DropSeriesLimit:
-		default:
+		if !beforeSinks(dataplane.Drop(i)) {
 			w.counter(f.pointsDropped, n, sink, dataplane.Drop(i).String(), tenant)
 		}
 	}

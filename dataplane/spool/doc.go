@@ -11,6 +11,7 @@
 // nothing but a directory that it cannot list or that another process holds. What holds at all times: the
 // files of a directory take at most MaxBytes.
 //
-// It has no clock, no goroutine and no lock: a Log belongs to one thread, which says when to sync. It knows
-// nothing of servers, and does not look into the bodies.
+// It has no clock, no goroutine and no lock: a Log belongs to one thread, which says when to sync. What waits
+// for the disk is a Flush, which another thread can run meanwhile. It knows nothing of servers, and does not
+// look into the bodies.
 package spool

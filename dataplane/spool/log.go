@@ -56,8 +56,10 @@ type segment struct {
 	oldest  int64 // arrival of the oldest point that may still wait, nanoseconds since 1970
 	closed  bool  // nothing more is appended
 	damaged bool  // kept aside when it is done with
+	told    bool  // it was finished when the position that is on disk was made
 	gone    bool  // no longer on disk; only what is out still counts
 	misses  int   // how often it could not be opened for reading
+	tail    *tail // its file as it is written; nil: all of it was synced, or is not to be
 }
 
 // finished tells whether nobody needs the segment any more.
@@ -86,11 +88,9 @@ type Log struct {
 	config   Config
 	press    press
 	segments []*segment // oldest first; the last one may be active
-	active   *segment   // nil: the next record begins a new one
-	file     File       // the active segment's
-	unsynced amount     // in the active segment
-	fresh    bool       // the active segment's name may not be durable yet
-	failed   error      // a sync at rolling that failed; the next Sync tells
+	active   *segment   // nil: the next record begins a new one; its tail is never nil
+	rolled   []*tail    // of segments that are ended and not yet synced to their end
+	flush    *Flush     // that is under way
 
 	next     uint64 // sequence of the next record
 	position position
@@ -186,10 +186,10 @@ func (l *Log) Append(r *Record, hold bool) (dropped int, err error) {
 	h.put(l.packed, s.salt)
 	// A number is never used twice, also not after a failure: the record may be there after all.
 	l.next++
-	if _, err := l.file.WriteAt(l.packed, s.size); err != nil {
+	if _, err := s.tail.file.WriteAt(l.packed, s.size); err != nil {
 		// What was written in part is cut off if possible; else it lies behind the segment's end for us, and
 		// after a restart it is torn, or whole after all.
-		if l.file.Truncate(s.size) != nil {
+		if s.tail.file.Truncate(s.size) != nil {
 			s.slack = h.size()
 			l.bytes += s.slack
 		}
@@ -210,7 +210,7 @@ func (l *Log) Append(r *Record, hold bool) (dropped int, err error) {
 	s.size += h.size()
 	s.end = h.sequence + 1
 	l.bytes += h.size()
-	l.unsynced.add(r.Points)
+	s.tail.unsynced.add(r.Points)
 	l.stats.Appended += uint64(r.Points)
 	return dropped, nil
 }
@@ -237,27 +237,21 @@ func (l *Log) begin() error {
 		return errors.Join(err, file.Close(), removeErr)
 	}
 	s := &segment{segmentHead: head, name: name, size: int64(head.length), end: head.first}
-	l.segments, l.active, l.file, l.fresh = append(l.segments, s), s, file, true
+	s.tail = &tail{segment: s, file: file, fresh: true}
+	l.segments, l.active = append(l.segments, s), s
 	l.bytes += s.size
 	return nil
 }
 
-// roll ends the active segment in good order.
+// roll ends the active segment; the next flush brings what is left of it to disk.
 func (l *Log) roll() {
-	if err := l.syncActive(); err != nil {
-		l.failed = errors.Join(l.failed, err)
+	t := l.active.tail
+	l.active.closed, l.active = true, nil
+	if t.unsynced.records > 0 || t.flushing {
+		l.rolled = append(l.rolled, t)
+	} else {
+		t.letGo()
 	}
-	l.abandon()
-}
-
-// abandon ends the active segment as it is.
-func (l *Log) abandon() {
-	if l.active == nil {
-		return
-	}
-	_ = l.file.Close() // what was to be synced was, or was told
-	l.active.closed = true
-	l.active, l.file, l.unsynced = nil, nil, amount{}
 }
 
 // makeRoom sees to it that so many bytes fit, and the header of a segment if one must be made for them.
@@ -276,7 +270,7 @@ func (l *Log) makeRoom(need int64) (dropped int, err error) {
 			}
 			continue
 		}
-		if swept, err := l.sweep(); swept || err != nil {
+		if swept, err := l.sweep(true); swept || err != nil {
 			if err != nil {
 				return dropped, err
 			}
@@ -298,7 +292,8 @@ func (l *Log) makeRoom(need int64) (dropped int, err error) {
 func (l *Log) dropOldest() (int, error) {
 	s := l.segments[0]
 	if s == l.active {
-		l.abandon()
+		s.closed, l.active = true, nil
+		l.rolled = append(l.rolled, s.tail)
 	}
 	if err := l.unlink(s); err != nil {
 		return 0, fmt.Errorf("drop oldest segment: %w", err)
@@ -339,4 +334,5 @@ func (l *Log) forget(s *segment) {
 		break
 	}
 	s.gone, l.moved = true, true
+	l.settleTails()
 }

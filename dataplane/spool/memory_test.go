@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -64,7 +65,44 @@ type memory struct {
 	crashed bool
 	struck  string // the operation at which it first did
 	again   []string
-	most    int64 // the most bytes that the files had together
+	late    []string // what was asked of files that were closed
+	most    int64    // the most bytes that the files had together
+	aside   *aside   // (optional) what runs beside the Log
+}
+
+// aside is a flush that runs in the middle of other things: each of its operations waits until it is let.
+type aside struct {
+	turn   func() bool // lets it do one more, and reports false once it is over
+	stop   func()
+	wait   func(struct{}) bool
+	inside bool // it has its turn: what is done now is its doing
+	killed bool // its process is gone: nothing of it reaches the disk any more
+}
+
+// newAside begins what runs beside; it waits at its first operation at the latest.
+func (m *memory) newAside(run func()) {
+	a := &aside{}
+	next, stop := iter.Pull(func(yield func(struct{}) bool) {
+		a.wait = yield
+		run()
+	})
+	a.turn = func() bool {
+		a.inside = true
+		_, more := next()
+		a.inside = false
+		return more
+	}
+	a.stop = stop
+	m.aside = a
+}
+
+// kill ends it where it is.
+func (m *memory) kill() {
+	if a := m.aside; a != nil {
+		a.inside, a.killed = true, true
+		a.stop()
+		m.aside = nil
+	}
 }
 
 func newMemory(random *rand.Rand) *memory {
@@ -76,6 +114,9 @@ var operations = []string{"create", "rename", "remove", "sync names", "write", "
 
 // change counts an operation and tells what becomes of it: an error, and whether it is done nevertheless.
 func (m *memory) change(operation string) (done bool, err error) {
+	if a := m.aside; a != nil && a.inside && (a.killed || !a.wait(struct{}{})) {
+		return false, errCrashed
+	}
 	if m.crashed {
 		return false, errCrashed
 	}
@@ -157,12 +198,12 @@ func (m *memory) Create(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &handle{m, m.names[name]}, nil
+	return &handle{disk: m, file: m.names[name]}, nil
 }
 
 func (m *memory) Open(name string) (File, error) {
 	if file := m.names[name]; file != nil && !m.crashed {
-		return &handle{m, file}, nil
+		return &handle{disk: m, file: file}, nil
 	}
 	return nil, fs.ErrNotExist
 }
@@ -203,11 +244,20 @@ func (m *memory) Close() error { return nil }
 
 // handle is an open file.
 type handle struct {
-	disk *memory
-	file *node
+	disk   *memory
+	file   *node
+	closed bool
+}
+
+// use notes what is asked of a file that was closed.
+func (h *handle) use(what string) {
+	if h.closed {
+		h.disk.late = append(h.disk.late, what+" "+h.name())
+	}
 }
 
 func (h *handle) ReadAt(b []byte, at int64) (int, error) {
+	h.use("read")
 	if at >= int64(len(h.file.seen)) {
 		return 0, io.EOF
 	}
@@ -225,6 +275,7 @@ func (h *handle) put(w write) {
 }
 
 func (h *handle) WriteAt(b []byte, at int64) (int, error) {
+	h.use("write")
 	done, err := h.disk.change("write")
 	w := write{int(at), append([]byte{}, b...)}
 	if !done {
@@ -241,6 +292,7 @@ func (h *handle) WriteAt(b []byte, at int64) (int, error) {
 }
 
 func (h *handle) Sync() error {
+	h.use("sync")
 	if h.file.failed {
 		h.disk.again = append(h.disk.again, h.name())
 	}
@@ -277,7 +329,11 @@ func (h *handle) Truncate(size int64) error {
 	return err
 }
 
-func (h *handle) Close() error { return nil }
+func (h *handle) Close() error {
+	h.use("close")
+	h.closed = true
+	return nil
+}
 
 // newRandom is a generator whose seed is in the log.
 func newRandom(t testing.TB, seed uint64) *rand.Rand {

@@ -74,7 +74,7 @@ func Open(config Config) (*Log, Recovery, error) {
 	// The position's room is taken now, so that a disk that is full later can be drained. What fails here is
 	// tried again at each Sync.
 	l.moved = l.position.file == nil && l.position.store(config.Files, l.next, l.doneRanges()) != nil
-	_, _ = l.sweep()
+	_, _ = l.sweep(true)
 	return l, found, nil
 }
 

@@ -25,7 +25,7 @@ func (l *Log) stopReading(s *segment) {
 func (l *Log) fileOf(s *segment) (File, error) {
 	switch s {
 	case l.active:
-		return l.file, nil
+		return s.tail.file, nil
 	case l.reading:
 		return l.readFile, nil
 	}

@@ -21,12 +21,30 @@ func (e *SyncError) Error() string {
 // Unwrap is the system's error.
 func (e *SyncError) Unwrap() error { return e.Err }
 
-// Dirty tells whether Sync has anything to do.
-func (l *Log) Dirty() bool { return l.Unsynced() || l.moved || l.spent() }
+// Dirty tells whether Sync has anything to do, besides what is on its way with a flush.
+func (l *Log) Dirty() bool { return l.Unsynced() || l.moved || l.spent() || l.untold() }
 
-// Unsynced tells whether Sync has records to bring to disk, or a failure to tell; else it is about what was
-// acknowledged, which costs nothing but a repetition if it comes late.
-func (l *Log) Unsynced() bool { return l.unsynced.records > 0 || l.failed != nil }
+// untold tells whether a segment has come to its end since the last flush began and nobody needs it any more.
+// One that could not be removed is tried again with the next flush, and makes none.
+func (l *Log) untold() bool {
+	for _, s := range l.segments {
+		if s.finished() && !s.told {
+			return true
+		}
+	}
+	return false
+}
+
+// Unsynced tells whether Sync has records to bring to disk; else it is about what was acknowledged, which
+// costs nothing but a repetition if it comes late.
+func (l *Log) Unsynced() bool {
+	for _, t := range l.rolled {
+		if t.unsynced.records > 0 {
+			return true
+		}
+	}
+	return l.active != nil && l.active.tail.unsynced.records > 0
+}
 
 // spent tells whether all of the active segment is acknowledged.
 func (l *Log) spent() bool {
@@ -36,46 +54,12 @@ func (l *Log) spent() bool {
 
 // Sync makes durable what was appended and acknowledged, in this order, and then removes the segments that
 // nobody needs. The error is about all that failed; a *SyncError in it says what of the records may be lost.
-// It goes as far as it can in any case: a disk that is full is drained all the same.
+// It goes as far as it can in any case: a disk that is full is drained all the same. No flush may be under
+// way.
 func (l *Log) Sync() error {
-	quiet := l.unsynced.records == 0
-	err := errors.Join(l.failed, l.syncActive())
-	l.failed = nil
-	if quiet && l.spent() {
-		// Nothing comes: its room need not wait until it is full.
-		l.abandon()
-	}
-	if l.moved {
-		// The position before the segments: after a crash in between, what is acknowledged stays so. If it
-		// cannot be written they go all the same, since a segment that is gone is not delivered again either.
-		if positionErr := l.position.store(l.config.Files, l.next, l.doneRanges()); positionErr != nil {
-			err = errors.Join(err, positionErr)
-		} else {
-			l.moved = false
-		}
-	}
-	_, sweepErr := l.sweep()
-	return errors.Join(err, sweepErr)
-}
-
-// syncActive makes the records of the active segment durable.
-func (l *Log) syncActive() error {
-	if l.active == nil || l.unsynced.records == 0 {
-		return nil
-	}
-	err := l.file.Sync()
-	if err == nil && l.fresh {
-		err = l.config.Files.Sync()
-	}
-	if err != nil {
-		failed := &SyncError{Records: l.unsynced.records, Points: l.unsynced.points, Err: err}
-		l.stats.SyncFailures++
-		l.abandon()
-		return failed
-	}
-	l.stats.Synced++
-	l.fresh, l.unsynced = false, amount{}
-	return nil
+	f := l.BeginFlush()
+	f.Run()
+	return l.EndFlush(f)
 }
 
 // doneRanges is what the position says is done with: every number that no segment has, and what is
@@ -97,12 +81,12 @@ func (l *Log) doneRanges() ranges {
 	return done.add(sequences{from, l.next})
 }
 
-// sweep removes segments that nobody needs, and keeps aside those that hold what is not understood. It
-// reports whether the files became fewer.
-func (l *Log) sweep() (swept bool, err error) {
+// sweep removes segments that nobody needs, and keeps aside those that hold what is not understood; unless
+// room is urgent only such as the position says all of. It reports whether the files became fewer.
+func (l *Log) sweep(urgent bool) (swept bool, err error) {
 	for i := 0; i < len(l.segments); {
 		s := l.segments[i]
-		if !s.finished() {
+		if !s.finished() || !urgent && !s.told {
 			i++
 			continue
 		}
@@ -159,10 +143,13 @@ func (l *Log) removeBad() error {
 	return nil
 }
 
-// Close syncs and lets go of everything. What is out waits again when the spool is opened next.
+// Close syncs and lets go of everything. What is out waits again when the spool is opened next. No flush may
+// be under way.
 func (l *Log) Close() error {
 	err := l.Sync()
-	l.abandon()
+	if l.active != nil {
+		l.roll()
+	}
 	if l.reading != nil {
 		l.stopReading(l.reading)
 	}

@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -43,16 +41,10 @@ func programOn(t *testing.T, lab *testenv.Lab) (name string, id uint32) {
 // Debian's xdp-loader; a start as root and as the service's user; the printed command.
 func TestPrivBesideLibxdp(t *testing.T) {
 	need(t)
-	if _, err := exec.LookPath("xdp-loader"); err != nil {
-		testenv.Skip(t, "xdp-loader is missing (scripts/setup test)")
-	}
-	objects, err := filepath.Glob("/usr/lib/*/bpf/xdpfilt_alw_udp.o")
-	if err != nil || len(objects) == 0 {
-		testenv.Skip(t, "the programs of xdp-tools are missing (scripts/setup test)")
-	}
+	object := libxdpObject(t, "xdpfilt_alw_udp.o")
 	lab := testenv.NewLab(t, 1)
 	privatePins(t, lab)
-	shell(t, lab, "xdp-loader load "+lab.GatewayInterface+" "+objects[0])
+	shell(t, lab, "xdp-loader load "+lab.GatewayInterface+" "+object)
 	name, id := programOn(t, lab)
 	t.Logf("xdp-loader has attached %q", name)
 	sink := newRecorder(t, lab)

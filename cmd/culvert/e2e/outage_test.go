@@ -25,14 +25,27 @@ import (
 // outageEnv overrides how many points TestReplayBesideLiveTraffic spools.
 const outageEnv = "CULVERT_OUTAGE"
 
-// endToEnd is how many points took at most so many seconds from the packet to the database's answer.
-func (g *gateway) endToEnd() map[float64]uint64 {
+// stages are those of a live point that replay can make longer: until its batch is sealed, until the server
+// has answered for it, and all of it from the packet on.
+var stages = []string{"batch_wait", "write", "end_to_end"}
+
+// stageTimes is, for each of the stages, how many points, or batches, took at most so many seconds.
+func (g *gateway) stageTimes() (times []map[float64]uint64) {
 	g.t.Helper()
 	_, text, err := g.get("/metrics")
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	const prefix = `culvert_stage_seconds_bucket{stage="end_to_end",le="`
+	for _, stage := range stages {
+		times = append(times, g.stageOf(text, stage))
+	}
+	return times
+}
+
+// stageOf reads one stage.
+func (g *gateway) stageOf(text, stage string) map[float64]uint64 {
+	g.t.Helper()
+	prefix := `culvert_stage_seconds_bucket{stage="` + stage + `",le="`
 	counts := map[float64]uint64{}
 	for line := range strings.Lines(text) {
 		rest, found := strings.CutPrefix(line, prefix)
@@ -70,12 +83,20 @@ func p99(before, after map[float64]uint64) float64 {
 	return math.NaN()
 }
 
+// p99s is p99 of each stage.
+func p99s(before, after []map[float64]uint64) (seconds []float64) {
+	for i := range stages {
+		seconds = append(seconds, p99(before[i], after[i]))
+	}
+	return seconds
+}
+
 // Goal: what a long outage has left on disk is delivered while live traffic goes on, in less time than it
 // took to come, and the live traffic hardly notices; the disk is given back. Method: the server is killed, as
 // many points as asked come as fast as they can, and it is started again below a steady load. The figures are
-// printed: replayed points a second, the live points' latency before and during replay, and who used the
-// CPUs; what must hold is that nothing is lost and that the spool ends up empty. It is no TestPriv…, since
-// the emulated machines of those do not get that far in the time.
+// printed: replayed points a second, the live points' latency before and during replay by stage, and who
+// used the CPUs; what must hold is that nothing is lost and that the spool ends up empty. It is no TestPriv…,
+// since the emulated machines of those do not get that far in the time.
 func TestReplayBesideLiveTraffic(t *testing.T) {
 	need(t)
 	t.Run("InfluxDB", func(t *testing.T) {
@@ -128,8 +149,12 @@ func (d *database) gaps() (gaps []string) {
 // liveRate is the steady load's, in points a second.
 const liveRate = 10_000
 
+// liveTemplate gives the steady load series of its own. Each load gives no timestamp twice, but two of them
+// at once may give the same one, and with the same series the database would have one point for both.
+const liveTemplate = "m,from=live,s={series} temperature={temperature}"
+
 func outagePoints(t *testing.T) uint64 {
-	count := uint64(200_000)
+	count := uint64(150_000)
 	if text := os.Getenv(outageEnv); text != "" {
 		if _, err := fmt.Sscan(text, &count); err != nil {
 			t.Fatalf("%s: %v", outageEnv, err)
@@ -152,9 +177,9 @@ spool: {dir: %s}
 	g.ready()
 	endLive := keepLive(t, lab)
 	time.Sleep(3 * time.Second)
-	before := g.endToEnd()
+	before := g.stageTimes()
 	time.Sleep(3 * time.Second)
-	without := p99(before, g.endToEnd())
+	without := p99s(before, g.stageTimes())
 
 	t.Logf("killed at %v", time.Now().UTC())
 	stop()
@@ -168,29 +193,33 @@ spool: {dir: %s}
 	t.Logf("started at %v", time.Now().UTC())
 	start()
 	g.ready()
-	begun, first, replayed := time.Now(), g.endToEnd(), spool.Replayed
+	begun, first, replayed := time.Now(), g.stageTimes(), spool.Replayed
 	serverCPU, gatewayCPU := cpuTime(t, pid()), cpuTime(t, g.command.Process.Pid)
-	var windows []float64 // P99 of each second
+	var windows []float64 // P99 from end to end of each second
 	for window := first; s.Ledger.SpoolPending > 0; {
 		time.Sleep(time.Second)
-		now := g.endToEnd()
-		windows = append(windows, p99(window, now))
+		now := g.stageTimes()
+		windows = append(windows, p99s(window, now)[len(stages)-1])
 		window = now
 		var err error
-		if s, err = g.status(); err != nil || time.Since(begun) > outagePatience {
+		if s, err = g.status(); err != nil || time.Since(begun) > outagePatience(flood.Points) {
 			t.Fatalf("it takes too long: %+v, %v", s, err)
 		}
 	}
-	took, during := time.Since(begun).Seconds(), p99(first, g.endToEnd())
+	took, during := time.Since(begun).Seconds(), p99s(first, g.stageTimes())
 	serverCPU, gatewayCPU = cpuTime(t, pid())-serverCPU, cpuTime(t, g.command.Process.Pid)-gatewayCPU
-	after := g.endToEnd()
+	after := g.stageTimes()
 	time.Sleep(3 * time.Second)
 	slices.Sort(windows)
 	t.Logf("flood: %.0f points/s in; replay: %.0f points/s beside %d live ones for %.1f s", flood.Rate,
 		float64(s.Sinks[0].Spool.Replayed-replayed)/took, liveRate, took)
-	t.Logf("live P99 before %.4g s, during replay %.4g s (each second's: %.4g to %.4g, median %.4g), after "+
-		"%.4g s", without, during, windows[0], windows[len(windows)-1], windows[len(windows)/2],
-		p99(after, g.endToEnd()))
+	behind := p99s(after, g.stageTimes())
+	for i, stage := range stages {
+		t.Logf("live P99 of %s: before %.4g s, during replay %.4g s, after %.4g s", stage, without[i],
+			during[i], behind[i])
+	}
+	t.Logf("each second's P99 of %s during replay: %.4g to %.4g s, median %.4g s", stages[len(stages)-1],
+		windows[0], windows[len(windows)-1], windows[len(windows)/2])
 	t.Logf("of a CPU the server used %.2f during replay, the gateway %.2f", float64(serverCPU)/1e9/took,
 		float64(gatewayCPU)/1e9/took)
 	sent := flood.Points + endLive()
@@ -201,8 +230,11 @@ spool: {dir: %s}
 	return written
 }
 
-// outagePatience bounds the replay.
-const outagePatience = 5 * time.Minute
+// outagePatience bounds the replay of so many points: where the server has no room it gets half as much again
+// as live traffic.
+func outagePatience(points uint64) time.Duration {
+	return time.Minute + time.Duration(points)*time.Second/(liveRate*3/2)
+}
 
 // spooled waits until at least so many points are in the spool, and none on its way there but the live ones.
 func (g *gateway) spooled(points uint64) (s *telemetry.Status) {
@@ -245,7 +277,7 @@ func keepLive(t *testing.T, lab *testenv.Lab) (end func() uint64) {
 	done := lab.Sender.Go(func() error {
 		report, err := loadgen.Run(ctx, loadgen.Config{
 			To: []netip.AddrPort{netip.AddrPortFrom(gateway, port)}, Rate: liveRate, Duration: time.Hour,
-			PointsPerPacket: 10, Template: "short", Seed: 1, Sequence: true,
+			PointsPerPacket: 10, Template: liveTemplate, Seed: 1, Sequence: true,
 		})
 		sent = report.Points
 		return err

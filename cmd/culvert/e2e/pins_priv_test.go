@@ -118,7 +118,7 @@ func (g *gateway) steers() {
 	g.t.Helper()
 	eventually(g.t, "points are steered", func() error {
 		s, err := g.status()
-		if err == nil && (s.Packets.Redirected == s.Packets.Drops["dropped"] || s.Ledger.Written == 0) {
+		if err == nil && (s.Packets.Redirected == sum(s.Packets.Drops) || s.Ledger.Written == 0) {
 			err = fmt.Errorf("%d packets redirected, %d points written", s.Packets.Redirected,
 				s.Ledger.Written)
 		}
