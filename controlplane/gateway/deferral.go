@@ -43,8 +43,9 @@ func (p *port) deferInterrupts(s *served) {
 	}
 }
 
-// restoreInterrupts puts back what deferInterrupts set. An instance that is gone has taken its settings
-// along.
+// restoreInterrupts puts back what deferInterrupts set. An instance that is not there cannot be set: with the
+// link down it is gone, with its settings or, by driver, until the link is up again; a gateway that polls
+// then takes them for its own.
 func (p *port) restoreInterrupts(s *served) {
 	if s.deferral.napi == 0 {
 		return
