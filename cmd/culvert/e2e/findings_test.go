@@ -32,7 +32,7 @@ var provocations = []provocation{
 	{text: "it is down", by: "TestPrivDoctorMends"},
 	{text: "packets from everyone", by: "TestPrivDoctorMendsLab",
 		said: "packets from everyone"},
-	{text: "a bond has no zero-copy", by: "TestPrivDoctorMendsLab"},
+	{text: "a bond has no zero-copy", not: "no kernel here has the bonding driver loaded"},
 	{text: "%s, and `mode: %s` demands more", by: "TestPrivDoctorMendsLab", said: "`mode: zerocopy` demands"},
 	{text: "packets take the way through the kernel first", by: "TestPrivDoctorMendsLab"},
 	{text: "%v", by: "TestPrivDoctorMends", said: "their_filter"},
