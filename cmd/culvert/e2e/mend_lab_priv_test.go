@@ -64,7 +64,10 @@ func TestPrivDoctorMendsLab(t *testing.T) {
 	f("ethtool -L gw0 rx 4", of("gw0", "")+"workers: {cpus: \"0\"}\n", "queues", "takes them in turn")
 	f("ethtool -L gw0 rx 1", of("gw0", ", queues: [0, 2]"), "queues",
 		"queue 2 is to be served, and there are 1")
-	f("", of("lo", ", «mode: auto»"), "driver", "packets take the way through the kernel first")
+	if testenv.AtLeast(6, 3) {
+		// Older kernels do not tell what an interface without a driver of the table offers.
+		f("", of("lo", ", «mode: auto»"), "driver", "packets take the way through the kernel first")
+	}
 	f("ip tuntap add dev tp0 mode tap", of("tp0", ", «busy_poll: on»"), "driver", "busy_poll is left off")
 }
 
