@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,6 +37,9 @@ func loadRules(files []string, w io.Writer) (*rules.Set, error) {
 	set, wrong := rules.Compile(groups)
 	if len(wrong) > 0 {
 		return nil, wrongRules(wrong, w)
+	}
+	if set.Len() == 0 {
+		fmt.Fprintf(w, "no rule is in %s\n", strings.Join(files, ", "))
 	}
 	return set, nil
 }
@@ -115,6 +119,9 @@ func newRulesTestCommand() *cobra.Command {
 					}
 					printTest(command.OutOrStdout(), r)
 				}
+			}
+			if total == 0 {
+				fmt.Fprintf(command.ErrOrStderr(), "no test is in %s\n", strings.Join(files, ", "))
 			}
 			if junit != "" {
 				if err := report.write(junit); err != nil {

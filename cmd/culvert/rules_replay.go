@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,9 +54,13 @@ func newRulesReplayCommand() *cobra.Command {
 		Short: "Run rules over recorded points or packets, print what would have fired",
 		Long: "Run rules over recorded points (Line Protocol, nanoseconds) or packets (pcap) and print,\n" +
 			"as one JSON object a line, every change of an alert's state and every derived point. Time is\n" +
-			"virtual: points arrive at their own time, packets at the time they were recorded.",
+			"virtual: points arrive at their own time, packets at the time they were recorded. What the\n" +
+			"recording held is said at the end, on standard error; one without a point is a failure.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(command *cobra.Command, files []string) error {
+			if after < 0 {
+				return exit(exitUsage, fmt.Errorf("--after is %v, and time does not go back", after))
+			}
 			set, err := loadRules(files, command.ErrOrStderr())
 			if err != nil {
 				return err
@@ -67,7 +72,15 @@ func newRulesReplayCommand() *cobra.Command {
 			defer in.Close()
 			out := bufio.NewWriter(command.OutOrStdout())
 			defer out.Flush()
-			return replay(set, in, out, command.ErrOrStderr(), after)
+			held, points, err := replay(set, in, out, after)
+			if err != nil {
+				return err
+			}
+			if points == 0 {
+				return fmt.Errorf("replay points: %s holds no point%s", input, whyNone(held))
+			}
+			fmt.Fprintf(command.ErrOrStderr(), "%s: %s%s\n", input, counted(points, "point"), besides(held))
+			return nil
 		},
 	}
 	command.Flags().StringVar(&input, "input", "", "recorded points or packets")
@@ -91,8 +104,10 @@ type replayed struct {
 	Fields      map[string]any    `json:"fields,omitempty"`
 }
 
-// replay plays a recording and writes what the rules say of it; what was left out is said at the end.
-func replay(set *rules.Set, in io.Reader, out, diagnostics io.Writer, after time.Duration) error {
+// replay plays a recording and writes what the rules say of it. It returns what the recording held.
+func replay(set *rules.Set, in io.Reader, out *bufio.Writer, after time.Duration) (
+	held rulefile.Recording, points int, err error,
+) {
 	p := rulefile.NewPlayer(set)
 	encoder := json.NewEncoder(out)
 	var failed error
@@ -114,21 +129,74 @@ func replay(set *rules.Set, in io.Reader, out, diagnostics io.Writer, after time
 	reader := bufio.NewReaderSize(in, 64<<10)
 	start, err := reader.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("replay points: %w", err)
+		return held, 0, fmt.Errorf("replay points: %w", err)
 	}
-	rejected, skipped := 0, 0
+	if by := compression(start); by != "" {
+		return held, 0, fmt.Errorf("replay points: the recording is compressed by %s: unpack it first", by)
+	}
 	if rulefile.IsCapture(start) {
-		rejected, skipped, err = p.PlayCapture(reader)
+		held, err = p.PlayCapture(reader)
 	} else {
-		rejected, err = p.PlayLines(reader)
+		held, err = p.PlayLines(reader)
 	}
 	if err != nil {
-		return err
+		return held, p.Points, err
 	}
-	p.Advance(p.Now() + int64(after))
-	if rejected+skipped > 0 {
-		fmt.Fprintf(diagnostics, "%d points, %d lines were none, %d packets held no UDP datagram\n", p.Points,
-			rejected, skipped)
+	if p.Points > 0 {
+		p.Advance(p.Now() + int64(after))
 	}
-	return failed
+	if err := out.Flush(); err != nil && failed == nil {
+		failed = fmt.Errorf("write replay: %w", err)
+	}
+	return held, p.Points, failed
+}
+
+// compression is the program that made a file, by its first bytes, if it is one of those that compress.
+func compression(start []byte) string {
+	for _, c := range []struct{ magic, name string }{
+		{"\x1f\x8b", "gzip"}, {"\x28\xb5\x2f\xfd", "zstd"}, {"\xfd7zX", "xz"}, {"BZh", "bzip2"},
+	} {
+		if strings.HasPrefix(string(start), c.magic) {
+			return c.name
+		}
+	}
+	return ""
+}
+
+// whyNone says why a recording held no point.
+func whyNone(held rulefile.Recording) string {
+	switch why := besides(held); {
+	case why != "":
+		return why
+	case !held.Bytes:
+		return ": it is empty"
+	}
+	return ": it is blank"
+}
+
+// besides says what a recording held beside its points.
+func besides(held rulefile.Recording) string {
+	said := ""
+	if held.Capture {
+		said = " in " + counted(held.Datagrams, "UDP datagram")
+	}
+	if held.Rejected > 0 {
+		said += fmt.Sprintf("; %s rejected, the first is line %d", counted(held.Rejected, "line"),
+			held.First.Line)
+		if held.Capture {
+			said += fmt.Sprintf(" of datagram %d", held.FirstIn)
+		}
+		said += fmt.Sprintf(": %s at column %d", held.First.Reason, held.First.Column)
+	}
+	if held.Skipped > 0 {
+		said += "; " + counted(held.Skipped, "packet") + " without a whole UDP datagram"
+	}
+	return said
+}
+
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -66,10 +66,35 @@ func TestRulesCommands(t *testing.T) {
 	f(0, `"record":"r","tags":{"machine":"a"},"fields":{"n":1}}`, "replay", good, "--input", points,
 		"--after", "10m")
 	f(0, `"state":"ok","reason":"stale"`, "replay", good, "--input", points, "--after", "10m")
-	f(0, "2 points, 1 lines were none", "replay", good, "--input", points)
+	f(0, "points.lp: 2 points; 1 line rejected, the first is line 2: missing_fields at column 4\n", "replay",
+		good, "--input", points)
+	f(2, "time does not go back", "replay", good, "--input", points, "--after", "-1s")
+	f(2, "one line is wanted", "eval", "x", "--line", "m x=1\nm x=2")
 	f(1, "no such file", "replay", good, "--input", filepath.Join(dir, "none.lp"))
 	f(0, "test temperature with 95.0: if less or equal or none of these go to 3", "explain",
 		examples+"overload.yaml")
 	f(0, "memo 0: moments of vibration[10000000000:1000000000], 296 bytes: 10 panes of 1s", "explain",
 		examples+"bearing.yaml")
+	nothing := write("nothing.yaml", "# no rule yet\n")
+	f(0, "no rule is in "+nothing, "check", nothing)
+	f(0, "no test is in", "test", write("nothing_test.yaml", "rule_files: [good.yaml]\n"))
+
+	// What holds no point is said to, with what it holds instead.
+	for _, odd := range []struct{ name, text, want string }{
+		{"empty.lp", "", "holds no point: it is empty"},
+		{"blank.lp", "# a\n\n", "holds no point: it is blank"},
+		{"bad.lp", "a\n\nb c\n",
+			"holds no point; 2 lines rejected, the first is line 1: missing_fields at column 2"},
+		{"points.lp.gz", "\x1f\x8b\x08\x00", "is compressed by gzip"},
+		{"long.lp", strings.Repeat("x", 70_000), "line 1 is longer than 65536 bytes"},
+		{"capture.pcap", "\xd4\xc3\xb2\xa1" + strings.Repeat("\x00", 16) + "\x01\x00\x00\x00" +
+			strings.Repeat("\x00", 8) + "\x02\x00\x00\x00\x02\x00\x00\x00ab",
+			"holds no point in 0 UDP datagrams; 1 packet without a whole UDP datagram"},
+		{"short.pcap", "\xd4\xc3\xb2\xa1", "read capture's header"},
+	} {
+		f(1, odd.want, "replay", good, "--input", write(odd.name, odd.text))
+	}
+	f(1, "is a directory", "replay", good, "--input", dir)
+	// What a terminal would obey is not passed on to it.
+	f(78, "\n    ·[2J: 1\n", "check", write("steering.yaml", "\x1b[2J: 1\n"))
 }

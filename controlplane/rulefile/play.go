@@ -128,36 +128,62 @@ func (p *Player) Alerts() []rules.Alert { return p.evaluator.Alerts() }
 // lineMax bounds a line of a recording, as a UDP datagram bounds one from the network.
 const lineMax = 64 << 10
 
-// PlayLines plays Line Protocol, each point at its own time or, where that is past, at once. It returns how
-// many lines were no points.
-func (p *Player) PlayLines(in io.Reader) (rejected int, err error) {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 0, lineMax), lineMax)
-	for lines.Scan() {
-		rejected += len(p.Play(lines.Bytes(), func(eventTime int64, _ bool) int64 { return eventTime }))
-	}
-	if err := lines.Err(); err != nil {
-		return rejected, fmt.Errorf("read points: %w", err)
-	}
-	return rejected, nil
+// Recording says what a recording held beside its points, which Player.Points counts.
+type Recording struct {
+	Bytes     bool // it holds something at all
+	Capture   bool // it is one of packets
+	Datagrams int  // of a capture
+	Skipped   int  // packets of a capture without a whole UDP datagram
+	Rejected  int  // lines that are no points
+	// First is the first of these, its line counted within the recording, or within datagram FirstIn.
+	First   Rejected
+	FirstIn int
 }
 
-// PlayCapture plays the packets of a pcap file at the times they were recorded. It returns how many lines
-// were no points and how many packets held no UDP datagram.
-func (p *Player) PlayCapture(in io.Reader) (rejected, skipped int, err error) {
+// reject counts lines of one payload that are no points. line is where it begins, counted from 0.
+func (r *Recording) reject(lines []Rejected, line int) {
+	if r.Rejected == 0 && len(lines) > 0 {
+		r.First, r.FirstIn = lines[0], r.Datagrams
+		r.First.Line += line
+	}
+	r.Rejected += len(lines)
+}
+
+// PlayLines plays Line Protocol, each point at its own time or, where that is past, at once.
+func (p *Player) PlayLines(in io.Reader) (Recording, error) {
+	lines, r := bufio.NewScanner(in), Recording{}
+	lines.Buffer(make([]byte, 0, lineMax), lineMax)
+	line := 0
+	for ; lines.Scan(); line++ {
+		r.Bytes = true
+		r.reject(p.Play(lines.Bytes(), func(eventTime int64, _ bool) int64 { return eventTime }), line)
+	}
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return r, fmt.Errorf("read points: line %d is longer than %d bytes", line+1, lineMax)
+	} else if err != nil {
+		return r, fmt.Errorf("read points: %w", err)
+	}
+	return r, nil
+}
+
+// PlayCapture plays the packets of a pcap file at the times they were recorded.
+func (p *Player) PlayCapture(in io.Reader) (Recording, error) {
+	r := Recording{Bytes: true, Capture: true}
 	c, err := NewCapture(in)
 	if err != nil {
-		return 0, 0, err
+		return r, err
 	}
 	for {
 		packet, err := c.Next()
+		r.Skipped = c.Skipped
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return rejected, c.Skipped, nil
+			return r, nil
 		}
 		if err != nil {
-			return rejected, c.Skipped, err
+			return r, err
 		}
-		rejected += len(p.Play(packet.Payload, func(int64, bool) int64 { return packet.Time }))
+		r.Datagrams++
+		r.reject(p.Play(packet.Payload, func(int64, bool) int64 { return packet.Time }), 0)
 	}
 }
 
@@ -169,12 +195,19 @@ func Evaluate(expr, line string) (any, []*rules.Error, error) {
 	}
 	var d lineproto.Decoder
 	p := point.Point{ScratchBytes: make([]byte, 0, 4096)}
-	d.Start([]byte(line), lineproto.Nanosecond, &p)
-	switch d.Next(&p) {
-	case lineproto.End:
-		return nil, nil, errors.New("evaluate: the line holds no point")
-	case lineproto.Rejected:
-		return nil, nil, fmt.Errorf("evaluate: the line is no point: %s at column %d", d.Reason(), d.Column())
+	// The line is read again at last, since the look behind it takes the point.
+	for _, want := range []lineproto.Outcome{lineproto.End, lineproto.OK} {
+		d.Start([]byte(line), lineproto.Nanosecond, &p)
+		switch d.Next(&p) {
+		case lineproto.End:
+			return nil, nil, errors.New("evaluate: the line holds no point")
+		case lineproto.Rejected:
+			return nil, nil, fmt.Errorf("evaluate: the line is no point: %s at column %d", d.Reason(),
+				d.Column())
+		}
+		if want == lineproto.End && d.Next(&p) != want {
+			return nil, nil, errors.New("evaluate: one line is wanted, not several; replay those")
+		}
 	}
 	value, wrong := rules.Evaluate(&text, &p)
 	return value, wrong, nil

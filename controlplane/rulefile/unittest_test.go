@@ -164,9 +164,12 @@ func TestPlayerFollowsTheCapture(t *testing.T) {
 	p.OnAlert = func(a rules.Alert) { told = append(told, a.State) }
 	file := pcapOf(binary.LittleEndian, 0xa1b2c3d4, ethernet(false, false, "m v=2 7\nbad"),
 		ethernet(false, false, "m v=2 8"), ethernet(false, false, "m v=0 9"))
-	rejected, skipped, err := p.PlayCapture(bytes.NewReader(file))
-	if err != nil || rejected != 1 || skipped != 0 || strings.Join(told, " ") != "firing ok" ||
-		p.Points != 3 {
-		t.Errorf("%v, %d rejected, %d skipped, %d points, told %q", err, rejected, skipped, p.Points, told)
+	held, err := p.PlayCapture(bytes.NewReader(file))
+	want := Recording{
+		Bytes: true, Capture: true, Datagrams: 3, Rejected: 1, FirstIn: 1,
+		First: Rejected{Line: 2, Column: 4, Reason: "missing_fields"},
+	}
+	if err != nil || held != want || strings.Join(told, " ") != "firing ok" || p.Points != 3 {
+		t.Errorf("%v, %+v, want %+v; %d points, told %q", err, held, want, p.Points, told)
 	}
 }

@@ -58,7 +58,8 @@ type saving struct {
 	sum    uint32 // CRC32C of what lies before summed
 	summed int
 	// without says of which cohorts the keys are left out; nil for none.
-	without []bool
+	without       []bool
+	withoutAlerts bool
 }
 
 // CheckpointBegin begins a checkpoint that is appended to out, in place of one that was not finished.
@@ -143,7 +144,7 @@ func (e *Evaluator) saveKey(s *saving) bool {
 
 // saveAlert writes the next alert; false if there is none.
 func (e *Evaluator) saveAlert(s *saving) bool {
-	if s.next >= e.records.cut {
+	if s.next >= e.records.cut || s.withoutAlerts {
 		return false
 	}
 	if rec := e.records.at(s.next); rec.used && rec.owned && rec.phase != phaseOK {

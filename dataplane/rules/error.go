@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"unicode"
 )
 
 // Error is one thing wrong in a rule file.
@@ -26,26 +27,41 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Detail is Error followed by the file's line and a caret under the place.
+// detailBefore and detailBehind are how many characters Detail shows before and behind the place.
+const detailBefore, detailBehind = 100, 60
+
+// Detail is Error followed by the file's line and a caret under the place. Of a long line it shows what is
+// around the place; what would steer a terminal is shown as a dot.
 func (e *Error) Detail() string {
 	if e.Line == "" {
 		return e.Error()
 	}
-	var caret strings.Builder
-	column := 1
-	for _, r := range e.Line {
-		if column >= e.Position.Column {
-			break
-		}
-		// A tab is kept, so that the caret stands right however wide a tab is shown.
-		if r == '\t' {
-			caret.WriteByte('\t')
-		} else {
-			caret.WriteByte(' ')
-		}
-		column++
+	line := []rune(e.Line)
+	at := min(max(e.Position.Column-1, 0), len(line))
+	from, to := max(at-detailBefore, 0), min(at+detailBehind, len(line))
+	var text, caret strings.Builder
+	if from > 0 {
+		text.WriteRune('…')
+		caret.WriteByte(' ')
 	}
-	return e.Error() + "\n    " + e.Line + "\n    " + caret.String() + "^"
+	for i := from; i < to; i++ {
+		r, under := line[i], ' '
+		switch {
+		case r == '\t':
+			// A tab is kept, so that the caret stands right however wide a tab is shown.
+			under = r
+		case !unicode.IsPrint(r):
+			r = '·'
+		}
+		text.WriteRune(r)
+		if i < at {
+			caret.WriteRune(under)
+		}
+	}
+	if to < len(line) {
+		text.WriteRune('…')
+	}
+	return e.Error() + "\n    " + text.String() + "\n    " + caret.String() + "^"
 }
 
 // ErrorAt is an error at one byte of a text.

@@ -74,8 +74,8 @@ type Evaluator struct {
 
 	// The measurement of the last point and its plan, since points of one measurement come in a row.
 	lastName            []byte
-	lastA, lastB        uint64 // as spell says
-	lastPlan            *plan  // nil: no rule is for the measurement
+	lastPlace           textPlace
+	lastPlan            *plan // nil: no rule is for the measurement
 	lastGuess           []uint8
 	nameHash, nameCheck uint64
 	planCache           [][4]cachedPlan
@@ -134,7 +134,10 @@ func NewEvaluator(set *Set, config Config) *Evaluator {
 	if e.config.MaxAhead <= 0 {
 		e.config.MaxAhead = aheadDefault
 	}
-	e.machine = machine{set: set, slots: make([]slot, len(set.slots)), shared: make([]slot, set.shared)}
+	e.machine = machine{
+		set: set, slots: make([]slot, len(set.slots)), shared: make([]slot, set.shared),
+		favourite: make([]uint8, len(set.rules)),
+	}
 	e.openPasts()
 	for i := range set.plans {
 		e.addPlan(&set.plans[i])
@@ -166,9 +169,8 @@ func (e *Evaluator) addPlan(p *plan) int32 {
 // it is false for one that a filter drops, which no other rule sees. arrival is when the packet came, in
 // CLOCK_MONOTONIC nanoseconds. The point is only read.
 func (e *Evaluator) Eval(p *point.Point, arrival int64) bool {
-	name := p.Bytes(p.Measurement)
-	if !e.isLast(name) {
-		e.turnTo(name)
+	if !e.isLast(p) {
+		e.turnTo(p.Bytes(p.Measurement))
 	}
 	plan, m := e.lastPlan, &e.machine
 	if plan == nil {
@@ -193,23 +195,19 @@ func (e *Evaluator) Eval(p *point.Point, arrival int64) bool {
 	return true
 }
 
-// isLast tells whether a measurement is that of the last point.
-func (e *Evaluator) isLast(name []byte) bool {
-	if len(name) != len(e.lastName) || len(name) == 0 {
-		return false
+// isLast tells whether the point's measurement is that of the last point. It may be false although it is.
+func (e *Evaluator) isLast(p *point.Point) bool {
+	if e.lastPlace.isAt(p.Measurement, p.PayloadBytes) {
+		return true
 	}
-	if len(name) > spellingShort {
-		return string(name) == string(e.lastName)
-	}
-	a, b := shortWords(name)
-	return a == e.lastA && b == e.lastB
+	return len(e.lastName) > spellingShort && string(p.Bytes(p.Measurement)) == string(e.lastName)
 }
 
 // turnTo takes up the plan of another measurement.
 func (e *Evaluator) turnTo(name []byte) {
 	number := e.planOf(name)
 	e.lastName = append(e.lastName[:0], name...)
-	e.lastA, e.lastB = spell(name)
+	e.lastPlace = newTextPlace(name)
 	if e.lastPlan = nil; number >= 0 {
 		e.lastPlan, e.lastGuess = e.plans[number], e.guesses[number]
 		e.machine.guess = e.lastGuess
@@ -224,26 +222,47 @@ func (e *Evaluator) evalPlan(plan *plan) {
 			e.key(shape)
 		}
 	}
-	for i := range plan.always {
-		s := &plan.always[i]
-		if yes := m.run(s.code); yes || !s.quiet || e.records.active(s.rule) > 0 {
-			e.judge(s.rule, yes)
-		}
+	// Most rules are false, have no record and need no note, and all that is left of them is a glance.
+	noneActive := e.records.used == 0
+	if n, sure := m.exclude(plan.always); n < len(plan.always) || !noneActive {
+		// What notes remember of these is remembered already.
+		e.evalSteps(plan.always, n, sure, false)
 	}
 	for i := range plan.selects {
 		s := &plan.selects[i]
-		v := m.slot(s.slot)
-		if v.kind != point.String {
+		at := m.choose(s)
+		if at < 0 {
 			continue
 		}
-		if at := s.values.find(m.text(v.bits)); at >= 0 {
-			for i := range s.rules[at] {
-				e.judge(s.rules[at][i].rule, m.run(s.rules[at][i].code))
-			}
+		if n, sure := m.exclude(s.rules[at]); n < len(s.rules[at]) || !noneActive || notes {
+			e.evalSteps(s.rules[at], n, sure, notes)
 		}
 	}
 	if len(plan.loose) > 0 && (notes || e.records.used > 0) {
 		e.judgeLoose(plan)
+	}
+}
+
+// evalSteps evaluates rules on the point at hand, of which a glance has excluded the first ones. sure tells
+// that the next one is true. With notes, the key's last point is to be remembered for each that is false.
+func (e *Evaluator) evalSteps(steps []step, excluded int, sure, notes bool) {
+	for {
+		for i := range steps[:excluded] {
+			e.conclude(&steps[i], false, notes)
+		}
+		if excluded == len(steps) {
+			return
+		}
+		e.conclude(&steps[excluded], sure || e.machine.run(steps[excluded].code), notes)
+		steps = steps[excluded+1:]
+		excluded, sure = e.machine.exclude(steps)
+	}
+}
+
+// conclude acts on a rule's result, where it makes a difference.
+func (e *Evaluator) conclude(s *step, yes, notes bool) {
+	if yes || !s.quiet || notes || e.records.active(s.rule) > 0 {
+		e.judge(s.rule, yes)
 	}
 }
 

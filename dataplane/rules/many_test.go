@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"os"
 	"runtime"
 	"strconv"
 	"testing"
@@ -19,13 +18,7 @@ const manyKeys = 500_000
 // keys and sees no points, so that all are handed over.
 func TestManyKeys(t *testing.T) {
 	const keysMax = 10_000
-	keys := manyKeys
-	if text := os.Getenv("CULVERT_KEYS"); text != "" {
-		var err error
-		if keys, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	keys := keysAsked(t, manyKeys)
 	absent := ruleOf("Absent", "m", "", "machine")
 	absent.Absent = textOf("1h")
 	set := compileOf(t, ruleOf("Hot", "m", "x > 0", "machine"), ruleOf("Window", "m",

@@ -84,13 +84,17 @@ type idleList struct {
 }
 
 func newRecords(rules int) records {
-	r := records{free: none, queueFirst: none, queueLast: none}
-	r.cells = newCells(64)
-	r.lists = make([]idleList, 2*rules)
-	for i := range r.lists {
-		r.lists[i] = idleList{first: none, last: none}
+	return records{
+		free: none, queueFirst: none, queueLast: none, cells: newCells(64), lists: newLists(rules),
 	}
-	return r
+}
+
+func newLists(rules int) []idleList {
+	lists := make([]idleList, 2*rules)
+	for i := range lists {
+		lists[i] = idleList{first: none, last: none}
+	}
+	return lists
 }
 
 func newCells(size int) []recordCell {

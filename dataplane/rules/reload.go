@@ -58,19 +58,26 @@ func (e *Evaluator) Retire(next *Set) bool {
 	for i := range next.rules {
 		kept[next.rules[i].hash] = true
 	}
-	for i := range e.records.cut {
-		rec := e.records.at(i)
-		if !rec.used || !rec.owned || !rec.announced || kept[e.set.rules[rec.rule].hash] {
+	for r := range e.set.rules {
+		if kept[e.set.rules[r].hash] {
 			continue
 		}
-		if !e.transitions.room() {
-			return false
+		next := none
+		for i := e.records.list(uint32(r), true).first; i != none; i = next {
+			rec := e.records.at(i)
+			next = rec.next
+			if !rec.announced {
+				continue
+			}
+			if !e.transitions.room() {
+				return false
+			}
+			rec.state, rec.reason = verdictNo, ReasonReloaded
+			rec.changed, rec.changeArrival = rec.eventTime, rec.stateArrival
+			e.enter(i, phaseOK)
+			e.announce(i)
+			e.settle(i)
 		}
-		rec.state, rec.reason = verdictNo, ReasonReloaded
-		rec.changed, rec.changeArrival = rec.eventTime, rec.stateArrival
-		e.enter(i, phaseOK)
-		e.announce(i)
-		e.settle(i)
 	}
 	return true
 }
@@ -79,29 +86,17 @@ func (e *Evaluator) Retire(next *Set) bool {
 // of the rules that are as they were, what they counted, and how late points are. Nothing may be on its way
 // between evaluators, and Retire has ended what ends. The old evaluator is of no use afterwards.
 //
-// Keys whose layout stays as it is are taken over whole, however many there are. Others, and alerts, are
+// Alerts, and keys whose layout stays as it is, are taken over whole, however many there are. Other keys are
 // written and read as in a checkpoint, at about a microsecond each.
 func (e *Evaluator) Succeed(old *Evaluator, now int64) (Restored, error) {
 	e.wall = old.wall
 	e.texts = old.texts
 	moved := e.takeKeys(old)
 	old.CheckpointBegin(nil, now)
-	old.saving.without = moved
+	old.saving.without, old.saving.withoutAlerts = moved, true
 	data, _ := old.CheckpointStep(1 << 62)
 	restored, err := e.Restore(data, now, true)
-	numbers := make(map[uint64]int, len(old.set.rules))
-	for i := range old.set.rules {
-		numbers[old.set.rules[i].hash] = i
-	}
-	for i := range e.set.rules {
-		if was, ok := numbers[e.set.rules[i].hash]; ok {
-			before, here := &old.stats[was], &e.stats[i]
-			here.Transitions, here.Derived = before.Transitions, before.Derived
-			here.Filtered = before.Filtered
-			here.Evicted, here.TooLong = here.Evicted+before.Evicted, before.TooLong
-			e.recall(uint32(i), old, uint32(was))
-		}
-	}
+	e.takeRecords(old, &restored)
 	for i := range e.set.cohorts {
 		if j := old.set.cohortLike(&e.set.cohorts[i]); j >= 0 {
 			if moved[j] {
@@ -115,6 +110,92 @@ func (e *Evaluator) Succeed(old *Evaluator, now int64) (Restored, error) {
 	// Points that wait in the kernel's rings may be older than some that were seen.
 	e.recents = old.recents
 	return restored, err
+}
+
+// takeRecords takes over the records of the rules that stay as they are, with their timers and what was
+// counted, those of keys that others own as well: what they were told, and what was seen here. The records of
+// other rules end.
+func (e *Evaluator) takeRecords(old *Evaluator, restored *Restored) {
+	e.records, e.timers = old.records, old.timers
+	e.reminded, e.remindDue, e.remindNext = old.reminded, old.remindDue, old.remindNext
+	numbers := e.set.numbersOf(old.set)
+	queued := e.records.takeQueue()
+	same := true
+	for r, n := range numbers {
+		before := &old.stats[r]
+		if n < 0 {
+			restored.Changed += before.Firing + before.Pending
+			for _, owned := range []bool{true, false} {
+				for l := e.records.list(uint32(r), owned); l.first != none; {
+					e.drop(l.first)
+				}
+			}
+			continue
+		}
+		here := &e.stats[n]
+		evicted := here.Evicted
+		*here = *before
+		here.Evicted += evicted
+		restored.Alerts += here.Firing + here.Pending
+		same = same && int(n) == r
+	}
+	e.records.renumber(numbers, len(e.set.rules), same)
+	for _, i := range queued {
+		if rec := e.records.at(i); rec.used {
+			e.records.enqueue(i, rec.dirty)
+		}
+	}
+}
+
+// numbersOf gives for each rule of another Set the number of the one here that is as it was, −1 for none. Of
+// rules that are alike, the first is the first.
+func (s *Set) numbersOf(other *Set) []int32 {
+	here := make(map[uint64][]int32, len(s.rules))
+	for i := range s.rules {
+		here[s.rules[i].hash] = append(here[s.rules[i].hash], int32(i))
+	}
+	numbers := make([]int32, len(other.rules))
+	for i := range other.rules {
+		numbers[i] = none
+		if hash := other.rules[i].hash; len(here[hash]) > 0 {
+			numbers[i], here[hash] = here[hash][0], here[hash][1:]
+		}
+	}
+	return numbers
+}
+
+// takeQueue empties the queue of dirty records and returns them in order.
+func (r *records) takeQueue() (queued []int32) {
+	for i := r.dequeue(); i != none; i = r.dequeue() {
+		queued = append(queued, i)
+	}
+	return queued
+}
+
+// renumber gives the rules of all records their numbers in another Set. same tells that no number changes.
+// There are no records of rules that have none.
+func (r *records) renumber(numbers []int32, rules int, same bool) {
+	lists := r.lists
+	*r = records{
+		chunks: r.chunks, free: r.free, cut: r.cut, used: r.used, cells: r.cells, lists: newLists(rules),
+		queueFirst: none, queueLast: none,
+	}
+	if !same {
+		r.cells = newCells(len(r.cells))
+	}
+	for was, n := range numbers {
+		if n < 0 {
+			continue
+		}
+		for i, l := range lists[2*was : 2*was+2] {
+			r.lists[2*int(n)+i] = l
+			for at := l.first; !same && at != none; at = r.at(at).next {
+				rec := r.at(at)
+				rec.rule = uint32(n)
+				r.place(cellHash(rec.rule, rec.hash), at)
+			}
+		}
+	}
 }
 
 // cohortLike is the number of the cohort of the same group, measurements and keys, or -1.
@@ -163,14 +244,8 @@ func (s *Set) laysAs(c *cohort, set *Set, other *cohort) bool {
 		})
 }
 
-// releaseTexts gives back what the old evaluator's alerts, and the keys that were not taken over whole, held
-// in the arena that both use.
+// releaseTexts gives back what the keys that were not taken over whole held in the arena that both use.
 func (e *Evaluator) releaseTexts(old *Evaluator, moved []bool) {
-	for i := range old.records.cut {
-		if rec := old.records.at(i); rec.used {
-			e.texts.release(rec.text)
-		}
-	}
 	for j := range old.pasts {
 		if moved[j] {
 			continue
@@ -179,27 +254,6 @@ func (e *Evaluator) releaseTexts(old *Evaluator, moved []bool) {
 			if key := old.pasts[j].at(i); key.used {
 				e.texts.release(key.text)
 			}
-		}
-	}
-}
-
-// recall takes over what an older evaluator knew of the keys of a rule that others own: what they were told,
-// and what was seen here.
-func (e *Evaluator) recall(r uint32, old *Evaluator, was uint32) {
-	for from := old.records.list(was, false).last; from != none; from = old.records.at(from).prev {
-		before := old.records.at(from)
-		at := e.take(r, before.hash, before.check, false)
-		if at == none {
-			continue
-		}
-		rec := e.records.at(at)
-		rec.state, rec.stateArrival = before.state, before.stateArrival
-		rec.local, rec.localArrival = before.local, before.localArrival
-		rec.eventTime, rec.sent = before.eventTime, before.sent
-		rec.neither, rec.forgotten = before.neither, before.forgotten
-		if before.text != 0 {
-			e.keep(rec, old.texts.bytes(before.text)[:before.keyBytes+before.valuesBytes],
-				int(before.keyBytes))
 		}
 	}
 }

@@ -131,3 +131,59 @@ func TestReloadKeepsCounts(t *testing.T) {
 		t.Errorf("the group counted %+v", g)
 	}
 }
+
+// TestReloadReleases: reloads that take rules away, and put them elsewhere, leave no record, timer, list or
+// text of what is gone, and find each alert that stays by its key.
+func TestReloadReleases(t *testing.T) {
+	kept, twin := ruleOf("Kept", "m", "x > 50", "machine"), ruleOf("Kept", "m", "x > 50", "machine")
+	gone, first := ruleOf("Gone", "m", "x > 40", "machine"), ruleOf("First", "m", "x > 1000", "line")
+	sets := []*Set{
+		compileOf(t, kept, twin, gone), compileOf(t, first, kept), compileOf(t, gone, first, twin, kept),
+		compileOf(t, kept, gone),
+	}
+	e := alone(sets[0])
+	const keys = 300
+	now := int64(1e9)
+	for round := range 40 {
+		for i := range keys {
+			now += 1000
+			e.Eval(pointOf(t, fmt.Sprintf("m,machine=m%d x=60 %d", i, now)), now)
+			e.Taken(len(e.Transitions()))
+		}
+		set := sets[(round+1)%len(sets)]
+		for !e.Retire(set) {
+			e.Taken(len(e.Transitions()))
+		}
+		e.Taken(len(e.Transitions()))
+		next := alone(set)
+		restored, err := next.Succeed(e, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		firing, listed := 0, 0
+		for r := range set.rules {
+			firing += next.stats[r].Firing
+			listed += next.records.active(uint32(r))
+			for at := next.records.list(uint32(r), true).first; at != none; at = next.records.at(at).next {
+				rec := next.records.at(at)
+				if int(rec.rule) != r || next.records.find(uint32(r), rec.hash, rec.check) != at {
+					t.Fatalf("round %d: record %d of rule %d is not found", round, at, r)
+				}
+			}
+		}
+		if firing == 0 || firing%keys != 0 || firing != restored.Alerts || listed != firing ||
+			next.records.used != firing || next.timers.length != firing || next.texts.held() != firing {
+			t.Fatalf("round %d: %d fire, %d listed, %d records, %d timers, %d texts, %+v", round, firing,
+				listed, next.records.used, next.timers.length, next.texts.held(), restored)
+		}
+		e = next
+	}
+}
+
+// held is how many blocks are in use.
+func (a *arena) held() (n int) {
+	for i := range a.classes {
+		n += int(a.classes[i].used) - len(a.classes[i].free)
+	}
+	return n
+}

@@ -115,6 +115,7 @@ type plan struct {
 
 // selection finds rules by the value of one tag.
 type selection struct {
+	place  textPlace // of the tag's name
 	slot   uint16
 	values table
 	rules  [][]step
@@ -126,6 +127,11 @@ type step struct {
 	rule uint32
 	// quiet tells that a result of no changes nothing where the rule has no record.
 	quiet bool
+	// glances are of quiet rules alone, and glance is the first of them, or one that says nothing. If
+	// complete, the rule asks for no more than they.
+	glance   glance
+	glances  []glance
+	complete bool
 }
 
 // RuleSummary says what a rule is.
@@ -276,6 +282,12 @@ func (s *Set) dispatch(p *plan, members []uint32) {
 	for _, m := range members {
 		r := &s.rules[m]
 		next := step{code: r.code, rule: m, quiet: !r.past && r.clear == nil}
+		if next.quiet {
+			next.glances, next.complete = s.newGlances(r.code, r.choice)
+			if len(next.glances) > 0 {
+				next.glance = next.glances[0]
+			}
+		}
 		if len(r.choice.values) == 0 {
 			p.always = append(p.always, next)
 			if !r.past && !slices.Contains(p.shapes, r.shape) {
@@ -301,7 +313,7 @@ func (s *Set) dispatch(p *plan, members []uint32) {
 		}
 	}
 	for _, slot := range order {
-		sel := selection{slot: slot}
+		sel := selection{slot: slot, place: newTextPlace([]byte(s.slots[slot].text))}
 		var texts []string
 		var numbers []int32
 		for v, rules := range chosen[slot] {

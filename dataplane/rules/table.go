@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+
+	"culvert/dataplane/point"
 )
 
 // spelling is a text that others are compared with. Up to spellingShort bytes, two words are all of it, so
@@ -113,15 +115,33 @@ func (t *table) find(text []byte) int {
 	if len(text) > spellingShort {
 		return t.findLong(text)
 	}
-	cells, mask := t.cells, uint64(len(t.cells)-1)
 	a, b := shortWords(text)
+	return t.findWords(a, b, len(text))
+}
+
+// findAt is find for a text of a point.
+func (t *table) findAt(span point.Span, p *point.Point) int {
+	at, n := span.Offset(), uint64(span)>>32
+	if n-1 >= 8 || at+8 > len(p.PayloadBytes) {
+		return t.find(p.Bytes(span))
+	}
+	if t.lengths>>n&1 == 0 {
+		return -1
+	}
+	word := wordAt(p.PayloadBytes, at)
+	return t.findWords(word&(math.MaxUint64>>(64-8*n&63)), 0, int(n))
+}
+
+// findWords finds a text of up to spellingShort bytes, and one of the table's lengths, by its words.
+func (t *table) findWords(a, b uint64, length int) int {
+	cells, mask := t.cells, uint64(len(t.cells)-1)
 	hash := place(a, b)
 	if word := hash >> 38 & uint64(len(t.maybe)-1); t.maybe[word]>>(hash>>32&63)&1 == 0 {
 		return -1
 	}
 	for at := hash & mask; at < uint64(len(cells)); at = (at + 1) & mask {
 		switch c := &cells[at]; {
-		case len(c.text) == len(text) && c.a == a && c.b == b:
+		case len(c.text) == length && c.a == a && c.b == b:
 			return int(c.to)
 		case c.text == "":
 			return -1
