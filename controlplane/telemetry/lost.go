@@ -65,6 +65,7 @@ func DroppedByXDP(name string) bool {
 
 // standing is what is wrong now, whenever it began.
 func standing(s *Snapshot) (reasons []string) {
+	reasons = append(reasons, s.Impaired...)
 	for i := range s.Workers {
 		if w := &s.Workers[i]; w.Heartbeat > lifeless {
 			reasons = append(reasons, fmt.Sprintf("worker %s shows no life since %s", w.Name,

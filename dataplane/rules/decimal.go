@@ -98,7 +98,7 @@ func (b *bound) relate(payload []byte, f *point.Field) relation {
 	if at+8 > len(payload) || f.Kind > point.Uint {
 		return 0
 	}
-	word := binary.LittleEndian.Uint64(payload[at:]) ^ zeroBytes
+	word := wordAt(payload, at) ^ zeroBytes
 	if n-1 >= 8 || b.negative || byte(word) == minusByte {
 		return b.relateAny(payload, f, word)
 	}

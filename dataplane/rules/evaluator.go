@@ -134,7 +134,10 @@ func NewEvaluator(set *Set, config Config) *Evaluator {
 	if e.config.MaxAhead <= 0 {
 		e.config.MaxAhead = aheadDefault
 	}
-	e.machine = machine{set: set, slots: make([]slot, len(set.slots)), shared: make([]slot, set.shared)}
+	e.machine = machine{
+		set: set, slots: make([]slot, len(set.slots)), shared: make([]slot, set.shared),
+		favourite: make([]uint8, len(set.rules)),
+	}
 	e.openPasts()
 	for i := range set.plans {
 		e.addPlan(&set.plans[i])
@@ -219,12 +222,20 @@ func (e *Evaluator) evalPlan(plan *plan) {
 			e.key(shape)
 		}
 	}
-	// What notes remember of these is remembered already.
-	e.evalSteps(plan.always, false)
+	// Most rules are false, have no record and need no note, and all that is left of them is a glance.
+	noneActive := e.records.used == 0
+	if n, sure := m.exclude(plan.always); n < len(plan.always) || !noneActive {
+		// What notes remember of these is remembered already.
+		e.evalSteps(plan.always, n, sure, false)
+	}
 	for i := range plan.selects {
 		s := &plan.selects[i]
-		if at := m.choose(s); at >= 0 {
-			e.evalSteps(s.rules[at], notes)
+		at := m.choose(s)
+		if at < 0 {
+			continue
+		}
+		if n, sure := m.exclude(s.rules[at]); n < len(s.rules[at]) || !noneActive || notes {
+			e.evalSteps(s.rules[at], n, sure, notes)
 		}
 	}
 	if len(plan.loose) > 0 && (notes || e.records.used > 0) {
@@ -232,22 +243,19 @@ func (e *Evaluator) evalPlan(plan *plan) {
 	}
 }
 
-// evalSteps evaluates rules on the point at hand. With notes, the key's last point is to be remembered for
-// each that is false.
-func (e *Evaluator) evalSteps(steps []step, notes bool) {
-	noneActive := e.records.used == 0 && !notes
-	for len(steps) > 0 {
-		n := e.machine.exclude(steps)
-		if !noneActive {
-			for i := range steps[:n] {
-				e.conclude(&steps[i], false, notes)
-			}
+// evalSteps evaluates rules on the point at hand, of which a glance has excluded the first ones. sure tells
+// that the next one is true. With notes, the key's last point is to be remembered for each that is false.
+func (e *Evaluator) evalSteps(steps []step, excluded int, sure, notes bool) {
+	for {
+		for i := range steps[:excluded] {
+			e.conclude(&steps[i], false, notes)
 		}
-		if n == len(steps) {
+		if excluded == len(steps) {
 			return
 		}
-		e.conclude(&steps[n], e.machine.run(steps[n].code), notes)
-		steps = steps[n+1:]
+		e.conclude(&steps[excluded], sure || e.machine.run(steps[excluded].code), notes)
+		steps = steps[excluded+1:]
+		excluded, sure = e.machine.exclude(steps)
 	}
 }
 

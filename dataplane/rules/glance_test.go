@@ -28,7 +28,7 @@ func (c *thresholds) check(t testing.TB, text, constant string) bool {
 	if len(wrong) > 0 {
 		return false
 	}
-	if len(set.plans[0].always) != 1 || set.plans[0].always[0].glance.fails == 0 {
+	if len(set.plans[0].always) != 1 || len(set.plans[0].always[0].glances) != 1 {
 		// A constant that is folded to an infinity has no glance.
 		return false
 	}
@@ -37,7 +37,7 @@ func (c *thresholds) check(t testing.TB, text, constant string) bool {
 	if c.decoder.Next(&c.point) != lineproto.OK || len(c.point.Fields) != 2 {
 		return false
 	}
-	f, g := &c.point.Fields[0], &set.plans[0].always[0].glance
+	f, g := &c.point.Fields[0], &set.plans[0].always[0].glances[0]
 	got := g.relate(f, c.point.PayloadBytes)
 	if f.Known {
 		t.Errorf("%s was read at a glance", text)
@@ -172,21 +172,25 @@ func TestGlancesExcludeWhatProgramsExclude(t *testing.T) {
 			expr = "!(" + expr + ")"
 		case 2:
 			expr += fmt.Sprintf(" || %s > 11", other)
+		case 3:
+			expr = fmt.Sprintf(`tags.line == "l2" && %s > 3 && tags.line %s "l%d"`, field, comparison,
+				random.IntN(4))
 		}
 		rules = append(rules, ruleOf(fmt.Sprintf("A%d", i), [...]string{"m", "*"}[i%2], expr, "line"))
 	}
 	with, without := compileOf(t, rules...), compileOf(t, rules...)
-	glances := 0
+	glances, complete := 0, 0
 	for _, steps := range allSteps(without) {
 		for i := range steps {
-			if steps[i].glance.fails != 0 {
-				glances++
+			glances += len(steps[i].glances)
+			if steps[i].complete {
+				complete++
 			}
-			steps[i].glance = glance{}
+			steps[i].glance, steps[i].glances, steps[i].complete = glance{}, nil, false
 		}
 	}
-	if glances < 20 {
-		t.Fatalf("%d rules have a glance", glances)
+	if glances < 40 || complete < 10 {
+		t.Fatalf("there are %d glances, %d rules of nothing else", glances, complete)
 	}
 	a, b := alone(with), alone(without)
 	var d lineproto.Decoder
@@ -250,4 +254,44 @@ func randomLine(random *rand.Rand) string {
 		}
 	}
 	return line + fmt.Sprintf(" %d\n", 1700000000000000000+random.Int64N(1000))
+}
+
+// Goal: a name is taken for another in no place and at no length, and is recognised wherever there are words
+// to read. Method: names of 1 to 20 bytes, at the payload's begin, within it and at its end, and the same
+// with each single bit changed, a byte added or taken away.
+func TestTextPlaces(t *testing.T) {
+	random := rand.New(rand.NewPCG(seedOf(t), 2))
+	for n := 1; n <= 20; n++ {
+		for range 20 {
+			name := make([]byte, n)
+			for i := range name {
+				name[i] = byte(random.IntN(256))
+			}
+			place := newTextPlace(name)
+			at := func(text []byte, before, behind int) bool {
+				payload := append(append(make([]byte, before, 64), text...), make([]byte, behind)...)
+				return place.isAt(point.MakeSpan(point.Payload, before, len(text)), payload)
+			}
+			if short := n <= spellingShort; at(name, 3, 8) != short || at(name, 0, 8) != short {
+				t.Fatalf("%q is not recognised, or too long and is", name)
+			}
+			if n < 8 && at(name, 3, 0) {
+				t.Fatalf("%q: words are read beyond the payload", name)
+			}
+			for bit := range 8 * n {
+				other := append([]byte(nil), name...)
+				other[bit/8] ^= 1 << (bit % 8)
+				if at(other, 3, 8) {
+					t.Fatalf("%q is taken for %q", other, name)
+				}
+			}
+			if at(append(name[:n:n], 'x'), 3, 8) || n > 1 && at(name[:n-1], 3, 8) {
+				t.Fatalf("%q is taken for one of another length", name)
+			}
+			elsewhere := append(append(make([]byte, 3), name...), name...)
+			if place.isAt(point.MakeSpan(point.Scratch, 3, n), elsewhere) {
+				t.Fatalf("%q is recognised in another arena", name)
+			}
+		}
+	}
 }

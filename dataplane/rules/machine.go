@@ -16,6 +16,7 @@ type machine struct {
 	slots     []slot
 	shared    []slot  // values of nodes that stand in several places
 	guess     []uint8 // of the point's plan: where each slot's name was found last
+	favourite []uint8 // by rule: the glance that excluded it last
 	mark      uint64  // counts points, by 256; a slot with another mark is not filled yet
 	matched   uint64  // the mark for which all names of the point were matched to slots
 	registers [registersMax]value

@@ -127,8 +127,11 @@ type step struct {
 	rule uint32
 	// quiet tells that a result of no changes nothing where the rule has no record.
 	quiet bool
-	// glance is of quiet rules alone.
-	glance glance
+	// glances are of quiet rules alone, and glance is the first of them, or one that says nothing. If
+	// complete, the rule asks for no more than they.
+	glance   glance
+	glances  []glance
+	complete bool
 }
 
 // RuleSummary says what a rule is.
@@ -280,7 +283,10 @@ func (s *Set) dispatch(p *plan, members []uint32) {
 		r := &s.rules[m]
 		next := step{code: r.code, rule: m, quiet: !r.past && r.clear == nil}
 		if next.quiet {
-			next.glance = s.newGlance(r.code)
+			next.glances, next.complete = s.newGlances(r.code, r.choice)
+			if len(next.glances) > 0 {
+				next.glance = next.glances[0]
+			}
 		}
 		if len(r.choice.values) == 0 {
 			p.always = append(p.always, next)

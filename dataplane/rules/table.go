@@ -128,7 +128,7 @@ func (t *table) findAt(span point.Span, p *point.Point) int {
 	if t.lengths>>n&1 == 0 {
 		return -1
 	}
-	word := binary.LittleEndian.Uint64(p.PayloadBytes[at:])
+	word := wordAt(p.PayloadBytes, at)
 	return t.findWords(word&(math.MaxUint64>>(64-8*n&63)), 0, int(n))
 }
 
