@@ -170,7 +170,8 @@ function showQueues({status: s}) {
       const [cpu, name, from] = item.children;
       const late = w.heartbeat_age_seconds > 1;
       text(cpu, w.cpu < 0 ? "any CPU" : `CPU ${w.cpu}`);
-      text(name, ` worker ${w.name}, seen ${time(w.heartbeat_age_seconds)} ago`);
+      const age = w.heartbeat_age_seconds;
+      text(name, ` worker ${w.name}, seen ${age < 0.001 ? "just now" : time(age) + " ago"}`);
       text(from, queues.length > 0 ?
         queues.map((q) => `${q.of.name} queue ${q.queue}`).join(", ") :
         w.name === "kernel" ? "kernel sockets" : "no queue");
