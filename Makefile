@@ -127,6 +127,11 @@ test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machi
 	@scripts/setup vm
 	@scripts/vm/run $(KERNELS)
 
+.PHONY: test-systemd
+test-systemd: ## the package under a real systemd: Debian 12 in a virtual machine (as root)
+	@scripts/setup vm systemd
+	@scripts/vm/systemd
+
 .PHONY: test-vagrant
 test-vagrant: ## the Vagrantfile is valid, by Debian's vagrant with its provider for libvirt
 	@scripts/setup vagrant

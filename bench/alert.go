@@ -145,7 +145,7 @@ func quantile(ascending []int64, q float64) time.Duration {
 // alertCurve is the cumulative distribution, in microseconds, at a thousand places.
 func alertCurve(name string, ascending []int64) report.Curve {
 	const places = 1000
-	c := report.Curve{Name: name}
+	c := report.Curve{Name: name, Steps: true}
 	for i := 1; i <= places; i++ {
 		share := float64(i) / places
 		at := quantile(ascending, share)

@@ -152,6 +152,15 @@ func (s *suite) besides(ctx context.Context, points int, peers []peer) (
 		table.Rows = append(table.Rows, rowOfFound(peer.name, found))
 	}
 	section.Tables = []report.Table{table}
+	bars := []report.Bar{{Name: "Culvert, ten rules", Value: rates(ours).Median()}}
+	for _, peer := range peers {
+		if found := theirs[peer.name]; found != nil {
+			bars = append(bars, report.Bar{Name: peer.name, Value: rates(found).Median()})
+		}
+	}
+	section.Plots = []report.Plot{{
+		Name: fmt.Sprintf("beside-%d", points), Title: section.Title, X: "points a second", Bars: bars,
+	}}
 	s.section(section)
 	return ours, theirs, errors.Join(errs...)
 }

@@ -171,7 +171,7 @@ func TestPrivTenantRate(t *testing.T) {
 }
 
 // passed is how many packets no limit has stopped: in a row of runs the kernel leaves the metadata of one
-// packet for the next, until there is no more room for any.
+// packet for the next, which then has no place for its own.
 func passed(t *testing.T, s *Steer) uint64 {
 	t.Helper()
 	counts, err := s.Verdicts()

@@ -16,8 +16,8 @@ import (
 
 // benchmarkSteer measures the program alone, in the kernel, by BPF_PROG_TEST_RUN. Its own cost, which the
 // benchmark "harness" shows, is in every figure. It gives the same packet again and again without taking the
-// metadata off, so that a steered packet's figure lacks the last step, 32 bytes written, once the area is
-// full.
+// metadata off, so that a steered packet's figure lacks the last step, 32 bytes written, from the second one
+// on.
 func benchmarkSteer(b *testing.B, program *ebpf.Program, packet []byte) {
 	const repeat = 1_000_000
 	best := time.Duration(math.MaxInt64)

@@ -269,7 +269,7 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	if outcome.Written > 0 {
 		w.lanes[o.index].writes.Record(now - b.SealedAt())
 		if o.spool != nil {
-			o.spool.wrote(now-b.SealedAt(), o.counters.Written)
+			o.spool.wrote(now-b.Opened(), outcome.Written, o.counters.Written)
 		}
 		all := uint64(0)
 		for _, run := range b.Runs() {

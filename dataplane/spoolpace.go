@@ -13,11 +13,19 @@ const (
 	paceFirst = int64(10 * time.Millisecond)
 	paceLeast = int64(100 * time.Microsecond)
 	paceMost  = int64(250 * time.Millisecond)
-	// paceEase is by which part the rest shrinks with a live write that was not slow. It doubles with a slow
-	// one, so that it stays as it is where one write in a hundred is slow: 1/100 of ln 2.
-	paceEase = 1.0 / 144
-	// paceDoubles bounds how often the rest doubles at once.
-	paceDoubles = 3
+	// paceSlow is the part of the live points that may be slow. Were it one in a hundred, their 99th
+	// percentile would be a matter of luck.
+	paceSlow = 1.0 / 200
+	// paceNoise is how many times as many it may be as without replay, if these are more: giving way to what
+	// others do helps nobody. paceNoiseWindows is over how many windows that is known.
+	paceNoise, paceNoiseWindows = 1.5, 30
+	// paceStep is by what power of e the rest grows with a second's worth of slow live points: it doubles
+	// with each millisecond.
+	paceStep = 1000 * math.Ln2
+	// paceStrainMost bounds what replay has to make good: a minute of live traffic without a slow point.
+	paceStrainMost = 60 * paceSlow * paceStep
+	// paceSteps is the power of e with which the least rest is longer than the most.
+	paceSteps = 8
 	// paceShare is how much replay gets in any case, in parts of a hundred of what live traffic gets: with
 	// less than that a spool would grow older than the outage was long.
 	paceShare = 150
@@ -28,23 +36,28 @@ const (
 	paceBytesLeast, paceBytesFirst, paceBytesMost = 4 << 10, 16 << 10, 256 << 10
 )
 
-// pace is how fast replay goes beside live traffic. What it keeps is the live writes' latency: one in a
+// pace is how fast replay goes beside live traffic. What it keeps is the live points' latency: one in two
 // hundred may take half as long again as all but one in a hundred take without replay, or longer, so that
-// their 99th percentile stays below twice that. The rest after a request grows with each that does and
-// shrinks with each that does not; it is never so long that live traffic gets more than replay. A request is
-// so long that it takes about as long as a live one.
+// their 99th percentile stays below twice that. It is points that count, not writes: while a server makes a
+// pause, the points of it all come with one or two. The rest after a request grows with each slow point and
+// shrinks with each that is not, and it remembers: a pause of a third of a second is made good for a minute.
+// It is never so long that live traffic gets more than replay. A request is so long that it takes about as
+// long as a live one.
 type pace struct {
-	sealed []uint64 // the ports' counts when they were last looked at
-	liveAt int64    // when a worker sealed something last; 0: never
-	begun  int64    // when a request was sent last; 0: never
-	writes uint64   // live ones when they were last looked at, and how many of them were slow
-	slow   uint64
-	rest   int64
-	bytes  int   // of a request
-	rate   int64 // live points a second
-	points uint64
-	since  int64 // when the window of the rate began, and points were counted
-	nextAt int64 // replay rests until then
+	sealed  []uint64 // the ports' counts when they were last looked at
+	liveAt  int64    // when a worker sealed something last; 0: never
+	begun   int64    // when a request was sent last; 0: never
+	written uint64   // live points when they were last looked at, and how many of them were slow
+	slow    uint64
+	strain  float64 // by what power of e the rest is longer than the least; beyond the most it is memory
+	rest    int64
+	bytes   int     // of a request
+	rate    int64   // live points a second
+	noise   float64 // the part of the live points that are slow without replay
+	points  uint64
+	late    uint64 // slow points
+	since   int64  // when the window of the rate began, and points were counted
+	nextAt  int64  // replay rests until then
 }
 
 // live tells whether workers write to the server.
@@ -53,7 +66,8 @@ func (p *pace) live(ports []*SpoolPort, now int64) bool {
 		p.sealed = make([]uint64, len(ports))
 	}
 	for i, port := range ports {
-		if n := port.sealed.Load(); n != p.sealed[i] {
+		// While a server makes a pause nothing is sealed, and much waits.
+		if n := port.sealed.Load(); n != p.sealed[i] || port.backlog.Load() > 0 {
 			p.sealed[i], p.liveAt = n, now
 		}
 	}
@@ -81,19 +95,23 @@ func (p *pace) size() int {
 	return p.bytes
 }
 
-// measure keeps the rate of live points.
+// measure keeps the rate of live points, and how many of them are slow without replay.
 func (p *pace) measure(ports []*SpoolPort, now int64) {
 	if now-p.since < paceWindow {
 		return
 	}
-	points := uint64(0)
+	var points, late uint64
 	for _, port := range ports {
+		late += port.slow.Load() // before all: of these it may be fewer, and never more
 		points += port.points.Load()
 	}
 	if p.since != 0 {
 		p.rate = int64(float64(points-p.points) / (float64(now-p.since) / float64(time.Second)))
 	}
-	p.points, p.since = points, now
+	if resting := p.begun == 0 || p.begun < p.since-liveFor; resting && points > p.points {
+		p.noise += (float64(late-p.late)/float64(points-p.points) - p.noise) / paceNoiseWindows
+	}
+	p.points, p.late, p.since = points, late, now
 }
 
 // after sets the rest after a request of so many points that took so long, and the length of the next.
@@ -102,26 +120,8 @@ func (p *pace) after(ports []*SpoolPort, points int, took, now int64) {
 		p.rest, p.nextAt = 0, now
 		return
 	}
-	var writes, slow uint64
-	usual, backlog := int64(0), false
-	for _, port := range ports {
-		writes += port.writes.Load()
-		slow += port.slow.Load()
-		usual = max(usual, port.usual.Load())
-		backlog = backlog || port.backlog.Load() > 0
-	}
-	good, bad := float64(writes-p.writes-(slow-p.slow)), slow-p.slow
-	if writes == p.writes && backlog {
-		bad++ // not even one got through
-	}
-	p.writes, p.slow = writes, slow
-	if p.rest == 0 {
-		p.rest = paceFirst
-	} else {
-		p.rest <<= min(bad, paceDoubles)
-		p.rest = max(int64(float64(p.rest)*math.Exp(-good*paceEase)), paceLeast)
-	}
-	p.rest = min(p.rest, paceMost)
+	usual := p.strainOf(ports)
+	p.rest = min(int64(float64(paceLeast)*math.Exp(min(p.strain, paceSteps))), paceMost)
 	if p.rate > 0 {
 		p.rest = min(p.rest, int64(points)*int64(time.Second)*100/(p.rate*paceShare))
 	}
@@ -131,4 +131,32 @@ func (p *pace) after(ports []*SpoolPort, points int, took, now int64) {
 	} else if usual > 0 {
 		p.bytes = min(size+size/16, paceBytesMost)
 	}
+}
+
+// strainOf takes over what live writes have seen since it was last called, and returns what is usual for
+// them.
+func (p *pace) strainOf(ports []*SpoolPort) (usual int64) {
+	var written, slow uint64
+	backlog := false
+	for _, port := range ports {
+		slow += port.slow.Load() // before all, as in measure
+		written += port.points.Load()
+		usual = max(usual, port.usual.Load())
+		backlog = backlog || port.backlog.Load() > 0
+	}
+	live, late := written-p.written, slow-p.slow
+	p.written, p.slow = written, slow
+	switch {
+	case p.rest == 0:
+		// What was before replay began is not its doing.
+		p.strain = math.Log(float64(paceFirst / paceLeast))
+	case p.rate > 0:
+		may := max(paceSlow, paceNoise*p.noise)
+		p.strain += paceStep * (float64(late) - may*float64(live)) / float64(p.rate)
+	}
+	if live == 0 && backlog {
+		p.strain += math.Ln2 // not even one got through
+	}
+	p.strain = min(max(p.strain, 0), paceStrainMost)
+	return usual
 }

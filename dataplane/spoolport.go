@@ -28,14 +28,14 @@ type SpoolPort struct {
 	settled atomic.Uint64
 
 	// What replay gives way to: how many batches wait for a connection, how many were sealed so far, how many
-	// points and batches were written, how many of these took half as long again as usual or longer, and what
-	// all but one in a hundred take without replay, in nanoseconds. The worker writes them once a batch.
+	// points were written, how many of these took half as long again as usual or longer, and what all but one
+	// batch in a hundred take without replay, in nanoseconds. The worker writes them once a batch.
 	backlog atomic.Int64
 	sealed  atomic.Uint64
 	points  atomic.Uint64
-	writes  atomic.Uint64
 	slow    atomic.Uint64
 	usual   atomic.Int64
+	writes  uint64 // batches; the worker's
 	// replaying is the spooler's: it sends, or did so of late.
 	replaying atomic.Bool
 
@@ -128,19 +128,20 @@ const (
 	usualFirst = 256
 )
 
-// wrote notes how long a live write took, and how many points were written so far. Only the worker calls it.
-func (p *SpoolPort) wrote(took int64, points uint64) {
-	p.points.Store(points)
-	usual, writes := p.usual.Load(), p.writes.Load()
+// wrote notes how long a live batch took, from its first point's arrival to the server's answer, how many
+// points it was, and how many were written so far. Only the worker calls it.
+func (p *SpoolPort) wrote(took int64, points int, all uint64) {
+	p.points.Store(all)
+	usual := p.usual.Load()
 	if usual == 0 {
 		usual = took
 	}
 	if 2*took > 3*usual {
-		p.slow.Store(p.slow.Load() + 1)
+		p.slow.Store(p.slow.Load() + uint64(points))
 	}
-	p.writes.Store(writes + 1)
+	p.writes++
 	switch {
-	case p.replaying.Load() && writes > usualFirst:
+	case p.replaying.Load() && p.writes > usualFirst:
 	case took > usual:
 		usual += usual/usualStep + 1
 	default:

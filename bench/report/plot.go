@@ -21,6 +21,14 @@ type Plot struct {
 	Curves       []Curve
 	GoalX, GoalY float64 // (optional) lines at goals
 	Shares       bool    // Y is a share, from 0 to 1
+	// Bars (optional) are drawn instead of curves, the first on top.
+	Bars []Bar
+}
+
+// Bar is a value with a name.
+type Bar struct {
+	Name  string
+	Value float64
 }
 
 // Curve is points joined by a line.
@@ -35,6 +43,7 @@ const (
 	plotWidth  = 18 * vg.Centimeter
 	plotHeight = 11 * vg.Centimeter
 	plotMargin = 0.35 * vg.Centimeter
+	barWidth   = 0.3 * vg.Centimeter
 )
 
 // palette are colours that people with any kind of colour vision can tell apart (Okabe and Ito).
@@ -56,6 +65,15 @@ func (p *Plot) save(file string) error {
 		axis.Padding = vg.Points(4)
 	}
 	picture.X.Tick.Marker, picture.Y.Tick.Marker = plainTicks{}, plainTicks{}
+	if len(p.Bars) > 0 {
+		if err := p.addBars(picture); err != nil {
+			return fmt.Errorf("draw %q: %w", p.Name, err)
+		}
+		return drawing(picture, p.Name, file)
+	}
+	if values := p.places(); !p.LogX && len(values) <= placesMost {
+		picture.X.Tick.Marker = values
+	}
 	if p.LogX {
 		picture.X.Scale, picture.X.Tick.Marker = plot.LogScale{}, decadeTicks{}
 	}
@@ -71,22 +89,32 @@ func (p *Plot) save(file string) error {
 		}
 	}
 	p.addGoals(picture)
-	picture.Legend.Top, picture.Legend.Left = !p.Shares, p.LogX && !p.LogY && !p.Shares
-	picture.Legend.TextStyle.Font.Size = vg.Points(10)
-	picture.Legend.Padding = vg.Points(3)
+	p.placeLegend(picture)
+	return drawing(picture, p.Name, file)
+}
+
+// legendRow is the part of the picture's height that a row of the legend takes, somewhat more than less.
+const legendRow = 0.06
+
+// placeLegend puts the legend to the left, where its texts may be as long as the reader's fonts make them:
+// above the curves, which begin low where they are distributions, or below those that begin high.
+func (p *Plot) placeLegend(picture *plot.Plot) {
+	legend := &picture.Legend
+	legend.Left, legend.Top = true, !p.LogY
+	legend.TextStyle.Font.Size = vg.Points(10)
+	legend.Padding = vg.Points(3)
 	// Not on the frame.
-	picture.Legend.XOffs, picture.Legend.YOffs = vg.Points(-8), vg.Points(-4)
-	if picture.Legend.Left {
-		picture.Legend.XOffs = vg.Points(8)
-	}
+	legend.XOffs, legend.YOffs = vg.Points(8), vg.Points(-4)
 	switch {
+	case p.LogY:
+		legend.YOffs = vg.Points(8)
 	case p.Shares:
-		picture.Y.Max, picture.Legend.YOffs = 1, vg.Points(8)
-	case !p.LogY:
-		// Room for the legend above the curves.
+		picture.Y.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: 0.25, Label: "0.25"},
+			{Value: 0.5, Label: "0.5"}, {Value: 0.75, Label: "0.75"}, {Value: 1, Label: "1"}}
+		picture.Y.Max = 1 + legendRow*float64(len(p.Curves)+2)
+	default:
 		picture.Y.Max *= 1.25
 	}
-	return drawing(picture, p.Name, file)
 }
 
 // drawing writes a picture into a file, with a margin in which the last labels of the axes end.
@@ -107,6 +135,37 @@ func drawing(picture *plot.Plot, name, file string) (err error) {
 	}
 	return nil
 }
+
+// addBars draws the bars, each with its name and value above it, where the name may be as long as it is.
+func (p *Plot) addBars(picture *plot.Plot) error {
+	values := make(plotter.Values, len(p.Bars))
+	labels := plotter.XYLabels{}
+	for i, bar := range p.Bars {
+		at := len(p.Bars) - 1 - i
+		values[at] = bar.Value
+		labels.XYs = append(labels.XYs, plotter.XY{X: 0, Y: float64(at) + nameAbove})
+		labels.Labels = append(labels.Labels, fmt.Sprintf(" %s: %s", bar.Name, tickText(bar.Value)))
+	}
+	bars, err := plotter.NewBarChart(values, barWidth)
+	if err != nil {
+		return err
+	}
+	bars.Horizontal, bars.Color, bars.LineStyle.Width = true, palette[0], 0
+	texts, err := plotter.NewLabels(labels)
+	if err != nil {
+		return err
+	}
+	for i := range texts.TextStyle {
+		texts.TextStyle[i].Font.Size = vg.Points(10)
+	}
+	picture.Add(bars, texts)
+	picture.HideY()
+	picture.X.Min, picture.Y.Max = 0, float64(len(p.Bars))
+	return nil
+}
+
+// nameAbove is where a bar's name stands, in bars.
+const nameAbove = 0.28
 
 func addCurve(picture *plot.Plot, curve Curve, i int) error {
 	points := make(plotter.XYs, 0, len(curve.Points))
@@ -149,6 +208,20 @@ func (p *Plot) addGoals(picture *plot.Plot) {
 		picture.X.Max = math.Max(picture.X.Max, p.GoalX)
 		add(plotter.XYs{{X: p.GoalX, Y: picture.Y.Min}, {X: p.GoalX, Y: picture.Y.Max}})
 	}
+}
+
+// placesMost is how many places a horizontal axis shows by their own values.
+const placesMost = 8
+
+// places are the values of the first curve on the horizontal axis.
+func (p *Plot) places() plot.ConstantTicks {
+	var ticks plot.ConstantTicks
+	for _, curve := range p.Curves[:min(len(p.Curves), 1)] {
+		for _, point := range curve.Points {
+			ticks = append(ticks, plot.Tick{Value: point[0], Label: tickText(point[0])})
+		}
+	}
+	return ticks
 }
 
 // plainTicks are the usual places with numbers as people write them.

@@ -148,7 +148,7 @@ func (s *Section) write(text *strings.Builder, folder, name string) error {
 	}
 	for i := range s.Plots {
 		plot := &s.Plots[i]
-		if len(plot.Curves) == 0 {
+		if len(plot.Curves)+len(plot.Bars) == 0 {
 			continue
 		}
 		file := name + "-" + plot.Name + ".svg"

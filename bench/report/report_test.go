@@ -42,6 +42,8 @@ func TestWrite(t *testing.T) {
 		Sections: []Section{{Title: "S", Plots: []Plot{{
 			Name: "p", Title: "P", LogX: true, GoalY: 3,
 			Curves: []Curve{{Name: "c", Points: [][2]float64{{100, 1}, {1e6, 2}}}},
+		}, {
+			Name: "bars", Title: "B", X: "points/s", Bars: []Bar{{"us", 3e6}, {"them", 4e5}},
 		}}}},
 	}
 	file, err := r.Write(folder, "-peers")
@@ -60,8 +62,10 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%q is not in the report:\n%s", want, text)
 		}
 	}
-	picture, err := os.ReadFile(filepath.Join(folder, "2026-01-02-a-b-x-0cpu-peers-p.svg"))
-	if err != nil || !strings.Contains(string(picture), "<svg") {
-		t.Errorf("the plot is no picture: %v", err)
+	for plot, want := range map[string]string{"p": "<svg", "bars": "them: 400 k"} {
+		picture, err := os.ReadFile(filepath.Join(folder, "2026-01-02-a-b-x-0cpu-peers-"+plot+".svg"))
+		if err != nil || !strings.Contains(string(picture), want) {
+			t.Errorf("the plot %s has no %q: %v", plot, want, err)
+		}
 	}
 }

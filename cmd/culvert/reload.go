@@ -122,6 +122,12 @@ func followHangUps(ctx context.Context, g *gateway.Gateway, hangUps <-chan os.Si
 // reload reloads and keeps systemd informed, where it started the gateway.
 func reload(g *gateway.Gateway) (*telemetry.Reload, error) {
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
-	defer daemon.SdNotify(false, daemon.SdNotifyReady)
-	return g.Reload()
+	report, err := g.Reload()
+	status := ""
+	if err != nil {
+		// `systemctl reload` only sends the signal; this is what `systemctl status` shows.
+		status = "the last reload changed nothing: " + oneLine(err)
+	}
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS="+status)
+	return report, err
 }

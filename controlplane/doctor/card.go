@@ -89,6 +89,9 @@ func (e *examination) mode(card *Card) {
 	about += " " + source
 	if listed && known.metadata != "" {
 		about += "; metadata: " + known.metadata
+		if strings.Contains(known.metadata, "timestamp") {
+			about += " (latencies begin in XDP: the card's timestamp is not used)"
+		}
 	}
 	if listed && known.attachResets {
 		about += "; attaching takes the link down for a moment"

@@ -51,7 +51,8 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	}
 	s.Listeners = g.listenersShown()
 	s.Tenants = g.tenantsShown(s)
-	s.Reasons = g.reasons(s)
+	down, impaired := g.sinksDown(s.Sinks)
+	s.Reasons, s.Impaired = append(g.reasons(), down...), impaired
 	s.Deviations = g.deviations()
 	for i := range s.Workers {
 		s.Workers[i].Pages = g.pagesShown(i)
@@ -61,8 +62,8 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	return s
 }
 
-// reasons are why the gateway is not ready, in plain words. The mutex is held.
-func (g *Gateway) reasons(s *telemetry.Snapshot) (reasons []string) {
+// reasons are why nothing can come in, in plain words. The mutex is held.
+func (g *Gateway) reasons() (reasons []string) {
 	if g.stopping {
 		reasons = append(reasons, "the gateway is stopping")
 	}
@@ -73,20 +74,7 @@ func (g *Gateway) reasons(s *telemetry.Snapshot) (reasons []string) {
 			reasons = append(reasons, fmt.Sprintf("interface %s: its link is down", p.config.Name))
 		}
 	}
-	for _, sink := range s.Sinks {
-		if !sink.Up {
-			reasons = append(reasons, fmt.Sprintf("sink %s: %s does not take points: %s",
-				sink.Name, sink.URL, orUnknown(sink.LastError)))
-		}
-	}
 	return reasons
-}
-
-func orUnknown(text string) string {
-	if text == "" {
-		return "no answer yet"
-	}
-	return text
 }
 
 func (g *Gateway) interfaceOf(p *port) telemetry.Interface {

@@ -118,6 +118,10 @@ func TestHealthOfWhatStands(t *testing.T) {
 	f("sink main: the breaker of "+url+" is half open", func(s *Snapshot) {
 		s.Sinks[0].Breaker = influx.BreakerHalfOpen
 	})
+	f("sink main: "+url+" does not take points: connection refused", func(s *Snapshot) {
+		s.Sinks[0].Up, s.Sinks[0].Breaker = false, influx.BreakerOpen
+		s.Impaired = []string{"sink main: " + url + " does not take points: connection refused"}
+	})
 	f("sink main: the spool of "+url+" takes 51 % of its room", func(s *Snapshot) {
 		s.Sinks[0].SpoolMax, s.Sinks[0].Spool = 1000, &dataplane.SpoolerState{Disk: spool.Stats{Bytes: 510}}
 	})

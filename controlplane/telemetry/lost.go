@@ -37,7 +37,7 @@ func lostOf(s *Snapshot, c *dataplane.Counters) map[string]uint64 {
 	}
 	for _, in := range s.Interfaces {
 		for _, v := range in.Verdicts {
-			if droppedByXDP(v.Name) {
+			if DroppedByXDP(v.Name) {
 				lost[fmt.Sprintf("packets dropped by XDP on %s, %s", in.Name, v.Name)] += v.Count
 			}
 		}
@@ -53,8 +53,8 @@ func lostOf(s *Snapshot, c *dataplane.Counters) map[string]uint64 {
 	return lost
 }
 
-// droppedByXDP tells whether packets of a verdict end in the XDP program.
-func droppedByXDP(name string) bool {
+// DroppedByXDP tells whether packets of a verdict end in the XDP program.
+func DroppedByXDP(name string) bool {
 	for v := range abi.Verdicts {
 		if v.String() == name {
 			return v.Dropped()
@@ -65,6 +65,7 @@ func droppedByXDP(name string) bool {
 
 // standing is what is wrong now, whenever it began.
 func standing(s *Snapshot) (reasons []string) {
+	reasons = append(reasons, s.Impaired...)
 	for i := range s.Workers {
 		if w := &s.Workers[i]; w.Heartbeat > lifeless {
 			reasons = append(reasons, fmt.Sprintf("worker %s shows no life since %s", w.Name,

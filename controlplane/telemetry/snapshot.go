@@ -21,6 +21,8 @@ type Snapshot struct {
 	// Ready tells whether points can come in and go out; Reasons says in plain words why not.
 	Ready   bool
 	Reasons []string
+	// Impaired says which servers do not take points although these have somewhere to go.
+	Impaired []string
 
 	Listeners  []Listener
 	Interfaces []Interface

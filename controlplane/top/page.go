@@ -72,6 +72,7 @@ func (m *Model) lines() []string {
 	p.workers(m)
 	p.queues(m)
 	p.sinks(s)
+	p.tenants(s)
 	p.rules(s)
 	p.rejects(m.now.Rejects)
 	return p.lines
@@ -137,7 +138,7 @@ func logarithms(values []float64) []float64 {
 
 func (p *page) latency(now *telemetry.Picture) {
 	t := table{"  stage", []string{"P50", "P99", "mean of all", "P99.9 of all", "max of all"}, nil}
-	order := []string{"nic_to_steer", "steer_to_worker", "decode", "rules", "batch_wait", "write",
+	order := []string{"steer_to_worker", "decode", "rules", "batch_wait", "write",
 		"end_to_end", "alert"}
 	for _, stage := range order {
 		l, there := now.Status.Latency[stage]
@@ -191,8 +192,10 @@ func (p *page) ledger(s *telemetry.Status) {
 	} else {
 		p.add(green + "  balanced" + plain)
 	}
-	if sum(s.Packets.Drops)+sum(s.Packets.Rejected)+s.Packets.KernelDrops > 0 {
+	byXDP := droppedByXDP(s)
+	if sum(byXDP)+sum(s.Packets.Drops)+sum(s.Packets.Rejected)+s.Packets.KernelDrops > 0 {
 		p.title("PACKETS LOST")
+		lost("by XDP ", byXDP, red)
 		lost("on the way ", s.Packets.Drops, red)
 		lost("rejected ", s.Packets.Rejected, yellow)
 		some("kernel's sockets full", s.Packets.KernelDrops, red)
@@ -220,6 +223,19 @@ func (p *page) alerts(now *telemetry.Picture) {
 	if firing > most {
 		p.add(fmt.Sprintf("  and %d more", firing-most))
 	}
+}
+
+// droppedByXDP are the packets that end in the XDP programs, by verdict.
+func droppedByXDP(s *telemetry.Status) map[string]uint64 {
+	dropped := map[string]uint64{}
+	for _, in := range s.Interfaces {
+		for verdict, n := range in.Verdicts {
+			if telemetry.DroppedByXDP(verdict) {
+				dropped[verdict] += n
+			}
+		}
+	}
+	return dropped
 }
 
 func sum(counts map[string]uint64) (total uint64) {

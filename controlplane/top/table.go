@@ -80,14 +80,18 @@ func (p *page) queues(m *Model) {
 	if m.before != nil {
 		for _, in := range m.before.Status.Interfaces {
 			for _, q := range in.Queues {
-				before[in.Name+strconv.Itoa(q.Queue)] = q.Received
+				before[socketKey(in.Name, &q)] = q.Received
 			}
 		}
 	}
 	for _, in := range m.now.Status.Interfaces {
 		for _, q := range in.Queues {
-			t.rows = append(t.rows, []string{fmt.Sprintf("  %s %d", telemetry.Printable(in.Name), q.Queue),
-				telemetry.Grouped(uint64(m.rate(q.Received, before[in.Name+strconv.Itoa(q.Queue)]))),
+			name := fmt.Sprintf("  %s %d", telemetry.Printable(in.Name), q.Queue)
+			if q.Socket > 0 {
+				name += fmt.Sprintf(".%d", q.Socket)
+			}
+			t.rows = append(t.rows, []string{name,
+				telemetry.Grouped(uint64(m.rate(q.Received, before[socketKey(in.Name, &q)]))),
 				telemetry.Grouped(sum(q.Drops)), q.Worker, number(q.CPU), number(q.Node), in.Mode})
 		}
 	}
@@ -97,6 +101,11 @@ func (p *page) queues(m *Model) {
 	}
 }
 
+// socketKey tells one socket of one queue from all others.
+func socketKey(iface string, q *telemetry.QueueStatus) string {
+	return fmt.Sprintf("%s %d %d", iface, q.Queue, q.Socket)
+}
+
 func (p *page) sinks(s *telemetry.Status) {
 	p.title("SINKS")
 	for _, k := range s.Sinks {
@@ -104,11 +113,60 @@ func (p *page) sinks(s *telemetry.Status) {
 		if !k.Up {
 			state = red + "DOWN" + plain
 		}
+		if k.Breaker != "closed" {
+			state += ", breaker " + strings.ReplaceAll(k.Breaker, "_", " ")
+		}
 		p.add(fmt.Sprintf("  %s %s  %s, connections: %d", telemetry.Printable(k.Name), state,
 			telemetry.Printable(k.URL), k.Connections))
+		p.sinkPoints(&k)
 		if k.LastError != "" {
 			p.add(red + "    " + telemetry.Printable(k.LastError) + plain)
 		}
+	}
+}
+
+// sinkPoints says where the points for a sink are.
+func (p *page) sinkPoints(k *telemetry.SinkStatus) {
+	line := fmt.Sprintf("    written: %s, in flight: %s", telemetry.Grouped(k.Points.Written),
+		telemetry.Grouped(k.Points.InFlight))
+	if n := sum(k.Points.Rejected); n > 0 {
+		line += fmt.Sprintf(", %srefused: %s%s", yellow, telemetry.Grouped(n), plain)
+	}
+	if n := sum(k.Points.Dropped); n > 0 {
+		line += fmt.Sprintf(", %slost: %s%s", red, telemetry.Grouped(n), plain)
+	}
+	p.add(line)
+	if spool := k.Spool; spool != nil && spool.Pending > 0 {
+		p.add(fmt.Sprintf("%s    in the spool: %s, the oldest for %s, %s bytes%s", yellow,
+			telemetry.Grouped(spool.Pending), telemetry.Short(spool.OldestSeconds),
+			telemetry.Grouped(spool.Bytes), plain))
+	}
+	if spool := k.Spool; spool != nil && spool.DiskError != "" {
+		p.add(red + "    the spool is not on disk: " + telemetry.Printable(spool.DiskError) + plain)
+	}
+}
+
+// tenants shows what tells one tenant from the others; one alone without limits says nothing.
+func (p *page) tenants(s *telemetry.Status) {
+	t := table{"  tenant", []string{"points", "written", "spool", "rejected", "lost", "over limit", "series"},
+		nil}
+	told := len(s.Tenants) > 1
+	for i := range s.Tenants {
+		one := &s.Tenants[i]
+		series := "-"
+		if one.SeriesLimit > 0 {
+			series = telemetry.Grouped(one.Series) + "/" + telemetry.Grouped(one.SeriesLimit)
+		}
+		told = told || one.SeriesLimit > 0 || one.PacketsLimited > 0
+		l := &one.Ledger
+		t.rows = append(t.rows, []string{"  " + telemetry.Printable(one.Name),
+			telemetry.Grouped(l.Received + l.Derived + l.Copied + l.Restored), telemetry.Grouped(l.Written),
+			telemetry.Grouped(l.SpoolPending), telemetry.Grouped(sum(l.Rejected)),
+			telemetry.Grouped(sum(l.Dropped)), telemetry.Grouped(one.PacketsLimited), series})
+	}
+	if told {
+		p.title("TENANTS")
+		p.table(t)
 	}
 }
 
@@ -131,8 +189,12 @@ func (p *page) rejects(rejects []telemetry.Reject) {
 	}
 	p.title("LAST REJECTS")
 	for _, r := range rejects[:min(8, len(rejects))] {
-		p.add(fmt.Sprintf("  %s  %s/%s  %s  %s", r.Taken.Format("15:04:05"), r.Stage, r.Reason, r.Source,
-			telemetry.Printable(r.Text)))
+		from := r.Source
+		if from == "" {
+			from = r.Sink
+		}
+		p.add(fmt.Sprintf("  %s  %s/%s  %s  %s", r.Taken.Format("15:04:05"), r.Stage, r.Reason,
+			telemetry.Printable(from), telemetry.Printable(r.Text)))
 	}
 }
 

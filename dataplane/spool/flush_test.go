@@ -67,6 +67,25 @@ func TestFlushSparesWhatItDoesNotTell(t *testing.T) {
 	}
 }
 
+// A segment whose fsync failed goes too once all of it is delivered, although nothing comes any more.
+func TestFailedSyncLeavesNothing(t *testing.T) {
+	disk := newMemory(newRandom(t, 1))
+	s := newStory(t, disk)
+	s.open()
+	r := Record{Points: 1, Body: []byte("a v=1 1\n")}
+	if _, err := s.log.Append(&r, true); err != nil {
+		t.Fatal(err)
+	}
+	s.log.Ack(r.Sequence)
+	disk.kind, disk.fails = faultOnce, disk.step+1
+	if err := s.log.Sync(); err == nil || !s.log.Dirty() {
+		t.Fatalf("%v, dirty %t", err, s.log.Dirty())
+	}
+	if err := s.log.Sync(); err != nil || s.log.Stats().Segments != 0 {
+		t.Fatalf("%v, %+v", err, s.log.Stats())
+	}
+}
+
 // Goal: a flush on a thread of its own shares nothing with the Log that goes on meanwhile. Method: the race
 // detector, on real files, beside appends, deliveries, and segments that end and give way.
 func TestFlushBesideEverything(t *testing.T) {

@@ -22,7 +22,18 @@ func (e *SyncError) Error() string {
 func (e *SyncError) Unwrap() error { return e.Err }
 
 // Dirty tells whether Sync has anything to do, besides what is on its way with a flush.
-func (l *Log) Dirty() bool { return l.Unsynced() || l.moved || l.spent() }
+func (l *Log) Dirty() bool { return l.Unsynced() || l.moved || l.spent() || l.untold() }
+
+// untold tells whether a segment has come to its end since the last flush began and nobody needs it any more.
+// One that could not be removed is tried again with the next flush, and makes none.
+func (l *Log) untold() bool {
+	for _, s := range l.segments {
+		if s.finished() && !s.told {
+			return true
+		}
+	}
+	return false
+}
 
 // Unsynced tells whether Sync has records to bring to disk; else it is about what was acknowledged, which
 // costs nothing but a repetition if it comes late.

@@ -105,7 +105,7 @@ function showRates() {
 }
 
 const stageNames = {
-  nic_to_steer: "card to XDP", steer_to_worker: "XDP to worker", decode: "decode a packet",
+  steer_to_worker: "XDP to worker", decode: "decode a packet",
   rules: "rules for a packet", batch_wait: "wait in the batch", write: "database's answer",
   end_to_end: "XDP to database", alert: "XDP to alert",
 };
@@ -177,20 +177,64 @@ function showQueues({status: s}) {
       item.dataset.state = late ? "bad" : "";
     });
   });
+  // Where queues fan out a queue has several sockets, each with a worker of its own.
+  const label = (q) => `${q.of.name} ${q.queue}` +
+    (rows.some((o) => o.of === q.of && o.queue === q.queue && o.socket > 0) ? `, socket ${q.socket}` : "");
   table(at("queues-table"), [
-    {name: "queue", of: (q) => `${q.of.name} ${q.queue}`},
+    {name: "queue", of: label},
     {name: "CPU", of: (q) => q.cpu < 0 ? "–" : q.cpu, figure: true},
     {name: "node", of: (q) => q.node < 0 ? "–" : q.node, figure: true},
     {name: "worker", of: (q) => q.worker}, {name: "mode", of: (q) => q.of.mode || q.of.state},
     {name: "packets", of: (q) => count(q.received), figure: true},
     {name: "lost", of: (q) => sum(q.drops) > 0 ? {text: listed(q.drops), state: "bad"} : "none"},
-  ], rows, (q) => `${q.of.name} ${q.queue}`, "No queue is served: packets come by the kernel's sockets.");
+  ], rows, (q) => `${q.of.name} ${q.queue} ${q.socket}`, "No queue is served: packets come by the kernel's sockets.");
+}
+
+// A count that is worth a look unless it is 0.
+const some = (n, state) => n > 0 ? {text: count(n), state} : "0";
+
+function sinkState(k) {
+  const breaker = k.breaker === "closed" ? "" : `, breaker ${k.breaker.replace("_", " ")}`;
+  return {text: (k.up ? "up" : "down") + breaker, state: !k.up ? "bad" : breaker ? "warn" : "ok"};
+}
+
+function inSpool({spool}) {
+  if (!spool) return "none is kept";
+  if (spool.disk_error) return {text: `not on disk: ${spool.disk_error}`, state: "bad"};
+  if (spool.pending === 0) return "empty";
+  return {text: `${count(spool.pending)} points, ${bytes(spool.bytes)}, the oldest for ` +
+    span(spool.oldest_seconds), state: "warn"};
+}
+
+// A single tenant without limits is everything, and says nothing.
+function showTenants({status: s}) {
+  const told = s.tenants.length > 1 || s.tenants.some((t) => t.packets_limited > 0 || t.series_limit > 0);
+  at("tenants-section").hidden = at("tenants-link").hidden = !told;
+  if (!told) return;
+  table(at("tenants-table"), [
+    {name: "tenant", of: (t) => t.name}, {name: "sink", of: (t) => t.sink},
+    {name: "points", figure: true, of: ({ledger: l}) => count(l.received + l.derived + l.copied + l.restored)},
+    {name: "written", of: (t) => count(t.ledger.written), figure: true},
+    {name: "in the spool", of: (t) => some(t.ledger.spool_pending, "warn"), figure: true},
+    {name: "rejected", of: (t) => some(sum(t.ledger.rejected), "warn"), figure: true},
+    {name: "lost", of: (t) => sum(t.ledger.dropped) > 0 ?
+      {text: listed(t.ledger.dropped), state: "bad"} : "none"},
+    {name: "packets over limit", of: (t) => some(t.packets_limited, "bad"), figure: true},
+    {name: "series", of: (t) => t.series_limit > 0 ? `${count(t.series ?? 0)} of ${count(t.series_limit)}` :
+      "no limit", figure: true},
+  ], s.tenants, (t) => t.name, "");
 }
 
 function showSinks({status: s}) {
   table(at("sinks-table"), [
     {name: "sink", of: (k) => k.name}, {name: "URL", of: (k) => k.url},
-    {name: "state", of: (k) => k.up ? {text: "up", state: "ok"} : {text: "down", state: "bad"}},
+    {name: "state", of: sinkState},
+    {name: "written", of: (k) => count(k.points.written), figure: true},
+    {name: "in flight", of: (k) => count(k.points.in_flight), figure: true},
+    {name: "refused", of: (k) => some(sum(k.points.rejected), "warn"), figure: true},
+    {name: "lost", of: (k) => sum(k.points.dropped) > 0 ?
+      {text: listed(k.points.dropped), state: "bad"} : "none"},
+    {name: "in the spool", of: inSpool, long: true},
     {name: "connections", of: (k) => k.connections, figure: true},
     {name: "answers", of: (k) => listed(k.requests)},
     {name: "zero-copy", of: (k) => k.zerocopy_sent + k.zerocopy_copied === 0 ? "–" :
@@ -226,8 +270,10 @@ function showRejects({rejects}) {
   table(at("rejects-table"), [
     {name: "time", of: (r) => clock(Date.parse(r.taken))},
     {name: "stage", of: (r) => r.stage}, {name: "reason", of: (r) => r.reason.replaceAll("_", " ")},
-    {name: "source", of: (r) => r.source ?? ""}, {name: "listener", of: (r) => r.listener ?? ""},
-    {name: "column", of: (r) => r.column ?? "", figure: true}, {name: "text", of: (r) => r.text ?? "", long: true},
+    {name: "from", of: (r) => r.source ?? r.sink ?? ""}, {name: "listener", of: (r) => r.listener ?? ""},
+    {name: "column", of: (r) => r.column ?? "", figure: true},
+    {name: "text", of: (r) => r.text ?? "", long: true},
+    {name: "the server's words", of: (r) => r.words ?? "", long: true},
   ], rejects, (r) => [r.taken, r.stage, r.reason, r.source].join(" "), "Nothing was rejected.");
 }
 
@@ -242,6 +288,7 @@ function show(picture) {
   showAlerts(picture);
   showQueues(picture);
   showSinks(picture);
+  showTenants(picture);
   showRules(picture);
   showRejects(picture);
   before = picture;

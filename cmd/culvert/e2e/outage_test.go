@@ -154,7 +154,7 @@ const liveRate = 10_000
 const liveTemplate = "m,from=live,s={series} temperature={temperature}"
 
 func outagePoints(t *testing.T) uint64 {
-	count := uint64(200_000)
+	count := uint64(150_000)
 	if text := os.Getenv(outageEnv); text != "" {
 		if _, err := fmt.Sscan(text, &count); err != nil {
 			t.Fatalf("%s: %v", outageEnv, err)
