@@ -86,6 +86,9 @@ func (m *machine) exclude(steps []step) (n int, sure bool) {
 	for i := range steps {
 		s := &steps[i]
 		g := &s.glance
+		if g.fails == 0 {
+			return i, false
+		}
 		if first := m.favourite[s.rule]; first != 0 {
 			g = &s.glances[first]
 		}
@@ -102,7 +105,8 @@ func (m *machine) exclude(steps []step) (n int, sure bool) {
 	return len(steps), false
 }
 
-// lookAtAll tries all glances of a rule, and tells whether they exclude it, or leave no doubt that it is true.
+// lookAtAll tries all glances of a rule, and tells whether they exclude it, or leave no doubt that it is
+// true.
 //
 //go:noinline
 func (m *machine) lookAtAll(s *step) (excluded, sure bool) {
@@ -144,7 +148,13 @@ func (g *glance) relate(f *point.Field, payload []byte) relation {
 func (m *machine) choose(s *selection) int {
 	p, guess := m.point, int(m.guess[s.slot])
 	if guess < len(p.Tags) && s.place.isAt(p.Tags[guess].Name, p.PayloadBytes) {
-		return s.values.findAt(p.Tags[guess].Value, p)
+		value := p.Tags[guess].Value
+		at := s.values.findAt(value, p)
+		if at >= 0 {
+			// The programs of these rules are going to ask for it.
+			m.put(s.slot, uint64(value), point.String)
+		}
+		return at
 	}
 	v := m.slot(s.slot)
 	if v.kind != point.String {

@@ -241,5 +241,12 @@ func compiled(t testing.TB, expr string, p *point.Point) (result, ok bool) {
 	if second := m.run(set.rules[1].code); second != first {
 		t.Fatalf("%s gives %t, then %t on the same point", expr, first, second)
 	}
+	glanced := step{code: set.rules[0].code}
+	if glanced.glances, glanced.complete = set.newGlances(glanced.code, choice{}); len(glanced.glances) > 0 {
+		glanced.glance = glanced.glances[0]
+	}
+	if excluded, sure := m.exclude([]step{glanced}); excluded == 1 && first || sure && !first {
+		t.Fatalf("%s gives %t; by a glance %d are excluded, sure is %t", expr, first, excluded, sure)
+	}
 	return first, true
 }

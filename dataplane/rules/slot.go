@@ -16,12 +16,13 @@ type slot struct {
 // slotName is the name of a slot as fill looks for it.
 type slotName struct {
 	spelling
-	kind nameKind
-	bit  uint64 // of a tag or field: point.NameBit
+	place textPlace
+	kind  nameKind
+	bit   uint64 // of a tag or field: point.NameBit
 }
 
 func newSlotName(n name) slotName {
-	s := slotName{spelling: newSpelling(n.text), kind: n.kind}
+	s := slotName{spelling: newSpelling(n.text), place: newTextPlace([]byte(n.text)), kind: n.kind}
 	if n.text != "" {
 		s.bit = point.NameBit([]byte(n.text))
 	}
@@ -59,6 +60,10 @@ func (m *machine) fill(i uint16) {
 	p, name, guess := m.point, &m.set.spellings[i], int(m.guess[i])
 	switch name.kind {
 	case nameField:
+		if guess < len(p.Fields) && name.place.isAt(p.Fields[guess].Name, p.PayloadBytes) {
+			m.putField(i, &p.Fields[guess])
+			return
+		}
 		if p.LacksFields&name.bit != 0 {
 			m.put(i, 0, point.Missing)
 			return
@@ -71,6 +76,10 @@ func (m *machine) fill(i uint16) {
 		}
 		m.matchOnce()
 	case nameTag:
+		if guess < len(p.Tags) && name.place.isAt(p.Tags[guess].Name, p.PayloadBytes) {
+			m.put(i, uint64(p.Tags[guess].Value), point.String)
+			return
+		}
 		if p.LacksTags&name.bit != 0 {
 			m.put(i, 0, point.Missing)
 			return

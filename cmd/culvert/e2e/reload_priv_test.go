@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -81,17 +84,12 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 		sent <- load(t, lab, loadgen.Config{Rate: 100_000, Duration: 8 * time.Second, PointsPerPacket: 10,
 			Series: series, AlertShare: 0.002})
 	}()
-	time.Sleep(2 * time.Second) // The windows are whole by then.
-	latency := func(when string) {
-		t.Helper()
-		s, err := g.status()
-		if err != nil {
-			t.Fatal(err)
-		}
-		l := s.Latency["alert"]
-		t.Logf("%d alerts %s: P50 %.0f us, P99 %.0f us", l.Count, when, l.P50*1e6, l.P99*1e6)
-	}
-	latency("without a reload")
+	time.Sleep(1500 * time.Millisecond) // The windows are whole by then.
+	began := g.alertLatencies()
+	steady := time.Now()
+	time.Sleep(time.Second)
+	before := g.alertLatencies()
+	t.Logf("%.1f s without a reload: %s", time.Since(steady).Seconds(), before.since(began))
 	for i := range 10 {
 		rulesWith(fmt.Sprintf(`      - {alert: Other, on: plant, expr: "avg(temperature[2s]) > %d"}
       - drop: {on: "debug_%d*"}
@@ -105,7 +103,8 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 		}
 		time.Sleep(300 * time.Millisecond)
 	}
-	latency("with ten reloads in three seconds")
+	after := g.alertLatencies()
+	t.Logf("%.1f s with ten reloads: %s", time.Since(steady).Seconds()-1, after.since(before))
 	report, ok := <-sent
 	if !ok {
 		t.FailNow()
@@ -133,6 +132,48 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 	if told["Kept firing"] != series || told["Window firing"] != series || len(told) != 2 {
 		t.Fatalf("told %v, want each of %d keys twice and no more", told, series)
 	}
+}
+
+// latencies are the buckets of a histogram, how many values were at most so many seconds.
+type latencies map[float64]float64
+
+// alertLatencies is how long alerts took since the gateway began.
+func (g *gateway) alertLatencies() latencies {
+	g.t.Helper()
+	all := latencies{}
+	for series, count := range g.figures() {
+		text, ok := strings.CutPrefix(series, `culvert_alert_latency_seconds_bucket{le="`)
+		if !ok {
+			continue
+		}
+		bound, err := strconv.ParseFloat(strings.TrimSuffix(text, `"}`), 64)
+		if err != nil {
+			g.t.Fatalf("bucket %q: %v", series, err)
+		}
+		all[bound] = count
+	}
+	if len(all) < 2 {
+		g.t.Fatal("alerts have no histogram of latencies")
+	}
+	return all
+}
+
+// since says what lies between an earlier look and this one: counts, and the bucket of each quantile.
+func (l latencies) since(before latencies) string {
+	bounds := slices.Sorted(maps.Keys(l))
+	total := l[bounds[len(bounds)-1]] - before[bounds[len(bounds)-1]]
+	said := fmt.Sprintf("%.0f alerts", total)
+	for _, q := range []float64{0.5, 0.9, 0.99, 0.999} {
+		low := 0.0
+		for _, bound := range bounds {
+			if l[bound]-before[bound] >= q*total {
+				said += fmt.Sprintf(", P%g %.0f to %.0f us", 100*q, low*1e6, bound*1e6)
+				break
+			}
+			low = bound
+		}
+	}
+	return said
 }
 
 // datagramSink takes datagrams and keeps nothing.
