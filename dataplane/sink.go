@@ -266,6 +266,10 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 	}
 	w.rejectAtSink(o, reason, outcome.Rejected)
 	w.drop(o, DropUndelivered, outcome.Undelivered)
+	if o.spool != nil {
+		// As in submit: the last one to be settled says that nothing waits any more.
+		o.spool.backlog.Store(int64(o.writer.Backlog()))
+	}
 	if outcome.Written > 0 {
 		w.lanes[o.index].writes.Record(now - b.SealedAt())
 		if o.spool != nil {

@@ -18,7 +18,7 @@ const (
 	paceSlow = 1.0 / 200
 	// paceNoise is how many times as many it may be as without replay, if these are more: giving way to what
 	// others do helps nobody. paceNoiseWindows is over how many windows that is known.
-	paceNoise, paceNoiseWindows = 1.5, 30
+	paceNoise, paceNoiseWindows = 1.5, 60
 	// paceStep is by what power of e the rest grows with a second's worth of slow live points: it doubles
 	// with each millisecond.
 	paceStep = 1000 * math.Ln2
@@ -54,6 +54,8 @@ type pace struct {
 	bytes   int     // of a request
 	rate    int64   // live points a second
 	noise   float64 // the part of the live points that are slow without replay
+	quiet   int     // windows without replay that it comes from
+	least   bool    // all through this window replay went as slowly as it ever does
 	points  uint64
 	late    uint64 // slow points
 	since   int64  // when the window of the rate began, and points were counted
@@ -108,10 +110,23 @@ func (p *pace) measure(ports []*SpoolPort, now int64) {
 	if p.since != 0 {
 		p.rate = int64(float64(points-p.points) / (float64(now-p.since) / float64(time.Second)))
 	}
-	if resting := p.begun == 0 || p.begun < p.since-liveFor; resting && points > p.points {
-		p.noise += (float64(late-p.late)/float64(points-p.points) - p.noise) / paceNoiseWindows
+	if points > p.points {
+		p.hear(float64(late-p.late) / float64(points-p.points))
 	}
 	p.points, p.late, p.since = points, late, now
+	p.least = p.strain >= paceSteps
+}
+
+// hear takes the part of a window's live points that were slow for noise, if replay has no part in it: it did
+// not send, or no more than it does in any case. What such a window says counts little: it is not without.
+func (p *pace) hear(slow float64) {
+	switch {
+	case p.begun == 0 || p.begun < p.since-liveFor:
+		p.quiet = min(p.quiet+1, paceNoiseWindows)
+		p.noise += (slow - p.noise) / float64(p.quiet)
+	case p.least:
+		p.noise += (slow - p.noise) / paceNoiseWindows
+	}
 }
 
 // after sets the rest after a request of so many points that took so long, and the length of the next.
@@ -158,5 +173,6 @@ func (p *pace) strainOf(ports []*SpoolPort) (usual int64) {
 		p.strain += math.Ln2 // not even one got through
 	}
 	p.strain = min(max(p.strain, 0), paceStrainMost)
+	p.least = p.least && p.strain >= paceSteps
 	return usual
 }

@@ -172,6 +172,34 @@ func TestPaceKnowsTheNoise(t *testing.T) {
 	}
 }
 
+// Goal: what was quiet before replay and is noisy since, whether replay sends much or little, holds it up for
+// some minutes and not for ever; a pause of the server does not count as noise that way.
+func TestPaceLearnsTheNoise(t *testing.T) {
+	r := newPaceRig(t)
+	for range 300 {
+		for range 20 {
+			r.writes(49, 4*ms)
+			r.writes(1, 9*ms)
+			r.after()
+		}
+	}
+	if r.pace.rest > 10*paceLeast {
+		t.Fatalf("it rests for %d, strain %g, noise %g", r.pace.rest, r.pace.strain, r.pace.noise)
+	}
+	r = newPaceRig(t)
+	for second := range 300 {
+		if second%50 == 0 {
+			r.all += 3300
+			r.port.wrote(330*ms, 3300, r.all)
+		}
+		r.writes(1000, 4*ms)
+		r.after()
+	}
+	if r.pace.noise > paceSlow {
+		t.Fatalf("pauses of 330 ms, one in 50 s, are noise: %g", r.pace.noise)
+	}
+}
+
 // Goal: the usual latency is the 99th percentile of what is seen without replay.
 func TestUsualLatency(t *testing.T) {
 	port := new(SpoolPort)
