@@ -125,6 +125,8 @@ test-priv: web ## the privileged tests alone; a skip is a failure
 .PHONY: test-vm
 test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machine with two NUMA nodes
 	@scripts/setup vm
+	@CULVERT_VM_THREADS=2 \
+	  scripts/vm/run -run '^TestPrivSiblings$$' $(lastword $(KERNELS)) -- culvert/cmd/culvert/e2e
 	@scripts/vm/run $(KERNELS)
 
 .PHONY: test-systemd

@@ -119,3 +119,14 @@ func (w *Worker) routeOf(tenant uint16) *route {
 	}
 	return &w.routes[0]
 }
+
+// Reroute lets the worker go by its sinks' tables as they are now: each turn begins with those of the end of
+// the one before, which may be long ago.
+func (w *Worker) Reroute() error {
+	return w.Do(func() error {
+		for i := range w.routes {
+			w.routes[i].refresh()
+		}
+		return nil
+	})
+}

@@ -79,18 +79,8 @@ func attachOne(command *cobra.Command, demand *config.Interface) error {
 	if pinned.Refused != nil {
 		fmt.Fprintf(command.ErrOrStderr(), "culvert: %v: attached in generic mode instead\n", pinned.Refused)
 	}
-	if pinned.Beside != nil {
-		did := "joined"
-		if pinned.Refreshed {
-			did = "already in"
-		}
-		fmt.Fprintf(out, "%s: %s libxdp's dispatcher in %s mode, which runs %s; pinned as %s\n",
-			demand.Name, did, pinned.Mode, strings.Join(pinned.Beside, ", "), pinned.Path)
-		if pinned.Locked {
-			fmt.Fprintf(command.ErrOrStderr(), "culvert: %s: the libxdp that loaded the others (before "+
-				"1.5.5) can neither add nor remove single programs on this kernel while culvert has "+
-				"joined: `culvert detach -i %s` before, and attach after\n", demand.Name, demand.Name)
-		}
+	if pinned.Joined {
+		sayJoined(command, pinned)
 		return nil
 	}
 	if pinned.Refreshed {
@@ -102,6 +92,24 @@ func attachOne(command *cobra.Command, demand *config.Interface) error {
 		"%s: attached in %s mode, pinned as %s; packets pass to the kernel until a gateway runs\n",
 		demand.Name, pinned.Mode, pinned.Path)
 	return nil
+}
+
+// sayJoined says beside whom, and what that means to them.
+func sayJoined(command *cobra.Command, pinned attach.Pinned) {
+	did, row := "joined", ""
+	if pinned.Refreshed {
+		did = "already in"
+	}
+	if pinned.Beside != nil {
+		row = ", which runs " + strings.Join(pinned.Beside, ", ")
+	}
+	fmt.Fprintf(command.OutOrStdout(), "%s: %s libxdp's dispatcher in %s mode%s; pinned as %s\n",
+		pinned.Interface, did, pinned.Mode, row, pinned.Path)
+	if pinned.Locked {
+		fmt.Fprintf(command.ErrOrStderr(), "culvert: %s: the libxdp that loaded the others (before 1.5.5) "+
+			"can neither add nor remove single programs on this kernel while culvert has joined: "+
+			"`culvert detach -i %s` before, and attach after\n", pinned.Interface, pinned.Interface)
+	}
 }
 
 func findInterface(interfaces []config.Interface, name string) *config.Interface {

@@ -35,7 +35,9 @@ type Pinned struct {
 	Path      string
 	Refreshed bool  // it was pinned before and got the present program
 	Refused   error // why mode auto did not give native; nil where it did
-	// Beside are the programs of the dispatcher that ours has joined, ours among them; nil without one.
+	// Joined says that it is in a dispatcher of libxdp. Beside are the programs that this runs, ours among
+	// them, as far as this process may ask.
+	Joined bool
 	Beside []string
 	// Locked says that libxdp, as it is installed, cannot add to or take from that dispatcher while ours is
 	// in it, on this kernel.
@@ -66,7 +68,11 @@ func Pin(o Options) (Pinned, error) {
 	}
 	switch {
 	case a.joined:
-		pinned.Path, pinned.Beside = o.jointPath(a.state.Index), see(a.state).runs
+		pinned.Joined, pinned.Path = true, o.jointPath(a.state.Index)
+		// Others may have exchanged the dispatcher since it was opened.
+		if seen, err := See(o.Interface); err == nil {
+			pinned.Beside = seen.runs
+		}
 	case !a.adopted:
 		err = a.pin(o.pinPath())
 	}

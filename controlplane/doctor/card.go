@@ -34,6 +34,10 @@ func (e *examination) card(card *Card) {
 	}
 	e.bond(card)
 	e.mode(card)
+	if card.PollRefused && card.Mode != "socket" {
+		e.add(Warn, "driver", card.Name, "`busy_poll: off`",
+			"busy_poll is left off: driver %q is not known to do it well", card.Driver)
+	}
 	e.foreign(card)
 	e.channels(card)
 	e.mtu(card)
@@ -43,20 +47,30 @@ func (e *examination) card(card *Card) {
 	if len(card.Open) > 0 && card.Name != "lo" {
 		e.add(Warn, "sources", card.Name,
 			"`sources: [10.0.0.0/8]` at the listener, with your senders' networks",
-			"listeners %s take packets from everyone: XDP comes before the host's firewall",
-			strings.Join(card.Open, ", "))
+			"%s %s packets from everyone: XDP comes before the host's firewall",
+			plural(len(card.Open), "listener", "listeners")+" "+strings.Join(card.Open, ", "),
+			plural(len(card.Open), "takes", "take"))
 	}
 }
 
 func (e *examination) bond(card *Card) {
 	if members := nic.Members(e.host.Root, card.Name); members != nil {
-		e.add(Warn, "bond", card.Name, fmt.Sprintf("list %s under `interfaces` instead of it",
-			strings.Join(members, ", ")), "a bond has no zero-copy, its members have")
+		e.add(Warn, "bond", card.Name, fmt.Sprintf("`interfaces: [%s]` instead of it",
+			namedList(members)), "a bond has no zero-copy, its members have")
 	}
 	if master := nic.Master(e.host.Root, card.Name); master != "" {
 		e.add(Pass, "bond", card.Name, "", "it belongs to %s, whose addresses it takes packets for if "+
 			"`address` lists them", master)
 	}
+}
+
+// namedList are interfaces as a configuration lists them.
+func namedList(names []string) string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = fmt.Sprintf("{name: %s}", name)
+	}
+	return strings.Join(list, ", ")
 }
 
 // mode compares what the driver offers with what is asked for. Kernels before 6.3 do not tell, and the table

@@ -72,7 +72,8 @@ func (e *examination) place() {
 	var demand *gateway.PlanError
 	switch {
 	case errors.As(err, &demand):
-		e.add(Fail, check, "", "mend `workers` in the configuration", "%v", err)
+		e.add(Fail, check, "", "`workers: {cpus: auto, numa: local}`, or CPUs and a node that this process "+
+			"may use", "%v", err)
 	case err != nil:
 		e.add(Skip, check, "", "", "%v", err)
 	}
@@ -83,8 +84,9 @@ func (e *examination) place() {
 		e.add(Warn, check, "", note.Remedy, "%s", note.Text)
 	}
 	if len(e.Plan.Notes) == 0 {
-		e.add(Pass, check, "", "", "%d %s on CPUs %s, housekeeping on %s", len(e.Plan.Workers),
-			plural(len(e.Plan.Workers), "worker", "workers"), numa.FormatList(e.WorkerCPUs()),
+		e.add(Pass, check, "", "", "%d %s on %s %s, housekeeping on %s", len(e.Plan.Workers),
+			plural(len(e.Plan.Workers), "worker", "workers"),
+			plural(len(e.WorkerCPUs()), "CPU", "CPUs"), numa.FormatList(e.WorkerCPUs()),
 			e.Plan.HousekeepingList())
 	}
 }

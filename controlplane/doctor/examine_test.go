@@ -114,6 +114,9 @@ func findings() []finding {
 			check: "jit"},
 		{name: "no bpffs", files: files{"proc/self/mounts": "proc /proc proc rw 0 0"}, status: Warn,
 			check: "bpffs", remedy: "`mount -t bpf bpf /sys/fs/bpf`"},
+		{name: "a hidden bpffs", files: files{"proc/self/mounts": "bpf /sys/fs/bpf bpf rw 0 0\n" +
+			"sysfs /sys sysfs rw 0 0"}, status: Warn,
+			check: "bpffs", remedy: "`mount -t bpf bpf /sys/fs/bpf`"},
 		{name: "no CAP_BPF", files: files{"proc/self/status": "CapEff:\t0000017fffdfffff"}, status: Fail,
 			check: "capability|CAP_BPF", text: "programs cannot be loaded",
 			remedy: "`setcap cap_bpf,cap_net_admin," +
@@ -136,7 +139,7 @@ func findings() []finding {
 			text: "nobody may have a ring", remedy: "`sysctl -w kernel.io_uring_disabled=0`"},
 		{name: "io_uring for a group", files: files{"proc/sys/kernel/io_uring_disabled": "1",
 			"proc/sys/kernel/io_uring_group": "998"}, host: func(h *Host) { h.IOUring = unix.EPERM },
-			status: Warn, check: "io_uring", text: "not in group 998"},
+			status: Warn, check: "io_uring", text: "group 998"},
 		{name: "io_uring filtered", host: func(h *Host) { h.IOUring = unix.EPERM }, status: Warn,
 			check: "io_uring", text: "seccomp", remedy: "io_uring_setup"},
 		{name: "io_uring absent", host: func(h *Host) { h.IOUring = unix.ENOSYS }, status: Warn,
@@ -157,7 +160,7 @@ func findings() []finding {
 			remedy: "`echo 1 | tee /sys/devices/system/cpu/cpu*/cpuidle/state2/disable`"},
 		{name: "no huge pages", files: files{nodes + "node1" + pages + "free_hugepages": "3"}, status: Warn,
 			check:  "huge_pages|node 1",
-			text:   "3 free of 2 MiB, and the frames take 16, and transparent ones are off",
+			text:   "3 free huge pages of 2 MiB, and the frames take 16, and transparent ones are off",
 			remedy: "`echo 77 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages`"},
 		{name: "huge pages on the wrong node", files: files{nodes + "node1" + pages + "free_hugepages": "0",
 			nodes + "node0" + pages + "free_hugepages": "64"}, status: Warn, check: "huge_pages",
@@ -169,7 +172,7 @@ func findings() []finding {
 			files: files{nodes + "node0" + pages + "free_hugepages": "64",
 				"proc/irq/70/effective_affinity_list": "5"},
 			status: Warn, check: "placement", text: "workers.cpus has no CPU of node 1, where eth1 is",
-			remedy: "`workers.cpus: \"5-7\"`, or auto"},
+			remedy: "`workers: {cpus: \"5-7\"}`, or auto"},
 		{name: "an impossible list", host: func(h *Host) { h.Workers.CPUs = []int{11} }, status: Fail,
 			check: "placement", text: "CPU 11 is not among"},
 		{name: "topology unknown", files: files{cpus + "online": gone}, status: Skip, check: "placement"},
@@ -208,7 +211,7 @@ func cardFindings() []finding {
 		{name: "a bond", files: files{card1 + "net/eth1/bonding/slaves": "eth3 eth4"},
 			card: func(c *Card) { c.Driver, c.Offer.ZeroCopy = "bonding", false }, status: Warn,
 			check:  "bond",
-			remedy: "list eth3, eth4 under `interfaces`"},
+			remedy: "`interfaces: [{name: eth3}, {name: eth4}]`"},
 		{name: "zero-copy demanded", card: func(c *Card) { c.Mode, c.Offer.ZeroCopy = "zerocopy", false },
 			status: Fail, check: "driver", text: "`mode: zerocopy` demands more", remedy: "`mode: auto`"},
 		{name: "native demanded by the table", card: func(c *Card) {
@@ -222,6 +225,8 @@ func cardFindings() []finding {
 		{name: "a driver unknown to an old kernel", card: func(c *Card) {
 			c.Driver, c.Offer = "r8169", attach.Offer{}
 		}, status: Skip, check: "driver"},
+		{name: "busy polling that the driver is not good for", card: func(c *Card) { c.PollRefused = true },
+			status: Warn, check: "driver", text: "busy_poll is left off", remedy: "`busy_poll: off`"},
 		{name: "another's program", card: func(c *Card) { c.Foreign = errors.New("another XDP program") },
 			status: Fail, check: "program", remedy: "`ip link set dev eth1 xdp off`"},
 		{name: "a queue that is not there", card: func(c *Card) { c.Served = []int{1, 4} }, status: Fail,
@@ -274,7 +279,7 @@ func cardFindings() []finding {
 			status: Warn, check: "node",
 			remedy: "`systemctl set-property culvert.service AllowedMemoryNodes=0-1`"},
 		{name: "open to everyone", card: func(c *Card) { c.Open = []string{"plant"} }, status: Warn,
-			check: "sources", text: "listeners plant take packets from everyone", remedy: "sources:"},
+			check: "sources", text: "listener plant takes packets from everyone", remedy: "sources:"},
 	}
 }
 

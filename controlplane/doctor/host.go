@@ -47,8 +47,14 @@ type Card struct {
 	// Mode and Served are what the configuration asks for: auto and all queues without one.
 	Mode   string
 	Served []int
+	// Fanout tells that several sockets on each queue are asked for.
+	Fanout bool
+	// PollRefused tells that busy polling is asked for, and the driver is not good for it.
+	PollRefused bool
 	// BusyPoll tells that it asks for busy polling, and the driver is good for it.
 	BusyPoll bool
+	// DefersByQueue tells that the gateway can defer interrupts by queue, without `culvert tune`.
+	DefersByQueue bool
 	// Open names the listeners without `sources`.
 	Open []string
 }
@@ -95,6 +101,8 @@ func (card *Card) configure(c *config.Config) {
 		if c.Interfaces[i].Name == card.Name {
 			card.Mode, card.Served = c.Interfaces[i].Mode, c.Interfaces[i].Queues
 			card.BusyPoll = c.Interfaces[i].BusyPoll.On && nic.BusyPolls(card.Driver)
+			card.PollRefused = c.Interfaces[i].BusyPoll.On && !card.BusyPoll
+			card.Fanout = c.Interfaces[i].QueuesFanout != "none"
 		}
 	}
 	for i := range c.Listeners {
@@ -118,6 +126,7 @@ func lookAt(name string) (Card, error) {
 	if card.Driver, err = nic.Driver(name); err != nil {
 		return card, err
 	}
+	card.DefersByQueue = nic.DefersByQueue(state.Index)
 	card.Foreign = attach.Occupant(name)
 	if card.Channels, err = nic.AskChannels(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
 		return card, err

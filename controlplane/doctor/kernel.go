@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"culvert/numa"
 )
 
 // The floor, which docs/kernels.md gives the reasons for.
@@ -78,12 +80,22 @@ func (e *examination) bpffs() {
 		e.add(Skip, check, "", "", "/proc/self/mounts cannot be read")
 		return
 	}
+	mounted := false
 	for line := range strings.Lines(mounts) {
 		fields := strings.Fields(line)
-		if len(fields) > 2 && fields[1] == "/sys/fs/bpf" && fields[2] == "bpf" {
-			e.add(Pass, check, "", "", "a BPF file system is mounted on /sys/fs/bpf")
-			return
+		if len(fields) < 3 {
+			continue
 		}
+		switch fields[1] {
+		case "/sys", "/sys/fs":
+			mounted = false // What was mounted below is hidden.
+		case "/sys/fs/bpf":
+			mounted = fields[2] == "bpf"
+		}
+	}
+	if mounted {
+		e.add(Pass, check, "", "", "a BPF file system is mounted on /sys/fs/bpf")
+		return
 	}
 	e.add(Warn, check, "", "`mount -t bpf bpf /sys/fs/bpf`",
 		"no BPF file system on /sys/fs/bpf: `culvert attach` has nowhere to pin")
@@ -99,9 +111,12 @@ func (e *examination) ioURing() {
 	case disabled == 2:
 		e.add(Warn, check, "", remedy, "kernel.io_uring_disabled=2, nobody may have a ring: %s", without)
 	case disabled == 1:
-		group, _ := e.number("proc/sys/kernel/io_uring_group")
-		e.add(Warn, check, "", remedy, "kernel.io_uring_disabled=1, this process is not in group %d "+
-			"(kernel.io_uring_group): %s", group, without)
+		whose := "and no group (kernel.io_uring_group)"
+		if group, _ := e.number("proc/sys/kernel/io_uring_group"); group >= 0 {
+			whose = fmt.Sprintf("and group %d (kernel.io_uring_group), which this process is not in", group)
+		}
+		e.add(Warn, check, "", remedy, "kernel.io_uring_disabled=1, rings are for CAP_SYS_ADMIN %s: %s",
+			whose, without)
 	case errors.Is(e.host.IOUring, unix.ENOSYS):
 		e.add(Warn, check, "", "boot a kernel built with CONFIG_IO_URING=y", "the kernel has none: %s",
 			without)
@@ -166,7 +181,14 @@ func (e *examination) siblings() {
 		commands = append(commands, fmt.Sprintf("echo 0 > /sys/devices/system/cpu/cpu%d/online", cpu))
 	}
 	if house := e.Plan.Housekeeping; len(house) > 0 && slices.Contains(shared, house[0]) {
-		e.add(Warn, check, "", "more cores, or fewer workers (`workers.cpus`)",
+		remedy := "more cores"
+		apart := slices.DeleteFunc(slices.Clone(workers), func(cpu int) bool {
+			return slices.Contains(e.Topology.Siblings(house[0]), cpu)
+		})
+		if len(apart) > 0 {
+			remedy = fmt.Sprintf("`workers: {cpus: %q}`, or more cores", numa.FormatList(apart))
+		}
+		e.add(Warn, check, "", remedy,
 			"housekeeping has but threads of workers' cores (%s)", e.Plan.HousekeepingList())
 		return
 	}

@@ -38,7 +38,8 @@ func (e *examination) hugePages() {
 		file := "/" + e.host.HugePagesFile(id)
 		remedy := fmt.Sprintf("`echo %d > %s`", node.HugePages+max(wanted-node.HugePagesFree, 0), file)
 		elsewhere := e.freeElsewhere(id)
-		short := fmt.Sprintf("%d free of 2 MiB, and the frames take %d", node.HugePagesFree, wanted)
+		short := fmt.Sprintf("%d free huge pages of 2 MiB, and the frames take %d", node.HugePagesFree,
+			wanted)
 		switch {
 		case node.HugePagesFree >= wanted:
 			e.add(Pass, check, on, "", "%s", short)

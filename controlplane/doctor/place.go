@@ -35,6 +35,7 @@ func (h *Host) Place() (Place, error) {
 		if card.Present {
 			p.Ports = append(p.Ports, gateway.Port{
 				Name: card.Name, Node: numa.NICNode(h.Root, card.Name), Queues: card.served(),
+				Fanout: card.Fanout,
 			})
 		}
 	}
@@ -90,7 +91,10 @@ func (p *Place) QueuesByNode() map[int]int {
 		return queues
 	}
 	for _, seat := range p.Plan.Seats {
-		queues[p.Plan.Workers[seat.Worker].Node]++
+		// The other sockets of a queue have no frames of their own.
+		if seat.Member == 0 {
+			queues[p.Plan.Workers[seat.Worker].Node]++
+		}
 	}
 	return queues
 }

@@ -29,16 +29,10 @@ func (g *Gateway) balance(ctx context.Context, s *sink) {
 		if !weigher.Update(loads) {
 			continue
 		}
-		members := Members(s.config)
-		for i, weight := range weigher.Weights() {
-			members[i].Weight = weight
-		}
-		table, err := shard.NewTable(members)
-		if err != nil {
+		if err := s.weigh(weigher.Weights()); err != nil {
 			g.log.Error("share series out anew", "sink", s.config.Name, "error", err)
 			continue
 		}
-		s.table.Store(table)
 		g.log.Info("series are shared out anew", "sink", s.config.Name, "urls", s.config.URLs,
 			"weights", weigher.Weights())
 	}

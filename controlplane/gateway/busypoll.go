@@ -39,8 +39,13 @@ func (p *port) polled() (polls bool, why string) {
 		switch state, share := s.queue.Polling(); state {
 		case dataplane.PollUseless:
 			why = fmt.Sprintf("busy_poll of %s ended on queue %d: %d %% of its packets came by polling, the "+
-				"rest by interrupts: `culvert tune apply -i %s -c FILE` lets them wait", p.config.Name,
-				s.number, share, p.config.Name)
+				"rest by interrupts: ", p.config.Name, s.number, share)
+			if nic.DefersByQueue(p.state.Index) {
+				// They were told to wait, and came all the same.
+				why += "`busy_poll: off`"
+			} else {
+				why += fmt.Sprintf("`culvert tune apply -i %s -c FILE` lets them wait", p.config.Name)
+			}
 		case dataplane.PollOn, dataplane.PollTrying:
 			polls = true
 		}

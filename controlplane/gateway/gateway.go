@@ -356,6 +356,9 @@ func (g *Gateway) startBackground(ctx context.Context) {
 		t.moved = g.probes.watchSink
 		g.background.Go(func() { t.follow(ctx, g.workers, g.spools.of(t)) })
 	}
+	for _, d := range g.spools.draining {
+		g.background.Go(func() { d.watch(ctx) })
+	}
 	g.background.Go(func() { g.probes.open(g.workers) })
 	g.background.Go(func() { g.logSinks(ctx) })
 	if g.spools.dir != "" {

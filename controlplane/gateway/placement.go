@@ -49,7 +49,7 @@ func (p *Placement) candidates(port Port) ([]int, Note) {
 	if p.Node >= 0 {
 		if node >= 0 && node != p.Node {
 			note = Note{Text: fmt.Sprintf("workers.numa is %d, and %s is on node %d: its packets cross nodes",
-				p.Node, port.Name, node), Remedy: "`workers.numa: local`"}
+				p.Node, port.Name, node), Remedy: "`workers: {numa: local}`"}
 		}
 		node = p.Node
 	}
@@ -99,7 +99,7 @@ func (p *Placement) crossing(why string, node int, port string, better []int) No
 	local := p.Topology.Node(node)
 	switch {
 	case len(better) > 0:
-		note.Remedy = fmt.Sprintf("`workers.cpus: %q`, or auto", numa.FormatList(better))
+		note.Remedy = fmt.Sprintf("`workers: {cpus: %q}`, or auto", numa.FormatList(better))
 	case p.Cpuset.CPUs != nil && local != nil && len(local.CPUs) > 0:
 		wider := slices.Concat(p.Cpuset.CPUs, local.CPUs)
 		note.Remedy = fmt.Sprintf("`systemctl set-property culvert.service AllowedCPUs=%s` (the cpuset %s "+
@@ -210,12 +210,13 @@ func (p *Placement) explain(plan *Plan, taken map[int]int) []Note {
 		}
 		notes = append(notes, Note{Text: fmt.Sprintf("CPUs %s of workers.cpus are second threads of cores "+
 			"that have a worker already: two workers share one core's units", numa.FormatList(shared)),
-			Remedy: fmt.Sprintf("`workers.cpus: %q`", numa.FormatList(better))})
+			Remedy: fmt.Sprintf("`workers: {cpus: %q}`", numa.FormatList(better))})
 	}
 	if len(unused) > 0 {
 		notes = append(notes, Note{Text: fmt.Sprintf("CPUs %s of workers.cpus serve no queue: the "+
 			"interfaces have %d of them in all", numa.FormatList(unused), len(plan.Seats)),
-			Remedy: "more queues (`ethtool -l`, `ethtool -L`) or a shorter list"})
+			Remedy: fmt.Sprintf("`workers: {cpus: %q}`, or more queues (`ethtool -L`)",
+				numa.FormatList(workers))})
 	}
 	var busy []int
 	for _, cpu := range workers {
@@ -227,7 +228,7 @@ func (p *Placement) explain(plan *Plan, taken map[int]int) []Note {
 		notes = append(notes, Note{Text: fmt.Sprintf("CPUs %s of workers.cpus are not isolated, and %s are: "+
 			"other programs run on the workers' CPUs", numa.FormatList(busy),
 			numa.FormatList(p.Topology.Isolated)),
-			Remedy: fmt.Sprintf("`workers.cpus: %q`, or auto", numa.FormatList(p.Topology.Isolated))})
+			Remedy: fmt.Sprintf("`workers: {cpus: %q}`, or auto", numa.FormatList(p.Topology.Isolated))})
 	}
 	return notes
 }

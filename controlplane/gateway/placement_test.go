@@ -152,12 +152,12 @@ func TestPlanExplainsList(t *testing.T) {
 	}
 	f("1-2", 0, 2, -1)
 	f("1,9", 0, 2, -1, "CPUs 9 of workers.cpus are second threads of cores that have a worker already: "+
-		"two workers share one core's units: `workers.cpus: \"1\"`")
+		"two workers share one core's units: `workers: {cpus: \"1\"}`")
 	f("1-3", 0, 2, -1, "CPUs 3 of workers.cpus serve no queue: the interfaces have 2 of them")
 	f("1", 1, 1, -1, "workers.cpus has no CPU of node 1, where eth0 is: its packets cross nodes: "+
-		"`workers.cpus: \"5-7\"`, or auto")
+		"`workers: {cpus: \"5-7\"}`, or auto")
 	f("5", 0, 1, 1, "workers.numa is 1, and eth0 is on node 0: its packets cross nodes: "+
-		"`workers.numa: local`")
+		"`workers: {numa: local}`")
 }
 
 // Goal: a demand that cannot be met says which limit stands against it.

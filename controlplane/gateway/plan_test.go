@@ -82,7 +82,7 @@ func TestPlanRefusesAndNotes(t *testing.T) {
 	place.Node = -1
 	plan, err := NewPlan(place)
 	if err != nil || plan.Workers[0].CPU != 1 || len(plan.Notes) != 2 ||
-		!strings.Contains(plan.Notes[0].String(), "its packets cross nodes: `workers.cpus: \"3\"`") ||
+		!strings.Contains(plan.Notes[0].String(), "its packets cross nodes: `workers: {cpus: \"3\"}`") ||
 		!strings.Contains(plan.Notes[1].String(), "CPUs 1 of workers.cpus are not isolated, and 3 are") {
 		t.Fatalf("%+v, %v", plan, err)
 	}

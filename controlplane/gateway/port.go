@@ -28,6 +28,8 @@ type served struct {
 	before tally
 	// noRoom counts packets of the queue that were longer than the frames there were; in the first socket.
 	noRoom uint64
+
+	deferral deferral // of its interrupts, with busy polling
 }
 
 // tally is what is kept of a socket when it goes.
@@ -228,6 +230,9 @@ func (g *Gateway) openQueue(p *port, number int) error {
 		s.queue = queue
 		if member == 0 {
 			first = queue
+			if p.busyPoll(member).Budget > 0 {
+				p.deferInterrupts(s)
+			}
 		}
 		if err := steer.SetXSK(slot, queue.FD()); err != nil {
 			return err
@@ -274,6 +279,7 @@ func (g *Gateway) closeQueues(p *port) error {
 		if p.attachment != nil {
 			errs = append(errs, p.attachment.Steer().ClearXSK(p.attachment.Steer().Slot(s.number, s.member)))
 		}
+		p.restoreInterrupts(s)
 		s.keep()
 		err := g.workers[s.worker].RemoveQueue(s.queue)
 		if errors.Is(err, os.ErrDeadlineExceeded) {

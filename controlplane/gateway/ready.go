@@ -8,11 +8,13 @@ import (
 )
 
 // sinksDown says of each server that does not take points why, apart by what it means: reasons are of sinks
-// whose points have nowhere to go now, impaired of those whose points another server or the spool takes.
+// whose points have nowhere to go now, impaired of those whose points another server or the spool takes, and
+// of those that get nothing new.
 func (g *Gateway) sinksDown(urls []telemetry.Sink) (reasons, impaired []string) {
 	for _, s := range g.sinks {
 		own := urls[:len(s.targets)]
 		urls = urls[len(s.targets):]
+		removed := s.deals.all(len(own))
 		// With failover one place is enough for all, else each server has points of its own.
 		failover, anywhere := routingOf(s.config.Routing) == dataplane.RoutingFailover, false
 		for i := range own {
@@ -24,7 +26,7 @@ func (g *Gateway) sinksDown(urls []telemetry.Sink) (reasons, impaired []string) 
 				continue
 			}
 			why := fmt.Sprintf("sink %s: %s does not take points: %s", u.Name, u.URL, orUnknown(u.LastError))
-			if hasRoom(u) || failover && anywhere {
+			if hasRoom(u) || removed[i] || failover && anywhere {
 				impaired = append(impaired, why)
 			} else {
 				reasons = append(reasons, why)

@@ -49,7 +49,7 @@ func (g *Gateway) takeRefusals(ctx context.Context) {
 
 // rejectedPoint says in words what a server refused.
 func (g *Gateway) rejectedPoint(r *dataplane.Refusal) telemetry.Reject {
-	t := g.targets[r.Lane]
+	t := g.targetOf(r.Lane)
 	one := telemetry.Reject{
 		Taken: time.Now(), Stage: "sink", Reason: fmt.Sprint(r.Code), Sink: t.config.Name, URL: t.url,
 		Words: r.Words, Text: r.Line,

@@ -44,6 +44,7 @@ func (g *Gateway) Reload() (*telemetry.Reload, error) {
 		return nil, fmt.Errorf("reload %s: %w", file, err)
 	}
 	g.log.Info("reloaded", "rules", report.Rules.String(), "notifiers", report.Notifiers.String(),
+		"urls", report.URLs.String(),
 		"alerts_kept", report.Alerts, "keys_kept", report.Keys, "pause_seconds", report.PauseSeconds)
 	if len(report.Restart) > 0 {
 		g.log.Warn("these keys changed too, and wait for a restart",
@@ -75,7 +76,9 @@ func (g *Gateway) apply(setup *Setup) (*telemetry.Reload, error) {
 	}
 	before, next := g.rules.current(), setup.Rules
 	departures, retired := g.departuresOf(setup)
-	report := &telemetry.Reload{Rules: differenceOf(next.Compare(before)), Restart: g.waiting(setup.Config),
+	urls := g.urlChanges(setup.Config)
+	report := &telemetry.Reload{Rules: differenceOf(next.Compare(before)),
+		Restart: g.waiting(setup.Config, urls),
 		Notifiers: telemetry.Difference{Added: notifiers.Added, Changed: notifiers.Changed,
 			Removed: notifiers.Removed, Kept: notifiers.Kept}}
 	ctx, cancel := context.WithTimeout(context.Background(), notifyTime)
@@ -92,6 +95,9 @@ func (g *Gateway) apply(setup *Setup) (*telemetry.Reload, error) {
 		w.retired = true
 	}
 	if err := notifiers.Finish(ctx); err != nil {
+		report.Warnings = append(report.Warnings, err.Error())
+	}
+	if report.URLs, err = g.changeURLs(urls); err != nil {
 		report.Warnings = append(report.Warnings, err.Error())
 	}
 	if g.checkpoints.dir == "" && next.Len() > 0 && before.Len() == 0 {
@@ -156,8 +162,16 @@ func (g *Gateway) stateKept() (alerts, keys int) {
 
 // waiting are the keys of a configuration that differ from what the gateway was started with and that a
 // reload does not apply.
-func (g *Gateway) waiting(c *config.Config) []string {
+func (g *Gateway) waiting(c *config.Config, urls []*urlChange) []string {
 	keys := config.Differences(g.options.Config, c)
+	for i, change := range urls {
+		if applied := fmt.Sprintf("sinks[%d].urls", i); change != nil {
+			// One of a list that is as long as before is named by its place.
+			keys = slices.DeleteFunc(keys, func(key string) bool {
+				return key == applied || strings.HasPrefix(key, applied+"[")
+			})
+		}
+	}
 	keys = slices.DeleteFunc(keys, func(key string) bool {
 		return key == "notifiers" || strings.HasPrefix(key, "notifiers[") || key == "rules.files"
 	})

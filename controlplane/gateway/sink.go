@@ -31,6 +31,7 @@ type sink struct {
 	token   string        // as last read, by the goroutine that follows the file
 	// table says whose a series is, where that decides; workers read it.
 	table atomic.Pointer[shard.Table]
+	deals deals
 }
 
 // openSinks reads the tokens and looks all names up once.
@@ -54,11 +55,9 @@ func openSinks(ctx context.Context, g *Gateway) error {
 			}
 			s.targets, g.targets = append(s.targets, t), append(g.targets, t)
 		}
-		table, err := shard.NewTable(Members(c))
-		if err != nil {
+		if err := s.deal(); err != nil {
 			return fmt.Errorf("sink %q: %w", c.Name, err)
 		}
-		s.table.Store(table)
 		g.sinks = append(g.sinks, s)
 	}
 	return nil

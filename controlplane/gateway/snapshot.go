@@ -41,6 +41,9 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 		}
 		s.Sinks = append(s.Sinks, sink)
 	}
+	for _, d := range g.spools.draining {
+		s.Sinks = append(s.Sinks, d.shown())
+	}
 	s.Stages, s.AlertLatency = g.histograms()
 	s.Heavy = g.heavySeries(looks)
 	s.Rules, s.RuleGroups = g.rulesOf(looks)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -33,6 +34,7 @@ type spools struct {
 	spoolers []*dataplane.Spooler     // by lane
 	ports    [][]*dataplane.SpoolPort // by worker and lane
 	share    int64                    // of spool.max that each URL has, in bytes
+	draining []*draining              // URLs that are gone, with what still waits for them
 }
 
 // of is the spooler of a URL, or nil.
@@ -89,6 +91,9 @@ func (g *Gateway) openSpools(workers int) error {
 			}
 		}
 	}
+	if folders, err := spool.Directories(g.spools.dir); err == nil {
+		g.openDrains(folders, used)
+	}
 	g.tellLeftSpools(used)
 	return nil
 }
@@ -139,21 +144,27 @@ func (g *Gateway) spoolConfig(s *sink, t *sinkTarget) (spool.Config, error) {
 	return open, nil
 }
 
-// openSpooler starts the spooler of one URL.
+// openSpooler starts the spooler of one URL. One without ports takes nothing in: what it has may stay as long
+// as it is.
 func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	ports []*dataplane.SpoolPort) (*dataplane.Spooler, error) {
 	open, err := g.spoolConfig(s, t)
 	if err != nil {
 		return nil, err
 	}
-	folder := t.spoolFolder(g.spools.dir)
+	folder, traced := t.spoolFolder(g.spools.dir), (*spsc.Ring[dataplane.Traced])(nil)
+	if ports == nil {
+		open.MaxBytes = math.MaxInt64 / 2
+	} else {
+		traced = g.traceSpool()
+	}
 	writer := s.writer(t)
 	writer.Ordered = false // The spooler keeps the order by itself.
 	writer.Seed = open.Label.Epoch + uint64(t.lane)
 	refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
 	g.refusals = append(g.refusals, refusals)
 	return dataplane.StartSpooler(dataplane.SpoolerConfig{
-		Refusals: refusals, Lane: t.lane, Traces: g.traceSpool(), TraceSeed: writer.Seed,
+		Refusals: refusals, Lane: t.lane, Traces: traced, TraceSeed: writer.Seed,
 		Open: func() (*spool.Log, spool.Recovery, error) {
 			files, err := spool.OpenDirectory(folder)
 			if err != nil {
@@ -186,6 +197,9 @@ func (g *Gateway) tellLeftSpools(used map[string]bool) {
 // closeSpools ends the spoolers. The workers have ended.
 func (g *Gateway) closeSpools() error {
 	var errs []error
+	for _, d := range g.spools.draining {
+		errs = append(errs, d.spooler.Close())
+	}
 	for _, s := range slices.Backward(g.spools.spoolers) {
 		errs = append(errs, s.Close())
 	}

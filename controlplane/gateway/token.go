@@ -97,4 +97,9 @@ func (g *Gateway) reauthorize(s *sink, token string) {
 			}
 		}
 	}
+	for _, d := range g.spools.draining {
+		if d.sink == s {
+			d.reauthorize(token)
+		}
+	}
 }

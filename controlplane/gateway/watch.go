@@ -105,10 +105,12 @@ func (g *Gateway) lost(p *port) bool {
 	return lost
 }
 
-// tryAgain binds an interface that is there but could not be bound before.
+// tryAgain binds an interface that is there but could not be bound before, and puts back what busy polling
+// that has ended needed.
 func (g *Gateway) tryAgain(p *port) {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
+	p.restoreUseless()
 	if g.stopping || p.waiting == nil || !p.state.Present || !p.state.Up {
 		return
 	}

@@ -10,6 +10,8 @@ import (
 type Reload struct {
 	Rules     Difference `json:"rules"` // as group/kind/name
 	Notifiers Difference `json:"notifiers"`
+	// URLs are those that get new points, each behind the name of its sink.
+	URLs Difference `json:"urls"`
 	// Restart are the keys of the configuration that differ from what runs and that only a restart applies.
 	Restart []string `json:"restart"`
 	// Alerts and Keys are the pending and firing alerts, and the keys with a past, whose state went on.
@@ -47,7 +49,7 @@ func (r *Reload) Render(w io.Writer) {
 	for _, d := range []struct {
 		what string
 		*Difference
-	}{{"rules", &r.Rules}, {"notifiers", &r.Notifiers}} {
+	}{{"rules", &r.Rules}, {"notifiers", &r.Notifiers}, {"urls", &r.URLs}} {
 		fmt.Fprintf(w, "%-10s %s\n", d.what, d.Difference)
 		for _, list := range []struct {
 			sign  string
@@ -79,6 +81,7 @@ func (r *Reload) Fill() {
 	for _, list := range []*[]string{
 		&r.Rules.Added, &r.Rules.Changed, &r.Rules.Removed, &r.Rules.Kept, &r.Restart, &r.Warnings,
 		&r.Notifiers.Added, &r.Notifiers.Changed, &r.Notifiers.Removed, &r.Notifiers.Kept,
+		&r.URLs.Added, &r.URLs.Changed, &r.URLs.Removed, &r.URLs.Kept,
 	} {
 		if *list == nil {
 			*list = []string{}

@@ -152,23 +152,18 @@ func (p *planner) interrupts() error {
 	return nil
 }
 
-// deferrals and flushTimeout let a queue's interrupts stay masked while its worker polls: so many polls may
-// find nothing before they are unmasked, and the kernel waits so many nanoseconds for the next one. A packet
-// that comes while the worker sleeps waits as long, at most: a fifth of a millisecond, as in the kernel's own
-// example (Documentation/networking/napi.rst).
-const (
-	deferrals    = "2"
-	flushTimeout = "200000"
-)
-
+// busyPoll defers the interrupts of the whole interface where the gateway cannot do it by queue.
 func (p *planner) busyPoll() {
-	if !p.card.BusyPoll {
+	if !p.card.BusyPoll || p.card.DefersByQueue {
 		return
 	}
+	deferral := nic.PollDeferral()
 	of := "sys/class/net/" + p.card.Name
-	p.want(Setting{Kind: File, Name: of + "/napi_defer_hard_irqs"}, deferrals,
+	p.want(Setting{Kind: File, Name: of + "/napi_defer_hard_irqs"},
+		strconv.FormatUint(uint64(deferral.Deferrals), 10),
 		"interrupts stay masked while the worker polls")
-	p.want(Setting{Kind: File, Name: of + "/gro_flush_timeout"}, flushTimeout,
+	p.want(Setting{Kind: File, Name: of + "/gro_flush_timeout"},
+		strconv.FormatUint(deferral.FlushTimeout, 10),
 		"a queue whose worker sleeps is polled by the kernel after 200 µs")
 }
 
@@ -188,7 +183,8 @@ func (p *planner) hugePages() {
 		}
 		p.want(Setting{Kind: File, Name: p.host.HugePagesFile(id)},
 			strconv.Itoa(node.HugePages+wanted-node.HugePagesFree),
-			fmt.Sprintf("the frames of %d queues lie on huge pages of node %d", byNode[id], id))
+			fmt.Sprintf("the frames of the queues that node %d serves (%d) lie on its huge pages", id,
+				byNode[id]))
 	}
 }
 

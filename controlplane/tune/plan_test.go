@@ -115,6 +115,12 @@ func TestPlan(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Fatalf("the plan is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+	// Where the gateway defers interrupts by queue, the interface's settings stay as they are.
+	host.Cards[0].DefersByQueue = true
+	if without, err := Plan(host, knobs); err != nil || len(without) != len(changes)-2 {
+		t.Errorf("with interrupts deferred by queue: %v, %+v", err, without)
+	}
+	host.Cards[0].DefersByQueue = false
 	for _, c := range changes {
 		if c.Kind == File {
 			h.put(c.Name, c.Becomes)

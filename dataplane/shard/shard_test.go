@@ -3,6 +3,7 @@ package shard
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -197,6 +198,28 @@ func TestWeights(t *testing.T) {
 	}
 }
 
+// Goal: a server of weight 0 gets nothing, wherever it stands, and the others keep what they have and share
+// its slots as if it were not there.
+func TestWeightOfNothing(t *testing.T) {
+	for gone := range 4 {
+		m := members(4)
+		all := table(t, m)
+		m[gone].Weight = 0
+		rest := table(t, m)
+		without := table(t, slices.Delete(members(4), gone, gone+1))
+		for slot := range all.slots {
+			before, after, want := int(all.slots[slot]), int(rest.slots[slot]), int(without.slots[slot])
+			if want >= gone {
+				want++
+			}
+			if after != want || before != gone && before != after {
+				t.Fatalf("without server %d slot %d moves from %d to %d, want %d", gone, slot, before, after,
+					want)
+			}
+		}
+	}
+}
+
 func TestTableRefuses(t *testing.T) {
 	f := func(m []Member) {
 		t.Helper()
@@ -206,6 +229,7 @@ func TestTableRefuses(t *testing.T) {
 	}
 	f(nil)
 	f(members(MembersMax + 1))
-	f([]Member{{"a", 0}})
+	f([]Member{{"a", 0}, {"b", 0}})
+	f([]Member{{"a", -1}, {"b", 1}})
 	f([]Member{{"a", WeightMax + 1}})
 }

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
@@ -22,7 +23,7 @@ const (
 type Member struct {
 	// Name is what its bids depend on: its URL, as long as that stays it keeps its slots.
 	Name string
-	// Weight is its share in relation to the others', 1 to WeightMax.
+	// Weight is its share in relation to the others', up to WeightMax; a server of weight 0 gets nothing.
 	Weight int
 }
 
@@ -37,13 +38,16 @@ func NewTable(members []Member) (*Table, error) {
 	if len(members) == 0 || len(members) > MembersMax {
 		return nil, fmt.Errorf("deal series out to %d servers: want 1 to %d", len(members), MembersMax)
 	}
-	names := make([]uint64, len(members))
+	names, total := make([]uint64, len(members)), 0
 	for i, m := range members {
-		if m.Weight < 1 || m.Weight > WeightMax {
-			return nil, fmt.Errorf("deal series out: %q has weight %d, want 1 to %d", m.Name, m.Weight,
+		if m.Weight < 0 || m.Weight > WeightMax {
+			return nil, fmt.Errorf("deal series out: %q has weight %d, want 0 to %d", m.Name, m.Weight,
 				WeightMax)
 		}
-		names[i] = xxh3.HashString(m.Name)
+		names[i], total = xxh3.HashString(m.Name), total+m.Weight
+	}
+	if total == 0 {
+		return nil, errors.New("deal series out: no server has any weight")
 	}
 	t := new(Table)
 	for slot := range t.slots {
@@ -55,6 +59,7 @@ func NewTable(members []Member) (*Table, error) {
 // winner is whose bid for a slot is the best. With u evenly distributed between 0 and 1, the smallest
 // −ln(u)/weight among several is a server's with a probability in proportion to its weight.
 func winner(members []Member, names []uint64, slot int) int {
+	// A weight of 0 makes the bid infinite.
 	best, least := 0, math.Inf(1)
 	var text [8]byte
 	binary.LittleEndian.PutUint64(text[:], uint64(slot))

@@ -198,11 +198,12 @@ func secureSink(t *testing.T, lab *testenv.Lab, folder string) (url, authority s
 // Goal: nothing that a gateway does in its life is refused by its filter or by Landlock: start on a pinned
 // link, load, a name that is looked up, alerts by every kind of action, an outage with spool and recovery,
 // https, reload by HTTP and signal, a link that goes down and up, status, profiles, checkpoints, rejects,
-// traces, stop. Method: below a second filter that ends the process at the first refusal.
+// traces, busy polling, several workers on one queue (where there are CPUs for them), stop. Method: below a
+// second filter that ends the process at the first refusal.
 func TestPrivConfinedLife(t *testing.T) {
 	need(t)
 	testenv.Need(t, unix.CAP_PERFMON, unix.CAP_IPC_LOCK)
-	lab := testenv.NewLab(t, 2)
+	lab := testenv.NewLab(t, 1)
 	pinsOfService(t, lab)
 	nameServer(t, lab)
 	sink := newRecorder(t, lab)
@@ -229,7 +230,8 @@ func TestPrivConfinedLife(t *testing.T) {
 	nobodys(t, folder, "rules")
 	write(t, filepath.Join(folder, "rules"), "a.yaml",
 		hot("        actions: [plc, hook, local, db, journal]\n"))
-	config := write(t, folder, "culvert.yaml", fmt.Sprintf(`interfaces: [{name: %s, mode: native}]
+	config := write(t, folder, "culvert.yaml", fmt.Sprintf(`interfaces:
+  - {name: %s, mode: native, busy_poll: on, queues_fanout: flow}
 listeners: [{name: plant, port: %d}, {name: safe, port: 8090}]
 tenants:
   - {name: open, listeners: [plant], sink: main}

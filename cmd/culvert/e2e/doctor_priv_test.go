@@ -87,6 +87,7 @@ func TestPrivDoctorMends(t *testing.T) {
 		{"ethtool -K gw0 rxvlan on", "offloads", "rx-vlan-hw-parse is on", doctor.Warn},
 		{"ethtool -K gw0 rx-gro-list on", "offloads", "rx-gro-list is on", doctor.Warn},
 		{"ethtool -K gw0 rx-udp-gro-forwarding on", "offloads", "rx-udp-gro-forwarding is on", doctor.Warn},
+		{"ip link set dev gw0 mtu 3000", "mtu", "do not fit a frame of", doctor.Warn},
 		{"ip link set dev gw0 mtu 9000", "mtu", "9000", doctor.Warn},
 		{"ip link set dev gw0 down", "interface", "it is down", doctor.Warn},
 		{"", "program", "their_filter", doctor.Fail},

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -102,5 +103,73 @@ func TestPrivTuneRefusesDefaultRoute(t *testing.T) {
 	}
 	if code, output := once(t, lab, "tune"); code != 2 {
 		t.Errorf("no step: exit code %d: %s", code, output)
+	}
+}
+
+// Goal: an apply that is killed at any point leaves a journal by which revert restores the interface exactly;
+// one of another boot restores nothing, since nothing of it is in force, and is in nobody's way. Method: kill
+// -9 as soon as so many changes are written down.
+func TestPrivTuneKilledAndRebooted(t *testing.T) {
+	need(t)
+	if _, err := exec.LookPath("ethtool"); err != nil {
+		testenv.Skip(t, "ethtool is missing (scripts/setup test)")
+	}
+	lab := testenv.NewLab(t, 4)
+	dir := t.TempDir()
+	state, journal := filepath.Join(dir, "state"), filepath.Join(dir, "state", "tune", "tune.json")
+	config := write(t, dir, "culvert.yaml", minimal(lab.GatewayInterface, "http://127.0.0.1:8086")+
+		"workers: {huge_pages: off}\n")
+	shell(t, lab, "ethtool -K gw0 rx-udp-gro-forwarding on rx-gro-list on")
+	before := settings(t, lab)
+	arguments := []string{"-i", "gw0", "-c", config, "--state-dir", state}
+	tune := func(step string) (int, string) {
+		t.Helper()
+		return once(t, lab, append([]string{"tune", step}, arguments...)...)
+	}
+	for written := range 5 {
+		g := start(t, lab, append([]string{"tune", "apply"}, arguments...)...)
+		for waiting := true; waiting; {
+			select {
+			case <-g.exited:
+				waiting = false
+			default:
+				text, err := os.ReadFile(journal)
+				if err == nil && strings.Count(string(text), `"kind"`) > written {
+					g.kill()
+					waiting = false
+				}
+			}
+		}
+		half := settings(t, lab) != before
+		if code, output := tune("revert"); code != 0 || settings(t, lab) != before {
+			t.Errorf("killed after %d: revert: exit code %d:\n%s\nbefore:\n%s\nafter:\n%s", written+1, code,
+				output, before, settings(t, lab))
+		}
+		t.Logf("killed with %d changes written down; the interface had changed: %t", written+1, half)
+	}
+	if code, output := tune("apply"); code != 0 {
+		t.Fatalf("apply: exit code %d:\n%s", code, output)
+	}
+	after := settings(t, lab)
+	text, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := regexp.MustCompile(`"boot": "[^"]*"`).ReplaceAll(text,
+		[]byte(`"boot": "00000000-0000-4000-8000-000000000000"`))
+	if err := os.WriteFile(journal, other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, output := tune("revert"); code != 0 || !strings.Contains(output, "nothing to restore") ||
+		settings(t, lab) != after {
+		t.Errorf("after a reboot: exit code %d:\n%s", code, output)
+	}
+	shell(t, lab, "ethtool -K gw0 rx-gro-list on")
+	again := settings(t, lab)
+	if code, output := tune("apply"); code != 0 || !strings.Contains(output, "rx-gro-list") {
+		t.Errorf("apply after a reboot: exit code %d:\n%s", code, output)
+	}
+	if code, output := tune("revert"); code != 0 || settings(t, lab) != again {
+		t.Errorf("revert after a reboot: exit code %d:\n%s", code, output)
 	}
 }

@@ -1,0 +1,149 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"culvert/controlplane/doctor"
+	"culvert/scripts/testenv"
+)
+
+// asNobody has a command run without rights.
+func asNobody(command *exec.Cmd) *exec.Cmd {
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	return command
+}
+
+// Goal: each finding that hangs on the configuration or on an interface is provoked, found, mended by what it
+// prints, and gone. Method: a line of the configuration is put where the remedy says, a command is run.
+func TestPrivDoctorMendsLab(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 4)
+	dir := t.TempDir()
+	// A template's «…» is what the remedy replaces.
+	f := func(provoke, template, check, text string) {
+		t.Helper()
+		plain := strings.NewReplacer("«", "", "»", "").Replace(template)
+		config := write(t, dir, "culvert.yaml", plain)
+		diagnosis := func() doctor.Report {
+			return diagnose(t, lab, exec.Command(culvert, "doctor", "--json", "-c", config))
+		}
+		run := func(line string) { t.Helper(); shell(t, lab, line) }
+		if before, rest, replaced := strings.Cut(template, "«"); replaced {
+			_, after, _ := strings.Cut(rest, "»")
+			run = func(line string) {
+				t.Helper()
+				if line == provoke {
+					shell(t, lab, line)
+					return
+				}
+				config = write(t, dir, "mended.yaml", before+line+after)
+			}
+		}
+		mends(t, diagnosis, run, provoke, check, text, "")
+	}
+	const sinks = "sinks: [{name: m, urls: [http://127.0.0.1:1], database: d}]\n"
+	const listeners = "listeners: [{name: p, port: 8089, sources: [10.0.0.0/8]}]\n"
+	of := func(name, more string) string {
+		return fmt.Sprintf("interfaces: [{name: %s%s}]\n", name, more) + listeners + sinks
+	}
+	f("", "interfaces: [{name: gw0}]\nlisteners: [{name: p, port: 8089, «»}]\n"+sinks,
+		"sources", "packets from everyone")
+	f("", of("gw0", ", «mode: zerocopy»"), "driver", "`mode: zerocopy` demands")
+	f("", of("gw0", "")+"«workers: {cpus: \"999\"}»\n", "placement", "workers.cpus: CPU")
+	f("", of("gw0", ", «queues_fanout: flow»")+"workers: {cpus: \"0\"}\n", "placement",
+		"queues_fanout changes nothing")
+	f("ethtool -L gw0 rx 4", of("gw0", "")+"workers: {cpus: \"0\"}\n", "queues", "takes them in turn")
+	f("ethtool -L gw0 rx 1", of("gw0", ", queues: [0, 2]"), "queues",
+		"queue 2 is to be served, and there are 1")
+	if testenv.AtLeast(6, 3) {
+		// Older kernels do not tell what an interface without a driver of the table offers.
+		f("", of("lo", ", «mode: auto»"), "driver", "packets take the way through the kernel first")
+	}
+	f("ip tuntap add dev tp0 mode tap", of("tp0", ", «busy_poll: on»"), "driver", "busy_poll is left off")
+}
+
+// Goal: a BPF file system that is not mounted is found, and the printed command mends it. Method: a mount
+// namespace of its own without it.
+func TestPrivDoctorMendsMount(t *testing.T) {
+	need(t)
+	mended := ""
+	diagnosis := func() doctor.Report {
+		command := exec.Command("sh", "-c", "umount /sys/fs/bpf; "+mended+` exec "$0" doctor --json`,
+			culvert)
+		command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		return diagnose(t, nil, command)
+	}
+	// The namespace ends with its doctor: the command goes before the next one.
+	mends(t, diagnosis, func(line string) { mended = line + ";" }, "", "bpffs", "no BPF file system", "")
+}
+
+// Goal: a user without capabilities is told what gives them to the binary, and the command does. Method: a
+// copy of the binary, and setcap.
+func TestPrivDoctorMendsCapabilities(t *testing.T) {
+	need(t)
+	testenv.Need(t, unix.CAP_SETFCAP)
+	if _, err := exec.LookPath("setcap"); err != nil {
+		testenv.Skip(t, "setcap is missing (Debian: libcap2-bin)")
+	}
+	copied := filepath.Join(publicDir(t), "culvert")
+	from, err := os.Open(culvert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := os.OpenFile(copied, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err == nil {
+		_, err = io.Copy(to, from)
+	}
+	if err == nil {
+		err = to.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	diagnosis := func() doctor.Report {
+		return diagnose(t, nil, asNobody(exec.Command(copied, "doctor", "--json")))
+	}
+	run := func(line string) {
+		t.Helper()
+		if output, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", line, err, output)
+		}
+	}
+	mends(t, diagnosis, run, "", "capability", "not held", "")
+}
+
+// Goal: a worker's CPU that sleeps too deep is found, and the printed command mends it. Method: no machine
+// here has deep states, so one's latency is another in a mount namespace, and what the command writes to is
+// a file of its own. Not in scripts/vm, whose machines have no states at all.
+func TestDoctorMendsSleepStates(t *testing.T) {
+	const states = "/sys/devices/system/cpu/cpu0/cpuidle/state1"
+	if _, err := os.Stat(states); err != nil {
+		testenv.Skip(t, "the CPUs have no sleep states")
+	}
+	need(t)
+	lab, dir := testenv.NewLab(t, 1), t.TempDir()
+	config := write(t, dir, "culvert.yaml", minimal(lab.GatewayInterface, "http://127.0.0.1:1"))
+	for name, value := range map[string]string{"latency": "133", "disable": "0"} {
+		write(t, dir, name, value)
+	}
+	mended := ""
+	diagnosis := func() doctor.Report {
+		command := exec.Command("sh", "-c", `cd "$1" || exit; for f in latency disable; do
+			for s in /sys/devices/system/cpu/cpu*/cpuidle/state1; do mount --bind $f $s/$f || exit; done; done
+			`+mended+` exec "$0" doctor --json -c culvert.yaml`, culvert, filepath.Dir(config))
+		command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		return diagnose(t, lab, command)
+	}
+	mends(t, diagnosis, func(line string) { mended = line + " >/dev/null;" }, "", "sleep_states",
+		"workers' CPUs sleep too deep", "")
+}
