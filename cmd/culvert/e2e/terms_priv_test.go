@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -136,6 +137,26 @@ func absent(t *testing.T, lab *testenv.Lab) (url string, away *atomic.Bool) {
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
 	return "http://" + listener.Addr().String(), away
+}
+
+// standing is a database that answers no write until it may go on.
+func standing(t *testing.T, lab *testenv.Lab) (url string, goOn func()) {
+	t.Helper()
+	held := make(chan struct{})
+	goOn = sync.OnceFunc(func() { close(held) })
+	listener := listen(t, lab)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if _, err := io.Copy(io.Discard, request.Body); err != nil {
+			return
+		}
+		if strings.Contains(request.URL.Path, "write") {
+			<-held
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})}
+	go server.Serve(listener)
+	t.Cleanup(func() { goOn(); server.Close() })
+	return "http://" + listener.Addr().String(), goOn
 }
 
 // spoilSpool flips a bit of the first point in the spool's files whose text it finds.
@@ -306,12 +327,20 @@ sinks: [{name: main, urls: ["%s"], database: telemetry%s}]
 	// Points that nobody can take are lost at the end, and the exit code says so.
 	g.stop()
 
-	standing := listen(t, lab) // takes connections, as the kernel does for it, and never answers
-	t.Cleanup(func() { standing.Close() })
-	g = runAt("http://"+standing.Addr().String(),
-		", timeout: 500ms, retry: {attempts: 1, first: 10ms, max: 10ms}, batch: {bytes: 16KiB}",
-		"spool: {dir: \"\"}\n")
-	driveTerms(t, g, []term{lostPoint("overload", send(400, 1000))})
+	url, goOn := standing(t, lab)
+	g = runAt(url, ", timeout: 30s, batch: {bytes: 16KiB}", "spool: {dir: \"\"}\n")
+	g.ready()
+	driveTerms(t, g, []term{lostPoint("overload", func() {
+		eventually(t, "no batch is free", func() error {
+			send(100, 1000)()
+			s, err := g.status()
+			if err == nil && s.Ledger.Dropped["overload"] == 0 {
+				err = fmt.Errorf("%+v", s.Ledger)
+			}
+			return err
+		})
+		goOn()
+	})})
 	g.stop()
 
 	dir := t.TempDir()
