@@ -92,7 +92,7 @@ func (w *writer) row() []string {
 // climb offers a writer more and more until it loses something in the median run, or takes so long to store
 // what it kept that more is in vain.
 func (s *suite) climb(ctx context.Context, w *writer, client float64) error {
-	levels, runs := []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1, 1.1}, 3
+	levels, runs := []float64{0.25, 0.4, 0.55, 0.7, 0.85, 1}, 3
 	if s.quick {
 		levels, runs = []float64{0.25, 0.5, 0.7, 0.85, 1}, 1
 	}
@@ -133,7 +133,7 @@ func (s *suite) offer(ctx context.Context, w *writer, rate float64) (_ *stage.Tr
 		return nil, err
 	}
 	l := s.load(perPacket)
-	l.Rate, l.Duration = rate, s.seconds(15, 4)
+	l.Rate, l.Duration = rate, s.seconds(10, 4)
 	return s.Try(ctx, r, l)
 }
 
@@ -209,7 +209,7 @@ func (s *suite) runClient(ctx context.Context, connections int) (rate float64, e
 	if err != nil {
 		return 0, err
 	}
-	result, err := s.Yardstick(ctx, db, connections, series, s.seconds(15, 4))
+	result, err := s.Yardstick(ctx, db, connections, series, s.seconds(10, 4))
 	if err != nil {
 		return 0, err
 	}

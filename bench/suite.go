@@ -287,8 +287,10 @@ func (s *suite) search(tolerance float64) stage.Search {
 		// Eight searches beside others take the most of a quick run, and their goals are factors from 4 on.
 		c.Runs, c.Close = 2, 1.2
 	case tolerance > 0:
-		// What lies in a socket's buffer at the end comes through, too: with more time it weighs less.
+		// What lies in a socket's buffer at the end comes through, too: with more time it weighs less. The
+		// searches are ten, and their goals are factors.
 		c.Step, c.Confirm = c.Step*3/2, c.Confirm*3/2
+		c.Close = 1.06
 	}
 	return c
 }
