@@ -87,9 +87,13 @@ func rowOfFound(name string, f *stage.Found) []string {
 	if t := threadCosts(f).Median(); t > 0 {
 		thread = report.Seconds(t)
 	}
+	limit := f.Limit
+	if f.Again > 0 {
+		limit += fmt.Sprintf("; %s with loss taken again", plural(f.Again, "run"))
+	}
 	return []string{
 		name, report.Count(rates(f).Median()), rates(f).Text(report.Count),
-		report.Count(packetRates(f).Median()), f.Limit, report.Seconds(costs(f).Median()),
+		report.Count(packetRates(f).Median()), limit, report.Seconds(costs(f).Median()),
 		costs(f).Text(report.Seconds), thread, report.Percent(busy(f)),
 		report.Percent(besides(f)), mebibytes(residents(f).Median()),
 	}

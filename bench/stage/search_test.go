@@ -69,3 +69,21 @@ func TestHighestNever(t *testing.T) {
 		t.Errorf("what may be lost was not tolerated: %v", err)
 	}
 }
+
+// Goal: two of five runs may be disturbed, and are told; a third says that the rate is too high.
+func TestConfirm(t *testing.T) {
+	f := func(hiccups map[int]float64, again int, same bool) {
+		t.Helper()
+		found := &Found{}
+		s := &simulated{sender: 5e6, receiver: 1e6, hiccups: hiccups}
+		if err := search().confirm(found, 9e5, s.try); err != nil {
+			t.Fatal(err)
+		}
+		if rate := found.Trials[4].Rate(); len(found.Trials) != 5 || found.Again != again || rate == 9e5 != same {
+			t.Errorf("%d runs at %.0f, %d taken again; want %d", len(found.Trials), rate, found.Again, again)
+		}
+	}
+	f(nil, 0, true)
+	f(map[int]float64{1: 0.3, 4: 0.3}, 2, true)
+	f(map[int]float64{1: 0.3, 4: 0.3, 5: 0.3}, 0, false)
+}
