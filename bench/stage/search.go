@@ -129,8 +129,8 @@ func (c *Search) approach(found *Found, t *Trial, try trier) (good float64, err 
 }
 
 // confirm measures at a rate (0: as fast as it goes), and at lower ones until enough runs at one are within
-// the tolerance. Fewer than half as many may be over it: on a shared machine somebody else takes both CPUs now
-// and then, and no rate is low enough for that.
+// the tolerance. Fewer than half as many may be over it: on a shared machine somebody else takes both CPUs
+// now and then, and no rate is low enough for that.
 func (c *Search) confirm(found *Found, rate float64, try trier) error {
 	found.Again = 0
 	for over := 0; len(found.Trials) < c.Runs; {

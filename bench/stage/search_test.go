@@ -79,8 +79,10 @@ func TestConfirm(t *testing.T) {
 		if err := search().confirm(found, 9e5, s.try); err != nil {
 			t.Fatal(err)
 		}
-		if rate := found.Trials[4].Rate(); len(found.Trials) != 5 || found.Again != again || rate == 9e5 != same {
-			t.Errorf("%d runs at %.0f, %d taken again; want %d", len(found.Trials), rate, found.Again, again)
+		rate := found.Trials[4].Rate()
+		if len(found.Trials) != 5 || found.Again != again || rate == 9e5 != same {
+			t.Errorf("%d runs at %.0f, %d taken again; want %d", len(found.Trials), rate, found.Again,
+				again)
 		}
 	}
 	f(nil, 0, true)
