@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"culvert/bench/machine"
 )
@@ -80,7 +81,7 @@ func (r *Report) Write(folder, suffix string) (string, error) {
 	if len(r.Missing) > 0 {
 		text.WriteString("\n## What could not be measured\n\n")
 		for _, missing := range r.Missing {
-			text.WriteString("- " + missing + "\n")
+			text.WriteString(fold("- "+missing, "  "))
 		}
 	}
 	file := filepath.Join(folder, name+".md")
@@ -113,7 +114,7 @@ func (r *Report) head(text *strings.Builder) {
 	}
 	text.WriteString("\n")
 	for _, parameter := range r.Parameters {
-		text.WriteString("- " + parameter + "\n")
+		text.WriteString(fold("- "+parameter, "  "))
 	}
 }
 
@@ -131,10 +132,34 @@ func (r *Report) goals(text *strings.Builder) {
 	write(text, table)
 }
 
+// columns is how wide a paragraph is.
+const columns = 110
+
+// fold breaks a paragraph into lines, those behind the first indented.
+func fold(text, indent string) string {
+	var folded strings.Builder
+	width := 0
+	for i, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+			folded.WriteString(word)
+			width = n
+		case width+1+n > columns:
+			folded.WriteString("\n" + indent + word)
+			width = len(indent) + n
+		default:
+			folded.WriteString(" " + word)
+			width += 1 + n
+		}
+	}
+	return folded.String() + "\n"
+}
+
 func (s *Section) write(text *strings.Builder, folder, name string) error {
 	fmt.Fprintf(text, "\n## %s\n", s.Title)
 	if s.Text != "" {
-		fmt.Fprintf(text, "\n%s\n", s.Text)
+		text.WriteString("\n" + fold(s.Text, ""))
 	}
 	for _, table := range s.Tables {
 		text.WriteString("\n")
@@ -143,7 +168,7 @@ func (s *Section) write(text *strings.Builder, folder, name string) error {
 		}
 		write(text, table)
 		if table.Note != "" {
-			fmt.Fprintf(text, "\n%s\n", table.Note)
+			text.WriteString("\n" + fold(table.Note, ""))
 		}
 	}
 	for i := range s.Plots {

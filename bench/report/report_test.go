@@ -69,3 +69,17 @@ func TestWrite(t *testing.T) {
 		}
 	}
 }
+
+func TestFold(t *testing.T) {
+	f := func(text, indent, want string) {
+		t.Helper()
+		if got := fold(text, indent); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	word := strings.Repeat("ö", 54)
+	f("", "", "\n")
+	f("- a  b", "  ", "- a b\n")
+	f(word+" "+word+" a", "", word+" "+word+"\na\n")
+	f("- "+word+" "+word, "  ", "- "+word+"\n  "+word+"\n")
+}
