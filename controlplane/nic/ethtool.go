@@ -85,15 +85,21 @@ func ask(iface string, message uint8, acknowledge bool, attributes ...*nl.RtAttr
 	if err != nil {
 		return nil, fmt.Errorf("find the kernel's family %q: %w", ethtoolFamily, err)
 	}
+	header := nl.NewRtAttr(unix.NLA_F_NESTED|attributeHeader, nil)
+	header.AddRtAttr(headerName, nl.ZeroTerminated(iface))
+	return exchange(family, message, acknowledge, append([]*nl.RtAttr{header}, attributes...))
+}
+
+// exchange sends one message to a family and returns the attributes of the answer, nil where there was none.
+// ErrNotOffered: the family, or the driver, does not know the message.
+func exchange(family *netlink.GenlFamily, message uint8, acknowledge bool, attributes []*nl.RtAttr) (
+	map[uint16]syscall.NetlinkRouteAttr, error) {
 	flags := 0
 	if acknowledge {
 		flags = unix.NLM_F_ACK
 	}
 	request := nl.NewNetlinkRequest(int(family.ID), flags)
 	request.AddData(genericHeader{message, uint8(family.Version)})
-	header := nl.NewRtAttr(unix.NLA_F_NESTED|attributeHeader, nil)
-	header.AddRtAttr(headerName, nl.ZeroTerminated(iface))
-	request.AddData(header)
 	for _, a := range attributes {
 		request.AddData(a)
 	}

@@ -2,7 +2,6 @@ package nic
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
 )
 
 // Of the family "netdev" (linux/netdev.h): queues and the NAPI instances that serve them, since Linux 6.8,
@@ -129,26 +127,5 @@ func netdev(message uint8, attributes ...*nl.RtAttr) (map[uint16]syscall.Netlink
 	if err != nil {
 		return nil, ErrNotOffered // The kernel does not know the family.
 	}
-	flags := 0
-	if message == messageNAPISet {
-		flags = unix.NLM_F_ACK
-	}
-	request := nl.NewNetlinkRequest(int(family.ID), flags)
-	request.AddData(genericHeader{message, uint8(family.Version)})
-	for _, a := range attributes {
-		request.AddData(a)
-	}
-	answers, err := request.Execute(unix.NETLINK_GENERIC, 0)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, ErrNotOffered
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, answer := range answers {
-		if len(answer) > nl.SizeofGenlmsg {
-			return parse(answer[nl.SizeofGenlmsg:])
-		}
-	}
-	return nil, nil
+	return exchange(family, message, message == messageNAPISet, attributes)
 }

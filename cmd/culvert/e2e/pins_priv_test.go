@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,21 +71,30 @@ func passes(t *testing.T, lab *testenv.Lab, when string) {
 	})
 }
 
-// flood is a sender that never pauses for long. Its points have timestamps 1, 2, 3, …
+// flood is a sender that never pauses for long.
 type flood struct {
-	sent    uint64
+	sent    atomic.Uint64
 	end     sync.Once
 	endless chan struct{} // closed to end it
 	ended   chan struct{}
 }
 
-// newFlood starts one that sends from this many ports in turn; it ends with the test, or by stop.
+// newFlood starts one that sends from this many ports in turn, points with the timestamps 1, 2, 3, …
 func newFlood(t *testing.T, lab *testenv.Lab, flows int, pause time.Duration) *flood {
 	t.Helper()
 	conns := make([]net.Conn, flows)
 	for i := range conns {
 		conns[i] = udpSender(t, lab, lab.GatewayIPv4)
 	}
+	return startFlood(t, pause, func(n uint64) error {
+		_, err := fmt.Fprintf(conns[n%uint64(flows)], "flood v=1 %d", n+1)
+		return err
+	})
+}
+
+// startFlood starts one that sends point 0, 1 and so on; it ends with the test, or by stop. A point that
+// cannot be sent is tried again: refused while nobody listens is what a sender sees.
+func startFlood(t *testing.T, pause time.Duration, send func(n uint64) error) *flood {
 	f := &flood{endless: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(f.ended)
@@ -94,10 +104,8 @@ func newFlood(t *testing.T, lab *testenv.Lab, flows int, pause time.Duration) *f
 				return
 			default:
 			}
-			conn := conns[f.sent%uint64(flows)]
-			// Refused while nobody listens: that is what a sender sees.
-			if _, err := fmt.Fprintf(conn, "flood v=1 %d", f.sent+1); err == nil {
-				f.sent++
+			if err := send(f.sent.Load()); err == nil {
+				f.sent.Add(1)
 			}
 			time.Sleep(pause)
 		}
@@ -110,7 +118,7 @@ func newFlood(t *testing.T, lab *testenv.Lab, flows int, pause time.Duration) *f
 func (f *flood) stop() uint64 {
 	f.end.Do(func() { close(f.endless) })
 	<-f.ended
-	return f.sent
+	return f.sent.Load()
 }
 
 // steers waits until points come by XDP and are written.

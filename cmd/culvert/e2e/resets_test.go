@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -15,43 +14,20 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// numbered is a sender that never pauses for long, each of whose points has a number.
+// numbered is a flood whose points are told apart by their lines.
 type numbered struct {
-	t       *testing.T
-	sent    atomic.Int64
-	endless chan struct{}
-	ended   chan struct{}
-	once    sync.Once
+	t *testing.T
+	*flood
 }
 
 // newNumbered sends line(0), line(1) and so on, about a thousand each second.
 func newNumbered(t *testing.T, lab *testenv.Lab, line func(n int) string) *numbered {
 	t.Helper()
 	conn := udpSender(t, lab, lab.GatewayIPv4)
-	f := &numbered{t: t, endless: make(chan struct{}), ended: make(chan struct{})}
-	go func() {
-		defer close(f.ended)
-		for {
-			select {
-			case <-f.endless:
-				return
-			default:
-			}
-			if _, err := io.WriteString(conn, line(int(f.sent.Load()))); err == nil {
-				f.sent.Add(1)
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}()
-	t.Cleanup(func() { f.stop() })
-	return f
-}
-
-// stop ends the sender and returns how many points it has sent.
-func (f *numbered) stop() int {
-	f.once.Do(func() { close(f.endless) })
-	<-f.ended
-	return int(f.sent.Load())
+	return &numbered{t, startFlood(t, time.Millisecond, func(n uint64) error {
+		_, err := io.WriteString(conn, line(int(n)))
+		return err
+	})}
 }
 
 // arrives waits until the database has a point that is sent from now on, and logs how long that took.
@@ -261,7 +237,7 @@ spool: {dir: %s, segment: 1MiB, max: 64MiB, sync: 20ms}
 	d.start()
 	healed("a start anew")
 
-	sent := load.stop()
+	sent := int(load.stop())
 	s = g.emptied(uint64(sent))
 	if s.Ledger.Written != uint64(sent) || s.Ledger.Residue != 0 || s.Sinks[0].Points.Residue != 0 ||
 		len(s.Ledger.Dropped)+len(s.Ledger.Rejected) > 0 {

@@ -220,7 +220,7 @@ func TestVictoriaMetricsOutage(t *testing.T) {
 		}
 		return body != "", err
 	})
-	sent := load.stop()
+	sent := int(load.stop())
 	s := g.emptied(uint64(sent))
 	if s.Ledger.Written != uint64(sent) || s.Ledger.Residue != 0 || s.Sinks[0].Points.Residue != 0 ||
 		len(s.Ledger.Dropped)+len(s.Ledger.Rejected) > 0 {
