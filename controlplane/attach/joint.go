@@ -307,7 +307,7 @@ func explainExchange(name, attempt string, err error) error {
 		return &Error{Kind: Foreign, Interface: name, Attempt: attempt, Err: err,
 			Problem: "the pins of libxdp's dispatcher are not below " + dispatcherPins(),
 			Remedy: "do it in the mount namespace of who loaded it (not by `ip netns exec`), or set " +
-				"LIBXDP_BPFFS as there"}
+				"LIBXDP_BPFFS as there; or set `mode: socket` for this interface"}
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
 		return &Error{Kind: Privilege, Interface: name, Attempt: attempt, Err: err,
 			Problem: "the kernel does not permit it",
