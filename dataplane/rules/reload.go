@@ -177,11 +177,11 @@ func (r *records) takeQueue() (queued []int32) {
 func (r *records) renumber(numbers []int32, rules int, same bool) {
 	lists := r.lists
 	*r = records{
-		chunks: r.chunks, free: r.free, cut: r.cut, used: r.used, cells: r.cells, lists: newLists(rules),
+		chunks: r.chunks, free: r.free, cut: r.cut, used: r.used, numbers: r.numbers, lists: newLists(rules),
 		queueFirst: none, queueLast: none,
 	}
 	if !same {
-		r.cells = newCells(len(r.cells))
+		r.numbers.clear()
 	}
 	for was, n := range numbers {
 		if n < 0 {
@@ -192,7 +192,7 @@ func (r *records) renumber(numbers []int32, rules int, same bool) {
 			for at := l.first; !same && at != none; at = r.at(at).next {
 				rec := r.at(at)
 				rec.rule = uint32(n)
-				r.place(cellHash(rec.rule, rec.hash), at)
+				r.numbers.add(tagOf(cellHash(rec.rule, rec.hash)), at)
 			}
 		}
 	}
@@ -224,10 +224,14 @@ func (e *Evaluator) takeKeys(old *Evaluator) (moved []bool) {
 			}
 		}
 	}
+	if len(numbers) == 0 {
+		return moved // Whatever timers there were once are free.
+	}
 	e.keyTimers = old.keyTimers
-	for i := range e.keyTimers.owners {
-		owner := &e.keyTimers.owners[i]
-		owner.cohort = numbers[owner.cohort]
+	for i := range e.keyTimers.cut {
+		if owner := e.keyTimers.owner(i); owner.cohort != ownerFree {
+			owner.cohort = numbers[owner.cohort]
+		}
 	}
 	return moved
 }

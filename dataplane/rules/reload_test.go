@@ -183,7 +183,7 @@ func TestReloadReleases(t *testing.T) {
 // held is how many blocks are in use.
 func (a *arena) held() (n int) {
 	for i := range a.classes {
-		n += int(a.classes[i].used) - len(a.classes[i].free)
+		n += int(a.classes[i].used - a.classes[i].freed)
 	}
 	return n
 }
