@@ -13,6 +13,7 @@ import (
 	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
 	"culvert/controlplane/doctor"
+	"culvert/controlplane/nic"
 	"culvert/controlplane/tune"
 )
 
@@ -120,7 +121,7 @@ func (t *tuning) session(c *config.Config) (*tune.Session, error) {
 	if dir == "" {
 		dir = config.Default().StateDir
 	}
-	carries, err := tune.CarriesDefaultRoute(t.iface)
+	carries, err := nic.CarriesDefaultRoute(t.iface)
 	if err != nil {
 		return nil, err
 	}

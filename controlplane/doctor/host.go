@@ -55,6 +55,8 @@ type Card struct {
 	BusyPoll bool
 	// DefersByQueue tells that the gateway can defer interrupts by queue, without `culvert tune`.
 	DefersByQueue bool
+	// DefaultRoute tells that the host's default route leaves by it.
+	DefaultRoute bool
 	// Open names the listeners without `sources`.
 	Open []string
 }
@@ -135,6 +137,10 @@ func lookAt(name string) (Card, error) {
 		return card, err
 	}
 	if card.Features, err = nic.AskFeatures(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
+		return card, err
+	}
+	card.DefaultRoute, err = nic.CarriesDefaultRoute(name)
+	if err != nil {
 		return card, err
 	}
 	return card, nil
