@@ -42,6 +42,7 @@ func (e *examination) card(card *Card) {
 	}
 	e.foreign(card)
 	e.channels(card)
+	e.steering(card)
 	e.mtu(card)
 	e.offloads(card)
 	e.interruptsOf(card)
