@@ -147,6 +147,9 @@ func startOn(ctx context.Context, options Options, plan *Plan) (_ *Gateway, err 
 	for _, note := range g.plan.Notes {
 		g.log.Warn("placement", "note", note.String())
 	}
+	for _, note := range g.plan.Cautions {
+		g.log.Warn("interface", "note", note.String())
+	}
 	if err := numa.Confine(g.plan.Housekeeping); err != nil {
 		return nil, err
 	}
@@ -247,6 +250,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 	}
 	plan.Offers, plan.Polled = offers, polled
 	plan.Notes = append(plan.Notes, unpolled...)
+	plan.Cautions = cautionsOf(c, plan)
 	return plan, nil
 }
 
