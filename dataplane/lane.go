@@ -218,18 +218,29 @@ func (o *lane) timer() int64 {
 	if !idle && (o.appending+o.writer.Backlog() > 0 || o.short()) {
 		return math.MaxInt64
 	}
-	return due(idle, o.open.Opened(), o.sealed, o.linger, o.age)
+	return due(idle, o.open.Points(), o.open.Opened(), o.sealed, o.linger, o.age)
 }
 
-// due is when a batch must be sealed whose first point came at opened, after the one before was sealed.
-// Points that come further apart than linger wait for none of it: nothing would come to share their batch,
-// and a worker that sleeps would wake up once more for each.
-func due(idle bool, opened, sealed, linger, age int64) int64 {
+// company is how many points a batch has that is in company: more come than one in linger / company, and a
+// request for so few of them costs server and gateway more than the points do. Such a batch may grow until it
+// is stretch times linger old, but not beyond stretchMax nanoseconds (docs/decisions/0027).
+const (
+	company    = 16
+	stretch    = 5
+	stretchMax = 1_000_000
+)
+
+// due is when a batch must be sealed that has these points, the first of which came at opened, after the one
+// before was sealed. Points that come further apart than linger wait for none of it: nothing would come to
+// share their batch, and a worker that sleeps would wake up once more for each.
+func due(idle bool, points int, opened, sealed, linger, age int64) int64 {
 	switch {
 	case !idle:
 		return opened + age
 	case opened-sealed > linger:
 		return opened
+	case points >= company:
+		return opened + max(linger, min(stretch*linger, stretchMax, age))
 	}
 	return opened + linger
 }

@@ -259,6 +259,7 @@ type Batch struct {
 	// Points it holds at most.
 	Points int `yaml:"points" min:"1" max:"1000000"`
 	// Age of its first point at which it is sealed while a connection is idle. A lone point does not wait.
+	// One that has 16 points by then grows until it is five times as old, at most 1 ms.
 	Linger time.Duration `yaml:"linger" min:"0s" max:"10s"`
 	// Age at which it is sealed in any case.
 	Age time.Duration `yaml:"age" min:"1us" max:"1m"`

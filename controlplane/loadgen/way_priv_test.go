@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -72,6 +73,16 @@ func listenIn(t *testing.T, lab *testenv.Lab, address net.IP) *receiver {
 	return r
 }
 
+// forget throws away what has come so far.
+func (r *receiver) forget() {
+	r.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	for into := make([]byte, 1<<16); ; {
+		if _, err := r.conn.Read(into); err != nil {
+			return
+		}
+	}
+}
+
 func runIn(t *testing.T, lab *testenv.Lab, c Config) (report Report, err error) {
 	t.Helper()
 	err = <-lab.Sender.Go(func() (err error) {
@@ -105,12 +116,21 @@ func TestPrivWays(t *testing.T) {
 					To: []netip.AddrPort{r.address()}, Via: c.via, Interface: lab.SenderInterface,
 					NoChecksum: c.noSum, Count: 20_003, PointsPerPacket: 7, Flows: 6, Sequence: true,
 				}
-				before := lab.WireDrops(t)
-				report, err := runIn(t, lab, config)
+				var report Report
+				var err error
+				var lost uint64
+				// Nothing can be said of a run of which the cable lost more than half.
+				for range 3 {
+					before := lab.WireDrops(t)
+					report, err = runIn(t, lab, config)
+					if lost = lab.WireDrops(t) - before; lost <= report.Packets/2 {
+						break
+					}
+					r.forget()
+				}
 				if err != nil || report.Points != config.Count || report.Mode != c.mode {
 					t.Fatalf("%+v, %v", report, err)
 				}
-				lost := lab.WireDrops(t) - before
 				if lost > report.Packets/2 {
 					t.Fatalf("the cable lost %d packets of %d", lost, report.Packets)
 				}

@@ -23,13 +23,17 @@ func (g *gateway) steered() {
 	})
 }
 
-// pending waits until so many points wait in the spool and none anywhere else.
+// pending waits until so many points wait in the spool's files, where a kill does not reach them, and none
+// anywhere else.
 func (g *gateway) pending(points uint64) {
 	g.t.Helper()
 	eventually(g.t, "points wait in the spool", func() error {
 		s, err := g.status()
 		if err == nil && (s.Ledger.SpoolPending != points || s.Ledger.InFlight != 0) {
 			err = fmt.Errorf("want %d: %+v", points, s.Ledger)
+		}
+		if err == nil && s.Sinks[0].Spool.DiskPoints != points {
+			err = fmt.Errorf("want %d on disk: %+v", points, s.Sinks[0].Spool)
 		}
 		return err
 	})
