@@ -3,9 +3,10 @@ package dataplane
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"culvert/dataplane/rules"
 )
@@ -19,8 +20,8 @@ import (
 //	          new rules
 //	go on     once all of them have changed
 //
-// Packets wait in the kernel's rings meanwhile: the pause is some microseconds, and about a microsecond more
-// for each key that a worker owns.
+// Packets wait in the kernel's rings meanwhile: the pause is what the workers need to meet, some microseconds
+// for each step, and about a microsecond more for each key whose layout changes.
 
 const (
 	// gatherTime bounds how long a reload waits for the last worker.
@@ -29,10 +30,13 @@ const (
 	// each ring of 1024, and a hand-over is answered at most once or twice. What is still on its way
 	// afterwards is dropped by its receiver, and said again by its owner within seconds.
 	quietRoundsMax = 10_000
-	// quietPoll is how often a worker looks whether the others have come as far.
+	// quietSpins is how often a worker looks whether the others have come as far before it sleeps until the
+	// last one wakes it: some microseconds, about what sleeping and waking cost.
+	quietSpins = 4000
+	// quietWait bounds that sleep, so that the heartbeat goes on.
+	quietWait = 10 * time.Millisecond
+	// quietPoll is how often a worker looks whether the notifiers' goroutine has made room.
 	quietPoll = 20 * time.Microsecond
-	// quietSpins is how often it looks before it sleeps in between.
-	quietSpins = 200
 )
 
 // ruleReload is one reload for all workers of an Exchange.
@@ -42,7 +46,7 @@ type ruleReload struct {
 
 	gathered atomic.Int32 // workers that have heard of it; negative once it is called off
 	steps    steps
-	busy     [2]atomic.Int32 // workers that had something to hand over, by the round's parity
+	busy     [3]atomic.Int32 // workers that had something to hand over, by the round
 }
 
 // ruleChange is a worker's part.
@@ -67,29 +71,48 @@ type Reloaded struct {
 	Forwarded []uint64
 }
 
-// steps lets workers go from step to step together.
+// steps lets workers go from step to step together. Each spins for a moment and then sleeps in the kernel:
+// runtime.Gosched and time.Sleep would hand its P to another thread and wait for it to come back, twice a
+// context switch for each look, and a sleep of microseconds takes Go a millisecond where nothing else runs.
 type steps struct {
 	count   int32
 	arrived atomic.Int32
 	step    atomic.Int32
 }
 
-// together waits until all workers have come here. meanwhile is called again and again.
-func (s *steps) together(meanwhile func()) {
+// together waits until all workers have come to this step. alive is called now and then.
+func (w *Worker) together(s *steps, alive func()) {
 	step := s.step.Load()
 	if s.arrived.Add(1) == s.count {
 		s.arrived.Store(0)
 		s.step.Store(step + 1)
+		for _, waker := range w.links.wakers {
+			waker.Wake()
+		}
 		return
 	}
-	for spins := 0; s.step.Load() == step; spins++ {
-		meanwhile()
-		if spins < quietSpins {
-			runtime.Gosched()
-		} else {
-			time.Sleep(quietPoll)
+	for range quietSpins {
+		if s.step.Load() != step {
+			return
 		}
 	}
+	for s.step.Load() == step {
+		w.waker.sleeping.Store(true)
+		// As in rest: what was published before the flag was seen must be seen now.
+		w.waker.clear()
+		if s.step.Load() == step {
+			w.doze([]unix.PollFd{{Fd: int32(w.waker.fd), Events: unix.POLLIN}}, quietWait)
+		}
+		w.waker.sleeping.Store(false)
+		alive()
+	}
+}
+
+// doze sleeps in the kernel, on the worker's own thread, for at most so long.
+func (w *Worker) doze(until []unix.PollFd, most time.Duration) {
+	w.timeout = unix.NsecToTimespec(int64(most))
+	// EINTR is answered by the next look like every other waking.
+	_, _ = unix.Ppoll(until, &w.timeout, nil)
 }
 
 // ReloadRules gives all workers of an Exchange new rules. departures is, for each Departure of a worker's
@@ -108,8 +131,8 @@ func ReloadRules(workers []*Worker, next *rules.Set, departures [][]bool) (*Relo
 	for i, w := range workers {
 		change := &reload.workers[i]
 		change.done = make(chan struct{})
-		// Made here, since room for all that an evaluator can need takes milliseconds.
-		change.evaluator = rules.NewEvaluator(next, w.config.RuleState)
+		// Made here, since the workers stand still when it takes over.
+		change.evaluator = rules.NewSuccessor(next, w.config.Rules, w.config.RuleState)
 		if len(w.config.Departures) > 0 {
 			change.departures = departures
 		}
@@ -186,7 +209,7 @@ func (w *Worker) reloadRules() {
 	alive := func() { w.beat(w.clock.Now()) }
 	w.hush(reload, now, alive)
 	w.changeRules(reload, change, now, alive)
-	reload.steps.together(alive)
+	w.together(&reload.steps, alive)
 	change.ended = w.clock.Now()
 	w.idleSince = change.ended
 	w.unshown = true
@@ -197,31 +220,29 @@ func (w *Worker) reloadRules() {
 // nothing new begins.
 func (w *Worker) hush(reload *ruleReload, now int64, alive func()) {
 	// Whoever is here has ended its last turn: only from here on does nobody take packets.
-	reload.steps.together(alive)
+	w.together(&reload.steps, alive)
 	for round := range quietRoundsMax {
-		busy, other := &reload.busy[round&1], &reload.busy[1-round&1]
+		busy := &reload.busy[round%3]
 		if work := w.exchange(now); work > 0 || w.handingOver() || !w.rules.Settled() {
 			busy.Add(1)
 		}
 		w.deliver()
-		reload.steps.together(alive)
-		// Nobody counts in the other one before all have come to the step behind this.
-		over := busy.Load() == 0
-		other.Store(0)
-		reload.steps.together(alive)
-		if over {
+		w.together(&reload.steps, alive)
+		if busy.Load() == 0 {
 			return
 		}
+		// Until all have come to the next step this one is read, the next one counted in, and the third free.
+		reload.busy[(round+2)%3].Store(0)
 	}
 }
 
 // changeRules puts the new rules in the place of the old ones.
 func (w *Worker) changeRules(reload *ruleReload, change *ruleChange, now int64, alive func()) {
 	next := change.evaluator
-	for !w.rules.Retire(reload.next) || len(w.rules.Transitions()) > 0 {
+	for !w.rules.Retire(next) || len(w.rules.Transitions()) > 0 {
 		if w.forward() == 0 {
 			alive()
-			time.Sleep(quietPoll) // The notifiers' goroutine makes room.
+			w.doze(nil, quietPoll)
 		}
 	}
 	change.restored, change.err = next.Succeed(w.rules, now)

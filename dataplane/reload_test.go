@@ -170,3 +170,34 @@ func TestReloadIsCalledOff(t *testing.T) {
 		t.Errorf("a worker without rules gives %v", err)
 	}
 }
+
+// Goal: no worker goes on from a step before all have come to it, whether it spins or sleeps meanwhile.
+// Method: more workers than CPUs count themselves at each of many steps, some of them late.
+func TestWorkersMeet(t *testing.T) {
+	const workers, rounds = 5, 3000
+	exchange, err := NewExchange(workers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exchange.Close()
+	s := steps{count: workers}
+	var came [rounds]atomic.Int32
+	var all sync.WaitGroup
+	for i := range workers {
+		w := &Worker{links: exchange, waker: exchange.wakers[i]}
+		all.Go(func() {
+			for round := range came {
+				if round%500 == 100*i {
+					time.Sleep(time.Millisecond) // The others have fallen asleep by then.
+				}
+				came[round].Add(1)
+				w.together(&s, func() {})
+				if n := came[round].Load(); n != workers {
+					t.Errorf("%d of %d have come to step %d when worker %d goes on", n, workers, round, i)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}

@@ -1,6 +1,9 @@
 package rules
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 const (
 	// blockMin and blockClasses: texts lie in blocks of 64, 128, 256 and 512 bytes.
@@ -18,7 +21,8 @@ type arena struct {
 
 type blocks struct {
 	chunks [][]byte
-	free   []uint32
+	free   uint32 // the first free block's number plus one, which begins with the next one's; 0: none
+	freed  uint32 // how many are free
 	used   uint32 // blocks ever cut
 }
 
@@ -30,9 +34,10 @@ func (a *arena) take(size int) ref {
 	class := bits.Len(uint(max(size, 1)-1) / blockMin)
 	b := &a.classes[class]
 	var number uint32
-	if n := len(b.free); n > 0 {
-		number = b.free[n-1]
-		b.free = b.free[:n-1]
+	if b.free > 0 {
+		number = b.free - 1
+		b.free = binary.LittleEndian.Uint32(a.bytes(ref(b.free<<2 | uint32(class))))
+		b.freed--
 	} else {
 		perChunk := uint32(chunkSize / (blockMin << class))
 		if b.used%perChunk == 0 {
@@ -48,7 +53,9 @@ func (a *arena) take(size int) ref {
 func (a *arena) release(r ref) {
 	if r != 0 {
 		b := &a.classes[r&3]
-		b.free = append(b.free, uint32(r>>2)-1)
+		binary.LittleEndian.PutUint32(a.bytes(r), b.free)
+		b.free = uint32(r >> 2)
+		b.freed++
 	}
 }
 

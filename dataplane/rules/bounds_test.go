@@ -230,7 +230,7 @@ func TestHostileKeysWithAPast(t *testing.T) {
 	}
 	blocks := 0
 	for i := range e.texts.classes {
-		blocks += int(e.texts.classes[i].used) - len(e.texts.classes[i].free)
+		blocks += int(e.texts.classes[i].used - e.texts.classes[i].freed)
 	}
 	if blocks > 6*keysMax {
 		t.Errorf("%d texts are kept for at most %d keys and alerts", blocks, 6*keysMax)

@@ -245,14 +245,14 @@ func TestReloadOfChangedRules(t *testing.T) {
 		t.Errorf("changes are %v", c)
 	}
 	blob := old.Checkpoint(nil, old.now)
-	if !old.Retire(set) {
+	fresh := &player{Evaluator: alone(set), t: t}
+	if !old.Retire(fresh.Evaluator) {
 		t.Error("two alerts find no room")
 	}
 	if got := story([]*Evaluator{old.Evaluator}, nil); strings.Count(got, " ok ") != 2 ||
 		strings.Count(got, "reloaded") != 2 || strings.Contains(got, "Kept") {
 		t.Errorf("the old rules end with\n%s", got)
 	}
-	fresh := &player{Evaluator: alone(set), t: t}
 	if r, err := fresh.Restore(blob, old.now, true); err != nil || r != (Restored{Alerts: 1, Keys: 1,
 		Changed: 2}) {
 		t.Errorf("restored %+v, %v", r, err)

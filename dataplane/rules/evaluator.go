@@ -57,20 +57,21 @@ type RuleStats struct {
 // Evaluator evaluates the rules of a Set on one worker's points and keeps the states of the keys it owns. It
 // belongs to that worker's thread.
 type Evaluator struct {
-	set       *Set
-	config    Config
-	machine   machine
-	seeds     *seeds
-	arrival   int64       // of the point at hand
-	aloneNow  bool        // what SetAlone said last
-	late      bool        // its key has a newer point
-	wall      int64       // wall time − CLOCK_MONOTONIC, nanoseconds
-	started   int64       // the first arrival, never before it
-	handed    point.Point // a point that another worker handed over
-	saving    saving      // a checkpoint that is being written
-	pastKey   *pastKey    // the key at hand, if it has a past
-	pastText  []byte      // the text of the key at hand, if it was worked out before
-	noGuesses []uint8
+	set        *Set
+	config     Config
+	machine    machine
+	seeds      *seeds
+	arrival    int64       // of the point at hand
+	aloneNow   bool        // what SetAlone said last
+	late       bool        // its key has a newer point
+	wall       int64       // wall time − CLOCK_MONOTONIC, nanoseconds
+	started    int64       // the first arrival, never before it
+	handed     point.Point // a point that another worker handed over
+	saving     saving      // a checkpoint that is being written
+	succession *succession // until it has taken over from another; nil for one that does not
+	pastKey    *pastKey    // the key at hand, if it has a past
+	pastText   []byte      // the text of the key at hand, if it was worked out before
+	noGuesses  []uint8
 
 	// The measurement of the last point and its plan, since points of one measurement come in a row.
 	lastName            []byte
@@ -114,6 +115,31 @@ type cachedPlan struct {
 // NewEvaluator makes the evaluator of one worker. Memory for states is taken as keys begin to fire, up to
 // KeysMax; evaluating a point takes none.
 func NewEvaluator(set *Set, config Config) *Evaluator {
+	e := newEvaluator(set, config)
+	e.openRooms()
+	return e
+}
+
+// openRooms makes the rooms that an evaluator has whatever its rules are: what waits to be handed on, and
+// caches.
+func (e *Evaluator) openRooms() {
+	workers := e.config.Workers
+	e.planCache = make([][4]cachedPlan, planCacheSets)
+	e.outboxes, e.transitions = make([]queue[Handover], workers), newQueue[Transition](transitionsMax)
+	e.derived = newQueue[Derived](derivedMax)
+	if workers == 1 {
+		return
+	}
+	e.recents = newRecents()
+	for i := range e.outboxes {
+		if i != e.config.Worker {
+			e.outboxes[i] = newQueue[Handover](outboxSize)
+		}
+	}
+}
+
+// newEvaluator makes the parts of an evaluator that its rules decide.
+func newEvaluator(set *Set, config Config) *Evaluator {
 	config.Workers = max(config.Workers, 1)
 	if config.Owners <= 0 || config.Owners > config.Workers {
 		config.Owners = config.Workers
@@ -124,12 +150,10 @@ func NewEvaluator(set *Set, config Config) *Evaluator {
 	e := &Evaluator{
 		set: set, config: config, seeds: newSeeds(config.Seed), started: never,
 		records: newRecords(len(set.rules)), keys: make([]key, len(set.shapes)),
-		planCache: make([][4]cachedPlan, planCacheSets), stats: make([]RuleStats, len(set.rules)),
+		stats: make([]RuleStats, len(set.rules)),
 		// Keys are dealt out by their hash. Others' keys are at most as many as all owners hold, and twice
 		// that leaves room for what is on its way.
 		ownMax: (config.KeysMax + config.Owners - 1) / config.Owners, foreign: 2 * config.KeysMax,
-		outboxes: make([]queue[Handover], config.Workers), transitions: newQueue[Transition](transitionsMax),
-		derived: newQueue[Derived](derivedMax),
 	}
 	if e.config.MaxAhead <= 0 {
 		e.config.MaxAhead = aheadDefault
@@ -141,14 +165,6 @@ func NewEvaluator(set *Set, config Config) *Evaluator {
 	e.openPasts()
 	for i := range set.plans {
 		e.addPlan(&set.plans[i])
-	}
-	if config.Workers > 1 {
-		e.recents = newRecents()
-		for i := range e.outboxes {
-			if i != config.Worker {
-				e.outboxes[i] = newQueue[Handover](outboxSize)
-			}
-		}
 	}
 	return e
 }

@@ -172,7 +172,7 @@ func (e *Evaluator) expireKeys(now int64) {
 		if timer == none {
 			return
 		}
-		owner := e.keyTimers.owners[timer]
+		owner := *e.keyTimers.owner(timer)
 		c := &e.set.cohorts[owner.cohort]
 		if len(c.absent) > 0 {
 			e.missKey(owner.cohort, owner.key, now)

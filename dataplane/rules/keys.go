@@ -1,5 +1,7 @@
 package rules
 
+import "math/bits"
+
 // pastKey is what one evaluator knows of a key of a cohort, beside the words of its memos.
 type pastKey struct {
 	hash, check uint64
@@ -20,27 +22,28 @@ type pastKey struct {
 
 const (
 	keyChunk = 1024
-	// keyBytes is what a key takes beside its memos and its text: a pastKey, and its share of the cells.
+	// keyBytes is what a key takes beside its memos and its text: a pastKey, and its share of the directory.
 	keyBytes = 80 + 2*8
+	// wordsChunk is how many words of memos are taken at once, for as many keys as have room in it: 128 KiB,
+	// or one key's. For a thousand keys of long windows it would be megabytes, to be cleared at a point.
+	wordsChunk = 16 << 10
 	// touchEvery is how much the order of idle keys may be out, so that points of busy keys do not move them
 	// in the list each time, in nanoseconds.
 	touchEvery = int64(1e9)
 )
 
-// pastKeys are the keys of one cohort in one evaluator: a pool that grows by chunks, a hash table over
-// it, and a list from the latest used to the longest idle.
+// pastKeys are the keys of one cohort in one evaluator: a pool that grows by chunks, a directory of it, and a
+// list from the latest used to the longest idle.
 type pastKeys struct {
 	chunks []*[keyChunk]pastKey
-	words  [][]uint64 // of the keys of each chunk
+	words  [][]uint64 // of the keys, by chunks of their own
+	shift  uint8      // binary logarithm of how many keys have their words in a chunk
 	stride int        // words of a key
 	free   int32
 	cut    int32
 
-	// Open addressing, at most three quarters full. A cell is the upper half of a hash and, in its lower
-	// half, the key's number plus one: half of a record's cell, so that the table of many keys stays in
-	// the cache.
-	cells []uint64
-	list  idleList
+	numbers directory
+	list    idleList
 
 	lost    int64  // when a key was last let go; keys that come later may be old ones
 	evicted uint64 // keys that were let go for want of room
@@ -51,9 +54,10 @@ type pastKeys struct {
 }
 
 func newPastKeys(words int) pastKeys {
+	fit := uint(min(keyChunk, wordsChunk/max(words, 1)))
 	return pastKeys{
-		stride: words, free: none, cells: make([]uint64, 64), list: idleList{first: none, last: none},
-		lost: never,
+		stride: words, shift: uint8(max(bits.Len(fit), 1) - 1), free: none,
+		list: idleList{first: none, last: none}, lost: never,
 	}
 }
 
@@ -67,24 +71,22 @@ func (k *pastKeys) at(i int32) *pastKey { return &k.chunks[uint32(i)/keyChunk][u
 
 // memory is the words of a key's memos.
 func (k *pastKeys) memory(i int32) []uint64 {
-	at := int(uint32(i)%keyChunk) * k.stride
-	return k.words[uint32(i)/keyChunk][at : at+k.stride]
+	at := int(uint32(i)&(1<<(k.shift&31)-1)) * k.stride
+	return k.words[uint32(i)>>(k.shift&31)][at : at+k.stride]
 }
 
 // find returns the key's number, or none.
 func (k *pastKeys) find(hash, check uint64) int32 {
-	mask := uint64(len(k.cells) - 1)
-	for at := hash & mask; ; at = (at + 1) & mask {
-		c := k.cells[at]
-		if c == 0 {
-			return none
-		}
-		if c>>32 == hash>>32 {
-			if key := k.at(int32(uint32(c)) - 1); key.check == check && key.hash == hash {
-				return int32(uint32(c)) - 1
+	tag := tagOf(hash)
+	for b := k.numbers.first(tag); b != nil; b = k.numbers.next(b) {
+		for found := b.match(tag); found != 0; found &= found - 1 {
+			i := b.number(found)
+			if key := k.at(i); key.check == check && key.hash == hash {
+				return i
 			}
 		}
 	}
+	return none
 }
 
 // add makes a key that nothing is known of.
@@ -95,7 +97,9 @@ func (k *pastKeys) add(hash, check uint64) int32 {
 	} else {
 		if k.cut%keyChunk == 0 {
 			k.chunks = append(k.chunks, new([keyChunk]pastKey))
-			k.words = append(k.words, make([]uint64, keyChunk*k.stride))
+		}
+		if uint32(k.cut)&(1<<k.shift-1) == 0 {
+			k.words = append(k.words, make([]uint64, k.stride<<k.shift))
 		}
 		i = k.cut
 		k.cut++
@@ -103,28 +107,10 @@ func (k *pastKeys) add(hash, check uint64) int32 {
 	*k.at(i) = pastKey{hash: hash, check: check, used: true, timer: none, seen: never, newest: never,
 		hole: never}
 	clear(k.memory(i))
-	if k.list.length++; 4*k.list.length > 3*len(k.cells) {
-		old := k.cells
-		k.cells = make([]uint64, 2*len(old))
-		for _, c := range old {
-			if c != 0 {
-				n := int32(uint32(c)) - 1
-				k.place(k.at(n).hash, n)
-			}
-		}
-	}
-	k.place(hash, i)
+	k.list.length++
+	k.numbers.add(tagOf(hash), i)
 	k.push(i)
 	return i
-}
-
-func (k *pastKeys) place(hash uint64, i int32) {
-	mask := uint64(len(k.cells) - 1)
-	at := hash & mask
-	for k.cells[at] != 0 {
-		at = (at + 1) & mask
-	}
-	k.cells[at] = hash>>32<<32 | uint64(uint32(i)+1)
 }
 
 // remove takes a key out of everything but the timers.
@@ -132,20 +118,7 @@ func (k *pastKeys) remove(i int32) {
 	key := k.at(i)
 	k.unlink(i)
 	k.list.length--
-	mask := uint64(len(k.cells) - 1)
-	at := key.hash & mask
-	for uint32(k.cells[at]) != uint32(i)+1 {
-		at = (at + 1) & mask
-	}
-	// As in records.remove: cells behind the gap move up if it lies between their home and them.
-	for next := (at + 1) & mask; k.cells[next] != 0; next = (next + 1) & mask {
-		home := k.at(int32(uint32(k.cells[next]))-1).hash & mask
-		if (next-home)&mask >= (next-at)&mask {
-			k.cells[at] = k.cells[next]
-			at = next
-		}
-	}
-	k.cells[at] = 0
+	k.numbers.remove(tagOf(key.hash), i)
 	key.used = false
 	key.next = k.free
 	k.free = i
@@ -192,26 +165,37 @@ func (k *pastKeys) touch(i int32, arrival int64) {
 // keyTimers are the timers of all keys of all cohorts.
 type keyTimers struct {
 	wheel  wheel
-	owners []timerOwner // by the timer's number
-	free   []int32
+	owners []*[timerChunk]timerOwner // by the timer's number
+	cut    int32                     // numbers ever given
+	free   int32                     // first free number plus one, whose owner's key links the next; or 0
 }
 
 type timerOwner struct {
-	cohort uint16
+	cohort uint16 // or ownerFree
 	key    int32
+}
+
+// ownerFree marks a number that is free: no cohort has it.
+const ownerFree = 1<<16 - 1
+
+func (t *keyTimers) owner(timer int32) *timerOwner {
+	return &t.owners[uint32(timer)/timerChunk][uint32(timer)%timerChunk]
 }
 
 // set gives a key a timer that goes off at a time, if it has none that does so earlier.
 func (t *keyTimers) set(cohort uint16, i int32, key *pastKey, at int64) {
 	if key.timer == none {
-		if n := len(t.free); n > 0 {
-			key.timer = t.free[n-1]
-			t.free = t.free[:n-1]
+		if t.free != 0 {
+			key.timer = t.free - 1
+			t.free = t.owner(key.timer).key
 		} else {
-			key.timer = int32(len(t.owners))
-			t.owners = append(t.owners, timerOwner{})
+			if t.cut%timerChunk == 0 {
+				t.owners = append(t.owners, new([timerChunk]timerOwner))
+			}
+			key.timer = t.cut
+			t.cut++
 		}
-		t.owners[key.timer] = timerOwner{cohort: cohort, key: i}
+		*t.owner(key.timer) = timerOwner{cohort: cohort, key: i}
 	}
 	if !t.wheel.isSet(key.timer) || t.wheel.deadline(key.timer) > at {
 		t.wheel.set(key.timer, at)
@@ -222,7 +206,8 @@ func (t *keyTimers) set(cohort uint16, i int32, key *pastKey, at int64) {
 func (t *keyTimers) drop(key *pastKey) {
 	if key.timer != none {
 		t.wheel.cancel(key.timer)
-		t.free = append(t.free, key.timer)
+		*t.owner(key.timer) = timerOwner{cohort: ownerFree, key: t.free}
+		t.free = key.timer + 1
 		key.timer = none
 	}
 }

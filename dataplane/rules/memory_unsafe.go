@@ -12,22 +12,27 @@ func (e *Evaluator) Memory(show func(memory []byte)) {
 	for _, chunk := range e.records.chunks {
 		show(bytesOf(chunk[:]))
 	}
-	show(bytesOf(e.records.cells))
+	e.records.numbers.show(show)
 	for i := range e.pasts {
 		p := &e.pasts[i]
-		for j, chunk := range p.chunks {
+		for _, chunk := range p.chunks {
 			show(bytesOf(chunk[:]))
-			show(bytesOf(p.words[j]))
 		}
-		show(bytesOf(p.cells))
+		for _, chunk := range p.words {
+			show(bytesOf(chunk))
+		}
+		p.numbers.show(show)
 	}
 	for i := range e.texts.classes {
 		for _, chunk := range e.texts.classes[i].chunks {
 			show(chunk)
 		}
 	}
-	show(bytesOf(e.timers.timers))
-	show(bytesOf(e.keyTimers.wheel.timers))
+	for _, w := range []*wheel{&e.timers, &e.keyTimers.wheel} {
+		for _, chunk := range w.timers {
+			show(bytesOf(chunk[:]))
+		}
+	}
 	for i := range e.outboxes {
 		show(bytesOf(e.outboxes[i].slots))
 	}

@@ -56,8 +56,8 @@ const (
 	none        = int32(-1)
 )
 
-// records are all records of an evaluator: a pool that grows by chunks, so that a record never moves, a hash
-// table over them, and per rule two lists from the latest used to the longest idle: of owned keys and of
+// records are all records of an evaluator: a pool that grows by chunks, so that a record never moves, a
+// directory of them, and per rule two lists from the latest used to the longest idle: of owned keys and of
 // others'.
 type records struct {
 	chunks []*[recordChunk]record
@@ -65,17 +65,12 @@ type records struct {
 	cut    int32 // records ever cut from chunks
 	used   int
 
-	cells []recordCell // open addressing, at most half full
-	lists []idleList   // two per rule
+	numbers directory  // by cellHash of rule and key
+	lists   []idleList // two per rule
 
 	// Dirty records, first come first served.
 	queueFirst, queueLast int32
 	queueLength           int
-}
-
-type recordCell struct {
-	hash uint64
-	at   int32 // −1: free
 }
 
 type idleList struct {
@@ -84,9 +79,7 @@ type idleList struct {
 }
 
 func newRecords(rules int) records {
-	return records{
-		free: none, queueFirst: none, queueLast: none, cells: newCells(64), lists: newLists(rules),
-	}
+	return records{free: none, queueFirst: none, queueLast: none, lists: newLists(rules)}
 }
 
 func newLists(rules int) []idleList {
@@ -97,34 +90,23 @@ func newLists(rules int) []idleList {
 	return lists
 }
 
-func newCells(size int) []recordCell {
-	cells := make([]recordCell, size)
-	for i := range cells {
-		cells[i].at = none
-	}
-	return cells
-}
-
 func (r *records) at(i int32) *record { return &r.chunks[i/recordChunk][i%recordChunk] }
 
-// cellHash spreads the rules of one key over the table.
+// cellHash spreads the rules of one key over the directory.
 func cellHash(rule uint32, hash uint64) uint64 { return hash + uint64(rule)*0x9e3779b97f4a7c15 }
 
 // find returns the record's number, or none.
 func (r *records) find(rule uint32, hash, check uint64) int32 {
-	mask := uint64(len(r.cells) - 1)
-	want := cellHash(rule, hash)
-	for at := want & mask; ; at = (at + 1) & mask {
-		c := &r.cells[at]
-		if c.at == none {
-			return none
-		}
-		if c.hash == want {
-			if rec := r.at(c.at); rec.hash == hash && rec.check == check && rec.rule == rule {
-				return c.at
+	tag := tagOf(cellHash(rule, hash))
+	for b := r.numbers.first(tag); b != nil; b = r.numbers.next(b) {
+		for found := b.match(tag); found != 0; found &= found - 1 {
+			i := b.number(found)
+			if rec := r.at(i); rec.hash == hash && rec.check == check && rec.rule == rule {
+				return i
 			}
 		}
 	}
+	return none
 }
 
 // add makes an empty record.
@@ -144,51 +126,16 @@ func (r *records) add(rule uint32, hash, check uint64, owned bool) int32 {
 		stateArrival: never, localArrival: never, sent: never, queued: none,
 	}
 	r.used++
-	if 2*r.used > len(r.cells) {
-		r.grow()
-	}
-	r.place(cellHash(rule, hash), i)
+	r.numbers.add(tagOf(cellHash(rule, hash)), i)
 	r.push(i)
 	return i
-}
-
-func (r *records) place(hash uint64, i int32) {
-	mask := uint64(len(r.cells) - 1)
-	at := hash & mask
-	for r.cells[at].at != none {
-		at = (at + 1) & mask
-	}
-	r.cells[at] = recordCell{hash: hash, at: i}
-}
-
-func (r *records) grow() {
-	old := r.cells
-	r.cells = newCells(2 * len(old))
-	for _, c := range old {
-		if c.at != none {
-			r.place(c.hash, c.at)
-		}
-	}
 }
 
 // remove takes a record out of everything. It must not be in the queue.
 func (r *records) remove(i int32) {
 	rec := r.at(i)
 	r.unlink(i)
-	mask := uint64(len(r.cells) - 1)
-	at := cellHash(rec.rule, rec.hash) & mask
-	for r.cells[at].at != i {
-		at = (at + 1) & mask
-	}
-	// Cells behind the gap move up if the gap lies between their home and them, so that no search stops
-	// early.
-	for next := (at + 1) & mask; r.cells[next].at != none; next = (next + 1) & mask {
-		if home := r.cells[next].hash & mask; (next-home)&mask >= (next-at)&mask {
-			r.cells[at] = r.cells[next]
-			at = next
-		}
-	}
-	r.cells[at].at = none
+	r.numbers.remove(tagOf(cellHash(rec.rule, rec.hash)), i)
 	rec.used = false
 	rec.next = r.free
 	r.free = i

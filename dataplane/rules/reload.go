@@ -50,16 +50,12 @@ func (s *Set) Compare(old *Set) Changes {
 	return c
 }
 
-// Retire ends the firing alerts of rules that a new Set does not have as they are: nobody would end them
-// later. It returns false while there is more to tell than there is room for: then the Transitions are to be
-// taken and Retire called again. They are the old Set's, which renders them.
-func (e *Evaluator) Retire(next *Set) bool {
-	kept := map[uint64]bool{}
-	for i := range next.rules {
-		kept[next.rules[i].hash] = true
-	}
-	for r := range e.set.rules {
-		if kept[e.set.rules[r].hash] {
+// Retire ends the firing alerts of rules that the Set of a successor does not have as they are: nobody would
+// end them later. It returns false while there is more to tell than there is room for: then the Transitions
+// are to be taken and Retire called again. They are this Set's, which renders them.
+func (e *Evaluator) Retire(successor *Evaluator) bool {
+	for r, stays := range successor.successionOf(e).stays {
+		if stays {
 			continue
 		}
 		next := none
@@ -86,42 +82,58 @@ func (e *Evaluator) Retire(next *Set) bool {
 // of the rules that are as they were, what they counted, and how late points are. Nothing may be on its way
 // between evaluators, and Retire has ended what ends. The old evaluator is of no use afterwards.
 //
-// Alerts, and keys whose layout stays as it is, are taken over whole, however many there are. Other keys are
-// written and read as in a checkpoint, at about a microsecond each.
-func (e *Evaluator) Succeed(old *Evaluator, now int64) (Restored, error) {
+// Alerts, and keys whose layout stays as it is, are taken over whole, however many there are. Other keys of
+// rules that are still there are written and read as in a checkpoint, at about a microsecond each.
+func (e *Evaluator) Succeed(old *Evaluator, now int64) (restored Restored, err error) {
+	s := e.successionOf(old)
 	e.wall = old.wall
 	e.texts = old.texts
-	moved := e.takeKeys(old)
-	old.CheckpointBegin(nil, now)
-	old.saving.without, old.saving.withoutAlerts = moved, true
-	data, _ := old.CheckpointStep(1 << 62)
-	restored, err := e.Restore(data, now, true)
-	e.takeRecords(old, &restored)
-	for i := range e.set.cohorts {
-		if j := old.set.cohortLike(&e.set.cohorts[i]); j >= 0 {
-			if moved[j] {
-				restored.Keys += e.pasts[i].list.length
-			} else {
-				e.pasts[i].countOn(&old.pasts[j])
-			}
+	e.takeRooms(old)
+	e.takeGroups(old, s)
+	e.takeKeys(old, s)
+	if without, some := e.leaveOut(old, s); some {
+		old.CheckpointBegin(nil, now)
+		old.saving.without, old.saving.withoutAlerts = without, true
+		data, _ := old.CheckpointStep(1 << 62)
+		restored, err = e.Restore(data, now, true)
+	}
+	e.takeRecords(old, s, &restored)
+	for j, i := range s.cohorts {
+		switch {
+		case i < 0:
+			restored.Changed += old.pasts[j].list.length
+		case s.moves[j]:
+			restored.Keys += e.pasts[i].list.length
+		default:
+			e.pasts[i].countOn(&old.pasts[j])
 		}
 	}
-	e.releaseTexts(old, moved)
-	// Points that wait in the kernel's rings may be older than some that were seen.
-	e.recents = old.recents
+	e.releaseTexts(old, s.moves)
+	e.succession = nil // It holds the older Set.
 	return restored, err
+}
+
+// leaveOut tells which cohorts' keys need not be written and read: those that move, and those that no rule
+// asks for any more. some tells that there is another one that has keys.
+func (e *Evaluator) leaveOut(old *Evaluator, s *succession) (without []bool, some bool) {
+	without = make([]bool, len(s.cohorts))
+	for j, i := range s.cohorts {
+		if without[j] = i < 0 || s.moves[j]; !without[j] {
+			some = some || old.pasts[j].list.length > 0
+			e.pasts[i].lost = max(e.pasts[i].lost, old.pasts[j].lost)
+		}
+	}
+	return without, some
 }
 
 // takeRecords takes over the records of the rules that stay as they are, with their timers and what was
 // counted, those of keys that others own as well: what they were told, and what was seen here. The records of
 // other rules end.
-func (e *Evaluator) takeRecords(old *Evaluator, restored *Restored) {
+func (e *Evaluator) takeRecords(old *Evaluator, s *succession, restored *Restored) {
 	e.records, e.timers = old.records, old.timers
 	e.reminded, e.remindDue, e.remindNext = old.reminded, old.remindDue, old.remindNext
-	numbers := e.set.numbersOf(old.set)
 	queued := e.records.takeQueue()
-	same := true
-	for r, n := range numbers {
+	for r, n := range s.numbers {
 		before := &old.stats[r]
 		if n < 0 {
 			restored.Changed += before.Firing + before.Pending
@@ -137,9 +149,8 @@ func (e *Evaluator) takeRecords(old *Evaluator, restored *Restored) {
 		*here = *before
 		here.Evicted += evicted
 		restored.Alerts += here.Firing + here.Pending
-		same = same && int(n) == r
 	}
-	e.records.renumber(numbers, len(e.set.rules), same)
+	e.records.renumber(s.numbers, len(e.set.rules), s.same)
 	for _, i := range queued {
 		if rec := e.records.at(i); rec.used {
 			e.records.enqueue(i, rec.dirty)
@@ -177,11 +188,11 @@ func (r *records) takeQueue() (queued []int32) {
 func (r *records) renumber(numbers []int32, rules int, same bool) {
 	lists := r.lists
 	*r = records{
-		chunks: r.chunks, free: r.free, cut: r.cut, used: r.used, cells: r.cells, lists: newLists(rules),
+		chunks: r.chunks, free: r.free, cut: r.cut, used: r.used, numbers: r.numbers, lists: newLists(rules),
 		queueFirst: none, queueLast: none,
 	}
 	if !same {
-		r.cells = newCells(len(r.cells))
+		r.numbers.clear()
 	}
 	for was, n := range numbers {
 		if n < 0 {
@@ -192,44 +203,39 @@ func (r *records) renumber(numbers []int32, rules int, same bool) {
 			for at := l.first; !same && at != none; at = r.at(at).next {
 				rec := r.at(at)
 				rec.rule = uint32(n)
-				r.place(cellHash(rec.rule, rec.hash), at)
+				r.numbers.add(tagOf(cellHash(rec.rule, rec.hash)), at)
 			}
 		}
 	}
 }
 
-// cohortLike is the number of the cohort of the same group, measurements and keys, or -1.
-func (s *Set) cohortLike(c *cohort) int {
-	return slices.IndexFunc(s.cohorts, func(other cohort) bool { return other.identity == c.identity })
-}
-
-// takeKeys takes over the keys of cohorts whose layout stays as it is, with their timers, and tells which of
-// the old ones these are.
-func (e *Evaluator) takeKeys(old *Evaluator) (moved []bool) {
-	moved = make([]bool, len(old.set.cohorts))
-	numbers := make([]uint16, len(old.set.cohorts))
-	for i := range e.set.cohorts {
-		j := old.set.cohortLike(&e.set.cohorts[i])
-		if j >= 0 && e.set.laysAs(&e.set.cohorts[i], old.set, &old.set.cohorts[j]) {
+// takeKeys takes over the keys of cohorts whose layout stays as it is, with their timers.
+func (e *Evaluator) takeKeys(old *Evaluator, s *succession) {
+	same := true
+	for j, i := range s.cohorts {
+		if s.moves[j] {
 			e.pasts[i] = old.pasts[j]
-			moved[j], numbers[j] = true, uint16(i)
+			same = same && i == j
+			continue
 		}
-	}
-	for j := range old.pasts {
-		if keys := &old.pasts[j]; !moved[j] {
-			for i := range keys.cut {
-				if key := keys.at(i); key.used {
-					old.keyTimers.drop(key)
-				}
+		for k := range old.pasts[j].cut {
+			if key := old.pasts[j].at(k); key.used {
+				old.keyTimers.drop(key)
 			}
 		}
+	}
+	if len(s.cohorts) == 0 {
+		return // Whatever timers there were once are free.
 	}
 	e.keyTimers = old.keyTimers
-	for i := range e.keyTimers.owners {
-		owner := &e.keyTimers.owners[i]
-		owner.cohort = numbers[owner.cohort]
+	if same {
+		return
 	}
-	return moved
+	for i := range e.keyTimers.cut {
+		if owner := e.keyTimers.owner(i); owner.cohort != ownerFree {
+			owner.cohort = uint16(s.cohorts[owner.cohort])
+		}
+	}
 }
 
 // laysAs tells whether the keys of a cohort have the same words, for the same purposes, and the same timers

@@ -68,7 +68,10 @@ func TestReloadAmongWorkers(t *testing.T) {
 				set = sets[random.IntN(len(sets))]
 				next := make()
 				for i, e := range going {
-					for !e.Retire(set) {
+					if i > 0 {
+						next[i] = NewSuccessor(set, e.set, e.config)
+					}
+					for !e.Retire(next[i]) {
 						e.Taken(len(e.Transitions()))
 					}
 					e.Taken(len(e.Transitions()))
@@ -114,7 +117,7 @@ func TestReloadKeepsCounts(t *testing.T) {
 	}
 	set := compileOf(t, kept)
 	next := alone(set)
-	if !old.Retire(set) {
+	if !old.Retire(next) {
 		t.Fatal("one alert finds no room")
 	}
 	if r, err := next.Succeed(old, 24e9); err != nil || r.Keys != 1 || r.Alerts != 1 {
@@ -151,11 +154,11 @@ func TestReloadReleases(t *testing.T) {
 			e.Taken(len(e.Transitions()))
 		}
 		set := sets[(round+1)%len(sets)]
-		for !e.Retire(set) {
+		next := NewSuccessor(set, e.set, e.config)
+		for !e.Retire(next) {
 			e.Taken(len(e.Transitions()))
 		}
 		e.Taken(len(e.Transitions()))
-		next := alone(set)
 		restored, err := next.Succeed(e, now)
 		if err != nil {
 			t.Fatal(err)
@@ -183,7 +186,7 @@ func TestReloadReleases(t *testing.T) {
 // held is how many blocks are in use.
 func (a *arena) held() (n int) {
 	for i := range a.classes {
-		n += int(a.classes[i].used) - len(a.classes[i].free)
+		n += int(a.classes[i].used - a.classes[i].freed)
 	}
 	return n
 }

@@ -56,11 +56,14 @@ func (e *Evaluator) Restore(data []byte, now int64, hot bool) (Restored, error) 
 		}
 		e.readCohort(&r, now, hot, &done)
 	}
-	numbers := make(map[uint64]int, len(e.set.rules))
-	for i := range e.set.rules {
-		numbers[e.set.rules[i].hash] = i
-	}
+	var numbers map[uint64]int
 	for r.more() {
+		if numbers == nil {
+			numbers = make(map[uint64]int, len(e.set.rules))
+			for i := range e.set.rules {
+				numbers[e.set.rules[i].hash] = i
+			}
+		}
 		e.readAlert(&r, numbers, now, hot, &done)
 	}
 	if r.failed || len(r.in) > 0 {

@@ -16,7 +16,7 @@ func TestSizes(t *testing.T) {
 	f("an instruction", unsafe.Sizeof(instruction{}), 16)
 	f("a record", unsafe.Sizeof(record{}), 136)
 	f("a key with a past", unsafe.Sizeof(pastKey{})+2*8, keyBytes)
-	f("a cell of a record", unsafe.Sizeof(recordCell{}), 16)
+	f("a shelf of a directory, a cache line,", unsafe.Sizeof(shelf{}), 64)
 	f("a Handover", unsafe.Sizeof(Handover{}), 568)
 	f("a Transition", unsafe.Sizeof(Transition{}), 576)
 	f("recents", unsafe.Sizeof(*newRecents().sets), 1<<20)
@@ -30,13 +30,13 @@ func TestMemoryShowsStates(t *testing.T) {
 		return bytes
 	}
 	before := size()
-	fixed := 1<<20 + 64*16 + outboxSize*568 + transitionsMax*576
+	fixed := 1<<20 + outboxSize*568 + transitionsMax*576
 	if before != fixed {
 		t.Errorf("%d bytes before the first state, want %d", before, fixed)
 	}
 	e.records.add(0, 1, 2, true)
 	e.texts.take(100)
-	if grown := size() - before; grown != recordChunk*136+chunkSize {
+	if grown := size() - before; grown != recordChunk*136+shelfChunk*64+chunkSize {
 		t.Errorf("a record and a text take %d bytes more", grown)
 	}
 }

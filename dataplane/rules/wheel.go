@@ -16,8 +16,8 @@ import "math/bits"
 type wheel struct {
 	now    uint64 // all deadlines up to here have fired, or lie in the slot of now
 	first  [wheelLevels][wheelSlots]int32
-	used   [wheelLevels]uint64 // which slots hold timers
-	timers []timer
+	used   [wheelLevels]uint64  // which slots hold timers
+	timers []*[timerChunk]timer // a chunk at a time, so that no point waits for many to be copied
 	length int
 }
 
@@ -25,6 +25,7 @@ const (
 	wheelBits   = 6
 	wheelSlots  = 1 << wheelBits
 	wheelLevels = (64 + wheelBits - 1) / wheelBits
+	timerChunk  = 1024
 )
 
 // timer is one timer of a wheel. In the list of its slot the next of the last is none, and prev of the first.
@@ -37,20 +38,22 @@ type timer struct {
 // wheelTime keeps the order of all int64: those below zero come first.
 func wheelTime(at int64) uint64 { return uint64(at) ^ 1<<63 }
 
+func (w *wheel) at(id int32) *timer { return &w.timers[uint32(id)/timerChunk][uint32(id)%timerChunk] }
+
 // set gives a timer a deadline, in place of the one that it had. A deadline that has passed is due at once.
 func (w *wheel) set(id int32, at int64) {
-	for int(id) >= len(w.timers) {
-		w.timers = append(w.timers, timer{})
+	for int(id) >= len(w.timers)*timerChunk {
+		w.timers = append(w.timers, new([timerChunk]timer))
 	}
 	w.cancel(id)
-	w.timers[id].at = wheelTime(at)
+	w.at(id).at = wheelTime(at)
 	w.place(id)
 	w.length++
 }
 
 // place puts a timer into the list of the slot of its deadline as seen from now.
 func (w *wheel) place(id int32) {
-	t := &w.timers[id]
+	t := w.at(id)
 	at := max(t.at, w.now)
 	level := max(bits.Len64(at^w.now)-1, 0) / wheelBits
 	slot := at >> (level * wheelBits) & (wheelSlots - 1)
@@ -58,7 +61,7 @@ func (w *wheel) place(id int32) {
 	t.prev, t.next = none, none
 	if w.used[level]>>slot&1 == 1 {
 		t.next = w.first[level][slot]
-		w.timers[t.next].prev = id
+		w.at(t.next).prev = id
 	}
 	w.first[level][slot] = id
 	w.used[level] |= 1 << slot
@@ -69,14 +72,14 @@ func (w *wheel) cancel(id int32) {
 	if !w.isSet(id) {
 		return
 	}
-	t := &w.timers[id]
+	t := w.at(id)
 	level, slot := int(t.place-1)/wheelSlots, int(t.place-1)%wheelSlots
 	if t.next != none {
-		w.timers[t.next].prev = t.prev
+		w.at(t.next).prev = t.prev
 	}
 	switch {
 	case t.prev != none:
-		w.timers[t.prev].next = t.next
+		w.at(t.prev).next = t.next
 	case t.next != none:
 		w.first[level][slot] = t.next
 	default:
@@ -86,10 +89,12 @@ func (w *wheel) cancel(id int32) {
 	w.length--
 }
 
-func (w *wheel) isSet(id int32) bool { return int(id) < len(w.timers) && w.timers[id].place != 0 }
+func (w *wheel) isSet(id int32) bool {
+	return int(id) < len(w.timers)*timerChunk && w.at(id).place != 0
+}
 
 // deadline is when a timer that is set is due.
-func (w *wheel) deadline(id int32) int64 { return int64(w.timers[id].at ^ 1<<63) }
+func (w *wheel) deadline(id int32) int64 { return int64(w.at(id).at ^ 1<<63) }
 
 // next is a time before which no timer is due, or the end of time. It is the time to wake up: when it has
 // come, a call of expire either finds a timer or moves this time on.
@@ -137,7 +142,7 @@ func (w *wheel) expire(to int64) int32 {
 		}
 		w.used[level] &^= 1 << slot
 		for id != none {
-			next := w.timers[id].next
+			next := w.at(id).next
 			w.place(id)
 			id = next
 		}
