@@ -122,14 +122,14 @@ func (w *Worker) RemoveDoor(door *Door) error {
 // Retarget gives a lane's writer the address of its URL after the name was resolved anew.
 func (w *Worker) Retarget(lane int, address netip.AddrPort) error {
 	return w.Do(func() error {
-		w.lanes[lane].writer.Retarget(address)
+		w.urls[lane].writer.Retarget(address)
 		return nil
 	})
 }
 
 // Reauthorize gives a lane's writer another token. It is an error when the head has no room for it.
 func (w *Worker) Reauthorize(lane int, value string) error {
-	return w.Do(func() error { return w.lanes[lane].writer.Reauthorize(value) })
+	return w.Do(func() error { return w.urls[lane].writer.Reauthorize(value) })
 }
 
 // Drain lets the worker empty its sources, seal what is open and wait for the answers, until everything is
@@ -161,8 +161,8 @@ func (w *Worker) Drain(limit time.Duration) error {
 // drain is Drain's part of a turn: work is what the turn did.
 func (w *Worker) drain(now int64, work int) {
 	// While there is still something to take, batches grow as ever: one a turn would use up the pool.
-	for i := range w.lanes {
-		if o := &w.lanes[i]; work == 0 || o.writer.Backlog() == 0 {
+	for _, o := range w.lanes {
+		if work == 0 || o.writer.Backlog() == 0 {
 			w.seal(o, now)
 		}
 	}
@@ -317,15 +317,14 @@ func (w *Worker) SinkStates() ([]SinkState, error) {
 	return look.Sinks, nil
 }
 
-// LaneWrites is the time from sealed to acknowledged of a lane's batches, to be read while it is written.
-func (w *Worker) LaneWrites(lane int) *hist.Histogram { return w.lanes[lane].writes }
+// LaneWrites is the time from sealed to acknowledged of the batches of a URL, to be read while it is written.
+func (w *Worker) LaneWrites(url int) *hist.Histogram { return w.shown.Load().urls[url].writes }
 
 // LaneCounters are the counters of one URL, all tenants together, each as of one turn's end.
-func (w *Worker) LaneCounters(url int) LaneCounters {
-	sum := w.lanes[url].block.Read()
-	for i := w.urls; i < len(w.lanes); i++ {
-		if w.lanes[i].index == url {
-			one := w.lanes[i].block.Read()
+func (w *Worker) LaneCounters(url int) (sum LaneCounters) {
+	for _, o := range w.shown.Load().lanes {
+		if o.index == url {
+			one := o.block.Read()
 			sum.Add(&one)
 		}
 	}

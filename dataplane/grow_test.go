@@ -46,7 +46,7 @@ func TestBatchesGrowWhileTheSpoolStands(t *testing.T) {
 	port.spooler = new(Waker)
 	sink.Spools, sink.BatchPoints, sink.Age = []*SpoolPort{port}, 100, 1
 	w := openWith(t, config)
-	o := &w.lanes[0]
+	o := w.lanes[0]
 	o.writer.Shut(1) // all that comes is set aside at once
 	size := uint64(o.pool.Size())
 	payload := Payload{Bytes: []byte("m v=1 1\n"), Arrival: 1}

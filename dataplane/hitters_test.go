@@ -98,7 +98,7 @@ func TestWorkerSamplesSeries(t *testing.T) {
 			var payload Payload
 			openFrame(&payload, packet, metadata, ChecksumOff, &w.counters)
 			w.eat(&payload, false)
-			if o := &w.lanes[0]; o.open != nil && o.open.Room() < 1<<16 {
+			if o := w.lanes[0]; o.open != nil && o.open.Room() < 1<<16 {
 				o.pool.Release(o.open)
 				o.open = nil
 			}

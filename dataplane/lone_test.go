@@ -10,7 +10,7 @@ import (
 // millisecond and age; without an idle connection it is due at age. Method: the times by hand.
 func TestWhenABatchIsDue(t *testing.T) {
 	w := openWorker(t, nil)
-	o := &w.lanes[0]
+	o := w.lanes[0]
 	if o.timer() != math.MaxInt64 {
 		t.Fatal("an empty batch is due")
 	}

@@ -38,7 +38,7 @@ func newLook(urls int, set *rules.Set) *Look {
 // Look asks a worker how it is, with what it counted for the rules of a set (optional). It gives up after a
 // time: a worker that is stuck must not hold up whoever asks.
 func (w *Worker) Look(set *rules.Set, patience time.Duration) (*Look, error) {
-	l := newLook(w.urls, set)
+	l := newLook(len(w.shown.Load().urls), set)
 	_, err := askFor(w, patience, func() struct{} {
 		w.fill(l, set)
 		return struct{}{}
@@ -54,7 +54,7 @@ func (w *Worker) Look(set *rules.Set, patience time.Duration) (*Look, error) {
 // fill copies the worker's state. It runs on the worker's thread and allocates nothing.
 func (w *Worker) fill(l *Look, set *rules.Set) {
 	for i := range l.Sinks {
-		o := w.lanes[i].writer
+		o := w.urls[i].writer
 		l.Sinks[i] = SinkState{
 			Up: o.Up(), LastError: o.LastError(), LastReject: o.LastReject(),
 			LastTrouble: o.LastTrouble(), LastGood: o.LastGood(), Transport: "io_uring",

@@ -33,7 +33,7 @@ func TestLookAllocatesNothing(t *testing.T) {
 	if err := w.Drain(10 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	look := newLook(w.urls, config.Rules)
+	look := newLook(len(w.urls), config.Rules)
 	allocations, err := ask(w, func() float64 {
 		return testing.AllocsPerRun(100, func() { w.fill(look, config.Rules) })
 	})

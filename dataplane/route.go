@@ -62,7 +62,7 @@ func (r *route) refresh() {
 			r.only = r.lanes[0]
 		}
 	default:
-		r.table = r.shared.Load()
+		r.only, r.table = nil, r.shared.Load() // There was only one server, perhaps.
 	}
 }
 

@@ -24,7 +24,7 @@ var rowLines = []string{
 // payloads through a worker; the same points through the encoder alone.
 func TestRowsAreWhatTheEncoderWrites(t *testing.T) {
 	w := openWorker(t, nil)
-	o := &w.lanes[0]
+	o := w.lanes[0]
 	var random uint32 = 1
 	for round := range 300 {
 		var text strings.Builder
@@ -90,7 +90,7 @@ func TestRowsFillBatches(t *testing.T) {
 		sink := &config.Sinks[0]
 		sink.BatchPoints, sink.BatchBytes, sink.Batches = batchPoints, batchBytes, batches
 		w := openWith(t, config)
-		o := &w.lanes[0]
+		o := w.lanes[0]
 		w.eat(&Payload{Bytes: []byte(text.String()), Arrival: 1}, false)
 		w.seal(o, 2)
 		stored := min(lines, perBatch*batches)

@@ -76,23 +76,28 @@ func (w *Worker) openSinks() error {
 		// A ring registers memory once. Without it sending in place works, only dearer.
 		_ = w.ring.RegisterBuffers(batches)
 	}
-	// Routes and writers keep pointers to lanes: the slice never grows.
-	all := make([]lane, lanes, lanes*(len(w.config.TenantSinks)+1))
 	for i := range sinks {
 		c := &sinks[i]
 		for j := range c.Writers {
 			part := c.Batches * c.BatchBytes
-			if err := w.openLane(&all[w.urls], c, j, uint8(w.urls), batches[:part:part]); err != nil {
+			o := new(lane)
+			if err := w.openLane(o, c, j, batches[:part:part], nil); err != nil {
 				return err
 			}
 			batches = batches[part:]
-			w.urls++
-			w.lanes = all[:w.urls]
+			w.urls, w.lanes = append(w.urls, o), append(w.lanes, o)
 		}
 	}
 	w.openTenants()
+	w.showLanes()
 	return nil
 }
+
+// lanesShown are a worker's lanes as others may read them. It is replaced when a URL comes, never written to;
+// of the lanes others read the histograms and blocks, and what tells whose they are.
+type lanesShown struct{ lanes, urls []*lane }
+
+func (w *Worker) showLanes() { w.shown.Store(&lanesShown{w.lanes, w.urls}) }
 
 // openRing makes the ring that all lanes share.
 func (w *Worker) openRing(lanes int) (err error) {
@@ -111,8 +116,8 @@ func (w *Worker) openRing(lanes int) (err error) {
 	return nil
 }
 
-// openLane makes the writer to one URL.
-func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []byte) (err error) {
+// openLane makes the writer to one URL, the next one. heads (optional) is memory for its requests' heads.
+func (w *Worker) openLane(o *lane, c *SinkConfig, url int, batches, heads []byte) (err error) {
 	if o.pool, err = influx.NewPool(batches, c.BatchBytes); err != nil {
 		return err
 	}
@@ -120,7 +125,8 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 	if len(c.Spools) > 0 {
 		o.spool, o.always, config.Aside = c.Spools[url], c.Always, true
 	}
-	config.Ring, config.Pool, config.Tag = w.ring, o.pool, tag
+	o.index = len(w.urls)
+	config.Ring, config.Pool, config.Tag, config.Memory = w.ring, o.pool, uint8(o.index), heads
 	if c.Routing == RoutingFailover && len(c.Writers) > 1 && !config.Aside {
 		// The next server in order takes over what this one does not take.
 		config.Aside, config.NoRelief = true, true
@@ -130,7 +136,10 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		one.Wake = w.waker.Wake
 		config.Remote = &one
 	}
-	if config.Memory, err = w.alloc(influx.MemorySize(config), numa.HugeOff); err != nil {
+	if heads == nil {
+		config.Memory, err = w.alloc(influx.MemorySize(config), numa.HugeOff)
+	}
+	if err != nil {
 		return fmt.Errorf("allocate request heads: %w", err)
 	}
 	if o.writer, err = influx.NewWriter(config); err != nil {
@@ -140,7 +149,7 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, tag uint8, batches []
 		o.writer.StayBehind()
 	}
 	o.encoder = lineproto.Encoder{Uint: c.Uint}
-	o.index, o.writes = int(tag), new(hist.Histogram)
+	o.writes = new(hist.Histogram)
 	o.points, o.linger, o.age = c.BatchPoints, c.Linger, c.Age
 	return nil
 }
@@ -157,8 +166,8 @@ func (w *Worker) alloc(size int, huge numa.HugePages) ([]byte, error) {
 
 // held is how many points are in batches.
 func (w *Worker) held() (points int) {
-	for i := range w.urls {
-		points += w.lanes[i].pool.Held()
+	for _, o := range w.urls {
+		points += o.pool.Held()
 	}
 	return points
 }
@@ -166,11 +175,11 @@ func (w *Worker) held() (points int) {
 // sinkTimer is when deliver must be called even if nothing happens, or the end of time.
 func (w *Worker) sinkTimer() int64 {
 	next := int64(math.MaxInt64)
-	for i := range w.lanes {
-		next = min(next, w.lanes[i].timer())
+	for _, o := range w.lanes {
+		next = min(next, o.timer())
 	}
-	for i := range w.urls {
-		next = min(next, w.lanes[i].writer.NextTimer())
+	for _, o := range w.urls {
+		next = min(next, o.writer.NextTimer())
 	}
 	return next
 }
@@ -187,15 +196,13 @@ func (w *Worker) deliver() int {
 		}
 		work += w.complete(now)
 	}
-	for i := range w.lanes {
-		o := &w.lanes[i]
+	for _, o := range w.lanes {
 		if now >= o.timer() && !w.growing(o) {
 			w.seal(o, now)
 			work++
 		}
 	}
-	for i := range w.urls {
-		o := &w.lanes[i]
+	for _, o := range w.urls {
 		o.writer.Poll(now)
 		work += w.settleAll(o, now)
 		if o.spool != nil && o.writer.Breaker() != influx.BreakerClosed &&
@@ -220,8 +227,8 @@ func (w *Worker) deliver() int {
 func (w *Worker) complete(now int64) (work int) {
 	var cqe uring.CQE
 	for w.ring.Next(&cqe) {
-		if tag := influx.Tag(cqe); int(tag) < w.urls {
-			w.lanes[tag].writer.Complete(cqe, now)
+		if tag := influx.Tag(cqe); int(tag) < len(w.urls) {
+			w.urls[tag].writer.Complete(cqe, now)
 		}
 		work++
 	}
@@ -236,7 +243,7 @@ func (w *Worker) settleAll(first *lane, now int64) (work int) {
 			w.tellRefusals(first)
 			return work
 		}
-		w.settle(&w.lanes[outcome.Batch.Owner], &outcome, now)
+		w.settle(w.lanes[outcome.Batch.Owner], &outcome, now)
 		work++
 	}
 }
@@ -271,7 +278,7 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 		o.spool.backlog.Store(int64(o.writer.Backlog()))
 	}
 	if outcome.Written > 0 {
-		w.lanes[o.index].writes.Record(now - b.SealedAt())
+		w.urls[o.index].writes.Record(now - b.SealedAt())
 		if o.spool != nil {
 			o.spool.wrote(now-b.Opened(), outcome.Written, o.counters.Written)
 		}
@@ -303,12 +310,12 @@ func (w *Worker) settle(o *lane, outcome *influx.Outcome, now int64) {
 // closeSinks gives up on what the sinks did not take in time, the open batches included, and waits for the
 // kernel to let go of all memory.
 func (w *Worker) closeSinks(now int64) {
-	for i := range w.lanes {
-		w.seal(&w.lanes[i], now)
+	for _, o := range w.lanes {
+		w.seal(o, now)
 	}
 	w.recall(now + closeTime)
-	for i := range w.urls {
-		w.lanes[i].writer.Shut(now)
+	for _, o := range w.urls {
+		o.writer.Shut(now)
 	}
 	for i := range w.routes {
 		w.routes[i].closed = true
@@ -320,12 +327,11 @@ func (w *Worker) closeSinks(now int64) {
 		}
 		now = w.clock.Now()
 		w.complete(now)
-		for i := range w.urls {
-			w.lanes[i].writer.Poll(now)
+		for _, o := range w.urls {
+			o.writer.Poll(now)
 		}
 	}
-	for i := range w.urls {
-		o := &w.lanes[i]
+	for _, o := range w.urls {
 		// Only those wait here that are not on the ring.
 		o.writer.Close(now, deadline)
 		w.settleAll(o, now)
@@ -336,8 +342,8 @@ func (w *Worker) closeSinks(now int64) {
 
 // quiet tells whether the kernel holds nothing of any writer.
 func (w *Worker) quiet() bool {
-	for i := range w.urls {
-		if !w.lanes[i].writer.Quiet() {
+	for _, o := range w.urls {
+		if !o.writer.Quiet() {
 			return false
 		}
 	}
@@ -348,8 +354,7 @@ func (w *Worker) quiet() bool {
 // those too.
 func (w *Worker) publish() {
 	held := 0
-	for i := range w.lanes {
-		o := &w.lanes[i]
+	for _, o := range w.lanes {
 		held += o.held
 		if o.touched {
 			o.counters.InFlight = uint64(o.held)

@@ -63,7 +63,8 @@ type SpoolerConfig struct {
 
 // SpoolerState is what a spooler shows of itself. At any time
 //
-//	Taken + Restored = Replayed + Rejected + Dropped + what waits on disk, in memory and in requests
+//	Taken + Restored + Adopted = Replayed + Rejected + Dropped + Moved +
+//		what waits on disk, in memory and in requests
 type SpoolerState struct {
 	// SpoolShare is that of all tenants together.
 	SpoolShare
@@ -85,7 +86,8 @@ type SpoolerState struct {
 
 // Pending are the points that the spooler answers for, out of what it has taken and restored.
 func (s *SpoolerState) Pending() uint64 {
-	return s.Restored + s.Taken - s.Replayed - total(s.Rejected[:]) - total(s.Dropped[:])
+	return s.Restored + s.Taken + s.Adopted - s.Replayed - s.Moved - total(s.Rejected[:]) -
+		total(s.Dropped[:])
 }
 
 // Spooler keeps on disk what one URL of a sink does not take now, and delivers it later, oldest first. It is
@@ -106,9 +108,17 @@ type Spooler struct {
 	replayer replayer
 	traces   spoolTraces
 	pollSet  []unix.PollFd
+	mode     SpoolMode
+	heirs    Heirs
+	giving   giving    // to heirs; others write to its answers alone
+	adopted  []*parcel // that are not durable yet
+	most     int64     // what the files may take, if that has changed
 
 	retarget    atomic.Pointer[netip.AddrPort]
 	reauthorize atomic.Pointer[string]
+	order       atomic.Pointer[spoolOrder]
+	limit       atomic.Int64
+	inlet       inlet // from other spoolers
 	exit        atomic.Bool
 	ended       chan struct{}
 	closeErr    error
@@ -172,6 +182,9 @@ func (s *Spooler) openLog(now int64) error {
 	}
 	s.log, s.counts.Recovery, s.counts.DiskError = log, found, ""
 	s.counts.Restored += uint64(found.Points)
+	if s.most > 0 {
+		log.Limit(s.most)
+	}
 	return nil
 }
 
@@ -192,7 +205,7 @@ func (s *Spooler) run() {
 			_ = s.openLog(now) // the failure is shown, and tried again
 		}
 		s.replayer.writer.Poll(now)
-		work := s.takeIn(now) + s.toDisk(now) + s.settle(now) + s.replay(now)
+		work := s.takeIn(now) + s.adopt(now) + s.toDisk(now) + s.settle(now) + s.onward(now)
 		s.sync(now)
 		for k, old := s.memory.expire(now); old; k, old = s.memory.expire(now) {
 			s.drop(DropTTL, k.tenant, k.points)
@@ -218,7 +231,9 @@ func (s *Spooler) show() {
 		s.counts.Dropped[DropCorrupt] = s.counts.Disk.Corrupt
 	}
 	s.counts.MemoryPoints, s.counts.MemoryBytes = uint64(s.memory.points), uint64(s.memory.bytes)
-	s.counts.ReplayError = s.replayer.writer.LastError()
+	if s.counts.ReplayError = s.replayer.writer.LastError(); s.mode != SpoolDeliver {
+		s.counts.ReplayError = ""
+	}
 	if s.counts.Pending() == 0 {
 		for _, p := range s.config.Ports {
 			p.settled.Store(p.popped)
@@ -240,7 +255,7 @@ func (s *Spooler) State() SpoolerState {
 	return state
 }
 
-// follow takes over a new address and a new authorization.
+// follow takes over a new address, a new authorization, another limit and another mode.
 func (s *Spooler) follow() {
 	r := &s.replayer
 	if address := s.retarget.Swap(nil); address != nil {
@@ -252,6 +267,14 @@ func (s *Spooler) follow() {
 		if r.writer.Reauthorize(*value) == nil {
 			r.config.Authorization = *value
 		}
+	}
+	if most := s.limit.Swap(0); most > 0 {
+		if s.most = most; s.log != nil {
+			s.log.Limit(most)
+		}
+	}
+	if order := s.order.Swap(nil); order != nil {
+		s.turn(order)
 	}
 }
 
@@ -272,7 +295,9 @@ func (s *Spooler) rest(now int64) {
 	s.waker.sleeping.Store(true)
 	defer s.waker.sleeping.Store(false)
 	s.waker.clear()
-	if s.exit.Load() || s.retarget.Load() != nil || s.reauthorize.Load() != nil || s.offered() ||
+	if s.exit.Load() || s.retarget.Load() != nil || s.reauthorize.Load() != nil || s.order.Load() != nil ||
+		s.limit.Load() != 0 || s.inlet.waiting.Load() || s.offered() ||
+		len(s.giving.records) > 0 && s.giving.answered() ||
 		s.flusher.over() || s.replayer.writer.Ready() {
 		return
 	}
@@ -295,7 +320,13 @@ func (s *Spooler) offered() bool {
 
 // due is when the next turn must be although nothing happens.
 func (s *Spooler) due(now int64) int64 {
-	at := min(now+spoolerRest, s.replayer.writer.NextTimer(), s.replayer.due(now))
+	at := min(now+spoolerRest, s.replayer.writer.NextTimer())
+	if s.mode == SpoolDeliver {
+		at = min(at, s.replayer.due(now))
+	}
+	if s.giving.nextAt > now {
+		at = min(at, s.giving.nextAt)
+	}
 	if s.syncAt != 0 && !s.flusher.waiting {
 		at = min(at, s.syncAt)
 	}
@@ -326,6 +357,7 @@ func (s *Spooler) finish() {
 	s.takeIn(now)
 	s.replayer.writer.Shut(now)
 	s.settle(now)
+	s.takeHome()
 	s.replayer.release(s)
 	s.diskAt = math.MinInt64 // one more try
 	for len(s.memory.records) > 0 && s.toDisk(now) > 0 {
@@ -341,7 +373,9 @@ func (s *Spooler) finish() {
 	s.endFlusher()
 	s.show()
 	if s.log != nil {
-		s.closeErr = s.log.Close()
+		if s.closeErr = s.log.Close(); s.closeErr == nil {
+			s.tellDurable(math.MaxInt)
+		}
 		s.log = nil
 	}
 	s.closeErr = errors.Join(s.closeErr, s.replayer.close())

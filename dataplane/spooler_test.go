@@ -87,8 +87,9 @@ type spoolRig struct {
 	spooler *Spooler
 	sent    int
 	config  SpoolerConfig
-	stamp   func(n int) int64 // (optional) the timestamp of line n
-	tenant  uint16            // of what is sent
+	stamp   func(n int) int64  // (optional) the timestamp of line n
+	tenant  uint16             // of what is sent
+	tagOf   func(n int) string // (optional) the tag of line n
 }
 
 const rigBatch = 8 << 10
@@ -179,6 +180,9 @@ func (r *spoolRig) send(batches int, tag string) {
 			stamp := int64(r.sent)
 			if r.stamp != nil {
 				stamp = r.stamp(r.sent)
+			}
+			if r.tagOf != nil {
+				tag = r.tagOf(r.sent)
 			}
 			body = fmt.Appendf(body, "m,t=%s v=%d %d\n", tag, r.sent, stamp)
 		}

@@ -7,7 +7,10 @@ import "culvert/dataplane/spool"
 type diskFlusher struct {
 	begun   chan *spool.Flush
 	ended   chan *spool.Flush
-	waiting bool // for ended; the spooler's own
+	waiting bool // for ended; the spooler's own, as what follows
+	// count is how many flushes were begun, good the number of the last of them that succeeded. What is
+	// appended now is durable with number count+1 or one behind it.
+	count, good int
 }
 
 // start begins the goroutine; it ends once begun is closed. wake is called behind each flush.
@@ -47,6 +50,7 @@ func (s *Spooler) sync(now int64) {
 	}
 	s.syncAt = 0
 	s.flusher.waiting = true
+	s.flusher.count++
 	s.flusher.begun <- s.log.BeginFlush()
 }
 
@@ -55,7 +59,10 @@ func (s *Spooler) flushed(f *spool.Flush, now int64) {
 	s.flusher.waiting = false
 	if err := s.log.EndFlush(f); err != nil {
 		s.diskFailed(err, now)
-	} else if now >= s.diskAt {
+		return
+	}
+	s.flusher.good = s.flusher.count
+	if now >= s.diskAt {
 		s.counts.DiskError = ""
 	}
 }

@@ -378,7 +378,7 @@ func (s *Spooler) undelivered(flight []flown, now int64) {
 		s.giveBack(r.next.Sequence)
 	}
 	r.next, r.cut = nil, false
-	fault := r.writer.Breaker() == influx.BreakerClosed && !s.config.Ordered
+	fault := r.writer.Breaker() == influx.BreakerClosed && !s.config.Ordered && s.mode == SpoolDeliver
 	for i := len(flight) - 1; i >= 0; i-- {
 		f := flight[i]
 		if f.sequence == 0 {

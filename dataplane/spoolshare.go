@@ -6,8 +6,10 @@ type SpoolShare struct {
 	Restored, Taken uint64
 	// Replayed were delivered, Rejected refused by the server for good.
 	Replayed uint64
-	Rejected [SinkRejects]uint64
-	Dropped  [Drops]uint64
+	// Moved went to the spools of other URLs, Adopted came from such.
+	Moved, Adopted uint64
+	Rejected       [SinkRejects]uint64
+	Dropped        [Drops]uint64
 }
 
 // Add adds another URL's share to this.
@@ -15,6 +17,8 @@ func (s *SpoolShare) Add(other *SpoolShare) {
 	s.Restored += other.Restored
 	s.Taken += other.Taken
 	s.Replayed += other.Replayed
+	s.Moved += other.Moved
+	s.Adopted += other.Adopted
 	for i, n := range other.Rejected {
 		s.Rejected[i] += n
 	}
@@ -25,7 +29,8 @@ func (s *SpoolShare) Add(other *SpoolShare) {
 
 // Pending is as SpoolerState's. Only where the disk has damaged a record's tenant can it be wrong.
 func (s *SpoolShare) Pending() uint64 {
-	in, out := s.Restored+s.Taken, s.Replayed+total(s.Rejected[:])+total(s.Dropped[:])
+	in := s.Restored + s.Taken + s.Adopted
+	out := s.Replayed + s.Moved + total(s.Rejected[:]) + total(s.Dropped[:])
 	return in - min(in, out)
 }
 
@@ -62,4 +67,13 @@ func (s *Spooler) showShares(shown []SpoolShare) []SpoolShare {
 		shown[i].Dropped[DropCorrupt] += one.Corrupt
 	}
 	return shown
+}
+
+// Join adds what a spooler of the same URL has done that ended before this one began.
+func (s *SpoolerState) Join(before SpoolerState) {
+	s.Add(&before.SpoolShare)
+	for i := range s.Shares {
+		s.Shares[i].Add(&before.Shares[i])
+	}
+	s.DiskFailures += before.DiskFailures
 }

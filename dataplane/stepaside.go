@@ -76,8 +76,8 @@ func (w *Worker) submit(o *lane, b *influx.Batch, now int64) {
 // takeBack takes the batches that the spoolers have read: those that are on disk now are sent, the others are
 // free. It returns how many they were.
 func (w *Worker) takeBack(now int64) (work int) {
-	for i := range w.urls {
-		spool := w.lanes[i].spool
+	for _, url := range w.urls {
+		spool := url.spool
 		if spool == nil {
 			continue
 		}
@@ -87,7 +87,7 @@ func (w *Worker) takeBack(now int64) (work int) {
 				break
 			}
 			work++
-			o := &w.lanes[back.batch.Owner]
+			o := w.lanes[back.batch.Owner]
 			if back.kind == spoolAppend {
 				o.appending--
 				back.batch.Mark = back.sequence
@@ -106,8 +106,8 @@ func (w *Worker) takeBack(now int64) (work int) {
 
 // cameBack tells whether a spooler has given a batch back.
 func (w *Worker) cameBack() bool {
-	for i := range w.urls {
-		if p := w.lanes[i].spool; p != nil && p.backs.Peek() != nil {
+	for _, url := range w.urls {
+		if p := url.spool; p != nil && p.backs.Peek() != nil {
 			return true
 		}
 	}
@@ -130,8 +130,8 @@ func (w *Worker) recall(deadline int64) {
 
 // lent tells whether spoolers read batches.
 func (w *Worker) lent() bool {
-	for i := range w.lanes {
-		if w.lanes[i].parked+w.lanes[i].appending > 0 {
+	for _, o := range w.lanes {
+		if o.parked+o.appending > 0 {
 			return true
 		}
 	}

@@ -85,10 +85,10 @@ func (w *Worker) openTenants() {
 		c, first := &w.config.Sinks[sink], firsts[sink]
 		lanes := make([]*lane, len(c.Writers))
 		for j := range lanes {
-			o := &w.lanes[first+j]
+			o := w.urls[first+j]
 			if sharing[sink] > 0 {
-				w.lanes = append(w.lanes, o.beside())
-				o = &w.lanes[len(w.lanes)-1]
+				o = o.beside()
+				w.lanes = append(w.lanes, o)
 			}
 			lanes[j] = o
 		}
@@ -103,8 +103,8 @@ func (w *Worker) openTenants() {
 		}
 		r.join()
 	}
-	for i := range w.lanes {
-		w.lanes[i].place = i
+	for i, o := range w.lanes {
+		o.place = i
 	}
 	if tenants > 1 {
 		w.tenants = make([]tenantLedger, tenants)
@@ -112,8 +112,8 @@ func (w *Worker) openTenants() {
 }
 
 // beside is a lane for another tenant before the same writer.
-func (o *lane) beside() lane {
-	return lane{
+func (o *lane) beside() *lane {
+	return &lane{
 		index: o.index, pool: o.pool, writer: o.writer, encoder: o.encoder, points: o.points,
 		linger: o.linger, age: o.age, spool: o.spool, always: o.always,
 	}
@@ -188,10 +188,10 @@ func (w *Worker) TenantLedgers() []TenantLedger {
 	ledgers := make([]TenantLedger, len(w.tenants))
 	for i := range ledgers {
 		ledgers[i].TenantCounters = w.tenants[i].block.Read()
-		for _, o := range w.routes[i].lanes {
-			one := o.block.Read()
-			ledgers[i].Lanes.Add(&one)
-		}
+	}
+	for _, o := range w.shown.Load().lanes {
+		one := o.block.Read()
+		ledgers[o.tenant].Lanes.Add(&one)
 	}
 	return ledgers
 }

@@ -78,7 +78,7 @@ func TestTenantsShareASpool(t *testing.T) {
 			}
 			err = w.Do(func() error {
 				for i := range w.lanes {
-					if o := &w.lanes[i]; o.batches != 0 || o.held != 0 || o.parked != 0 || o.appending != 0 {
+					if o := w.lanes[i]; o.batches != 0 || o.held != 0 || o.parked != 0 || o.appending != 0 {
 						t.Errorf("lane %d: %d batches, %d points, %d parked, %d appending", i, o.batches,
 							o.held, o.parked, o.appending)
 					}

@@ -122,8 +122,8 @@ func TestTenantLedgersBalance(t *testing.T) {
 func TestTenantsShareBatches(t *testing.T) {
 	w := tenantWorker(t, 2, nil)
 	size := w.lanes[0].pool.Size()
-	if len(w.lanes) != 2 || w.urls != 1 || size < 3 {
-		t.Fatalf("%d lanes, %d URLs, %d batches", len(w.lanes), w.urls, size)
+	if len(w.lanes) != 2 || len(w.urls) != 1 || size < 3 {
+		t.Fatalf("%d lanes, %d URLs, %d batches", len(w.lanes), len(w.urls), size)
 	}
 	lines := strings.Repeat("m,s=a v=1 1\n", 100)
 	for w.lanes[0].counters.Dropped[DropOverload] == 0 {
@@ -157,8 +157,8 @@ func TestTenantsWithOwnSinks(t *testing.T) {
 	config.Sinks = append(config.Sinks, config.Sinks[0], config.Sinks[0])
 	config.TenantSinks = []uint8{2, 0, 2}
 	w := openWith(t, config)
-	if len(w.lanes) != 4 || w.urls != 3 {
-		t.Fatalf("%d lanes, %d URLs", len(w.lanes), w.urls)
+	if len(w.lanes) != 4 || len(w.urls) != 3 {
+		t.Fatalf("%d lanes, %d URLs", len(w.lanes), len(w.urls))
 	}
 	for tenant := range uint16(4) {
 		feedTenant(t, w, tenant, "m v=1 1\n")

@@ -108,17 +108,17 @@ type Worker struct {
 	sampledAt    [sampleReasons]int64
 	tap          *Tap // nil while nobody watches
 	traces       tracing
-	// lanes are one for each URL of each sink, in order, and behind these urls ones those of further tenants
-	// of the same sinks. A tenant has one for each URL of its sink.
-	lanes      []lane
-	urls       int
-	routes     []route        // one for each tenant
-	tenants    []tenantLedger // nil where there is only one
-	marks      payloadMarks
-	ring       *uring.Ring
-	memory     []*numa.Memory
-	keepMemory bool // somebody may still read it
-	datagrams  datagramBatch
+	// lanes are all there are: one for each URL of each sink, in order, behind these those of further tenants
+	// of the same sinks, and then those of URLs that came later. A tenant has one for each URL of its sink.
+	// urls are, by URL, those that stand for its writer.
+	lanes, urls []*lane
+	routes      []route        // one for each tenant
+	tenants     []tenantLedger // nil where there is only one
+	marks       payloadMarks
+	ring        *uring.Ring
+	memory      []*numa.Memory
+	keepMemory  bool // somebody may still read it
+	datagrams   datagramBatch
 
 	departures departures
 	thread     int // written once, before others know the worker
@@ -134,6 +134,7 @@ type Worker struct {
 	// What others read.
 	block     Block
 	stages    *Stages
+	shown     atomic.Pointer[lanesShown]
 	heartbeat atomic.Int64
 	unshown   bool // counters may have changed outside of a turn; the worker's thread alone uses it
 
@@ -325,8 +326,8 @@ func (w *Worker) anything() bool {
 			return true
 		}
 	}
-	for i := range w.lanes {
-		if w.lanes[i].writer.Ready() {
+	for _, o := range w.urls {
+		if o.writer.Ready() {
 			return true
 		}
 	}
@@ -366,8 +367,8 @@ func (w *Worker) sleep(timeout int64) {
 	for _, d := range w.sockets {
 		set = append(set, unix.PollFd{Fd: int32(d.socket.FD()), Events: unix.POLLIN})
 	}
-	for i := range w.urls {
-		set = w.lanes[i].writer.PollFDs(set)
+	for _, o := range w.urls {
+		set = o.writer.PollFDs(set)
 	}
 	w.pollSet = set
 	w.timeout = unix.NsecToTimespec(timeout)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -178,7 +179,7 @@ func printNotifiers(ctx context.Context, out io.Writer, c *config.Config, plan *
 // warnings are what is right but may not be what was meant.
 func warnings(c *config.Config, plan *gateway.Plan) []string {
 	var notes []string
-	for _, note := range plan.Notes {
+	for _, note := range slices.Concat(plan.Notes, plan.Cautions) {
 		notes = append(notes, note.String())
 	}
 	for i := range c.Interfaces {

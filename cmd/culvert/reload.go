@@ -27,11 +27,11 @@ func newReloadCommand() *cobra.Command {
 	var raw bool
 	command := &cobra.Command{
 		Use:   "reload",
-		Short: "Let the running gateway read its rules and notifiers anew",
-		Long: "Let the running gateway read its configuration anew. Rules and notifiers are applied\n" +
-			"without losing a point, and rules that stay as they are keep their state; all else that\n" +
-			"changed is named, and waits for a restart. If anything is wrong, nothing is changed. SIGHUP\n" +
-			"does the same.",
+		Short: "Let the running gateway read its rules, notifiers and URLs anew",
+		Long: "Let the running gateway read its configuration anew. Rules, notifiers and URLs of sinks\n" +
+			"are applied without losing a point, and rules that stay as they are keep their state; all\n" +
+			"else that changed is named, and waits for a restart. If anything is wrong, nothing is\n" +
+			"changed. SIGHUP does the same.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			report, err := askReload(url, tokenFile, command.ErrOrStderr())

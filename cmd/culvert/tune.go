@@ -13,6 +13,7 @@ import (
 	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
 	"culvert/controlplane/doctor"
+	"culvert/controlplane/nic"
 	"culvert/controlplane/tune"
 )
 
@@ -26,9 +27,11 @@ func newTuneCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "tune plan|apply|revert -i IFACE",
 		Short: "Put this host right for a gateway, and back",
-		Long: "Set queues, rings, offloads, interrupts, huge pages, sleep states and sysctls of this\n" +
-			"host as a gateway on the interface has them best. `plan` shows what would change, `apply`\n" +
-			"changes it and writes down in the state directory what was, `revert` restores exactly that.\n" +
+		Long: "Set queues, rings, offloads, hash and rules (ntuple), interrupts, huge pages, sleep states\n" +
+			"and sysctls of this host as a gateway on the interface has them best. `plan` shows what\n" +
+			"would change, `apply` changes it and writes down in the state directory what was, `revert`\n" +
+			"restores exactly that. With a configuration that serves some of the card's queues only,\n" +
+			"packets are led to these, too.\n" +
 			"Nothing outlives a reboot.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -64,7 +67,8 @@ func newTuneStep(name, short string, step func(*tuning, io.Writer, *config.Confi
 	}
 	flags := command.Flags()
 	flags.StringVarP(&t.iface, "interface", "i", "", "interface that the gateway serves")
-	flags.StringVarP(&t.file, "config", "c", "", "configuration file: workers and state directory (optional)")
+	flags.StringVarP(&t.file, "config", "c", "",
+		"configuration file: workers, queues, listeners and state directory (optional)")
 	flags.StringVar(&t.stateDir, "state-dir", "",
 		"directory of the journal (default: that of the configuration)")
 	if name == "plan" {
@@ -120,7 +124,7 @@ func (t *tuning) session(c *config.Config) (*tune.Session, error) {
 	if dir == "" {
 		dir = config.Default().StateDir
 	}
-	carries, err := tune.CarriesDefaultRoute(t.iface)
+	carries, err := nic.CarriesDefaultRoute(t.iface)
 	if err != nil {
 		return nil, err
 	}

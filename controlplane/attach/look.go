@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"culvert/controlplane/nic"
 )
 
 // State is how an interface is at one moment.
@@ -90,7 +92,7 @@ func (l *lookout) look() (State, error) {
 		state.program = program{id: xdp.ProgId, mode: xdp.AttachMode}
 	}
 	// Software interfaces such as loopback have no driver to ask: what was allocated is in use.
-	state.RXQueues, err = receiveQueues(l.socket, attributes.Name)
+	state.RXQueues, err = nic.ReceiveQueues(l.socket, attributes.Name)
 	if err != nil || state.RXQueues == 0 {
 		state.RXQueues = state.QueuesMax
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"culvert/bpf"
+	"culvert/controlplane/nic"
 	"culvert/scripts/testenv"
 )
 
@@ -143,7 +144,9 @@ func TestPrivWatch(t *testing.T) {
 func TestPrivWatchQueues(t *testing.T) {
 	lab := testenv.NewLab(t, 2)
 	w := startWatch(t, lab.Gateway, lab.GatewayInterface)
-	within(t, lab.Gateway, func() error { return setChannels(lab.GatewayInterface, 1, 2) })
+	within(t, lab.Gateway, func() error {
+		return nic.SetChannels(lab.GatewayInterface, nic.Channels{RX: 1, TX: 2})
+	})
 	got := w.until(t, "one queue", func(s State) bool { return s.RXQueues == 1 })
 	if got&ChangedQueues == 0 || w.last.QueuesMax != 2 {
 		t.Errorf("changes %b, %+v", got, w.last)

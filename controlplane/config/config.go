@@ -227,10 +227,9 @@ type Sink struct {
 	// How points are shared out among several urls: each series to one of them; likewise, but fewer to those
 	// that show load or errors; every point to all of them; or every point to the first that takes points.
 	Routing string `yaml:"routing" enum:"hash,load_aware,replicate,failover"`
-	// What becomes, at a start, of what waits on disk for a URL that is not in urls any more: it goes to
-	// those that own its series now (with failover to the first; with replicate, where the others have it,
-	// it stays); or is still delivered to that URL, which gets nothing new; or stays until the URL is there
-	// again.
+	// What becomes of what waits for a URL that is not in urls any more: it goes to those that own its series
+	// now (with failover to the first; with replicate, where the others have it, it stays); or is still
+	// delivered to that URL, which gets nothing new; or stays until the URL is there again.
 	OnRemove string `yaml:"on_remove" enum:"rehash,drain,keep"`
 	// When a batch is full or old enough.
 	Batch Batch `yaml:"batch"`

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"culvert/controlplane/attach"
+	"culvert/controlplane/gateway"
 	"culvert/controlplane/nic"
 	"culvert/numa"
 )
@@ -33,6 +34,7 @@ func (e *examination) card(card *Card) {
 		e.add(Warn, "interface", card.Name, fmt.Sprintf("`ip link set dev %s up`", card.Name), "it is down")
 	}
 	e.bond(card)
+	e.managing(card)
 	e.mode(card)
 	if card.PollRefused && card.Mode != "socket" {
 		e.add(Warn, "driver", card.Name, "`busy_poll: off`",
@@ -40,6 +42,7 @@ func (e *examination) card(card *Card) {
 	}
 	e.foreign(card)
 	e.channels(card)
+	e.steering(card)
 	e.mtu(card)
 	e.offloads(card)
 	e.interruptsOf(card)
@@ -61,6 +64,15 @@ func (e *examination) bond(card *Card) {
 	if master := nic.Master(e.host.Root, card.Name); master != "" {
 		e.add(Pass, "bond", card.Name, "", "it belongs to %s, whose addresses it takes packets for if "+
 			"`address` lists them", master)
+	}
+}
+
+// managing warns of the interface that the host may be managed by.
+func (e *examination) managing(card *Card) {
+	plan := gateway.Plan{Offers: map[string]attach.Offer{card.Name: card.Offer}}
+	note := gateway.Managing(card.Name, plan.Mode(card.Name, card.Mode), card.DefaultRoute)
+	if note.Text != "" {
+		e.add(Warn, "interface", card.Name, note.Remedy, "%s", note.Text)
 	}
 }
 

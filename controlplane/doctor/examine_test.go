@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -182,7 +183,7 @@ func findings() []finding {
 // Goal: as above, for what is found at an interface.
 func TestExamineFindsAtCard(t *testing.T) {
 	root := goodFiles().write(t)
-	for _, f := range cardFindings() {
+	for _, f := range slices.Concat(cardFindings(), steeringFindings()) {
 		t.Run(f.name, func(t *testing.T) {
 			f.files.provoke(t, root)
 			host := goodHost(root)

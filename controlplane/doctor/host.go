@@ -44,6 +44,10 @@ type Card struct {
 	Channels nic.Channels // all 0 where the driver has none to tell of
 	Rings    nic.Rings    // likewise
 	Features map[string]nic.Feature
+	Spread   Spread
+	// Flows may come to the card's own addresses, and Listens do to the configuration's listeners.
+	Flows   []nic.Flow
+	Listens []Listen
 	// Mode and Served are what the configuration asks for: auto and all queues without one.
 	Mode   string
 	Served []int
@@ -55,6 +59,8 @@ type Card struct {
 	BusyPoll bool
 	// DefersByQueue tells that the gateway can defer interrupts by queue, without `culvert tune`.
 	DefersByQueue bool
+	// DefaultRoute tells that the host's default route leaves by it.
+	DefaultRoute bool
 	// Open names the listeners without `sources`.
 	Open []string
 }
@@ -105,6 +111,7 @@ func (card *Card) configure(c *config.Config) {
 			card.Fanout = c.Interfaces[i].QueuesFanout != "none"
 		}
 	}
+	card.listen(c.Listeners)
 	for i := range c.Listeners {
 		if len(c.Listeners[i].Sources) == 0 {
 			card.Open = append(card.Open, c.Listeners[i].Name)
@@ -120,6 +127,7 @@ func lookAt(name string) (Card, error) {
 	}
 	card.Present, card.Up, card.Index = true, state.Up, state.Index
 	card.MTU, card.Queues = state.MTU, state.RXQueues
+	card.Flows = flowsTo(state.Addresses)
 	if card.Offer, err = attach.AskOffer(state.Index); err != nil {
 		return card, err
 	}
@@ -137,6 +145,11 @@ func lookAt(name string) (Card, error) {
 	if card.Features, err = nic.AskFeatures(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
 		return card, err
 	}
+	card.DefaultRoute, err = nic.CarriesDefaultRoute(name)
+	if err != nil {
+		return card, err
+	}
+	card.Spread = askSpread(name)
 	return card, nil
 }
 

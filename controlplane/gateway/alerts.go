@@ -121,22 +121,30 @@ func toShow(a *notify.Alert) telemetry.Alert {
 func (g *Gateway) logSinks(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	up := make([]bool, len(g.targets))
+	var up []bool
 	refused := map[string]bool{}
-	for first := true; ; first = false {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		states := sinkStates(g.looks())
-		for i, t := range g.targets {
-			if g.doubt(i, states) != "" && t.ask(ctx) == nil {
+		targets := g.urls()
+		states := sinkStates(g.looks(), len(targets))
+		for i, t := range targets {
+			said := i < len(up)
+			if !said {
+				up = append(up, false)
+			}
+			if !g.leavingOf(t).sends() {
+				continue // The reload has said so.
+			}
+			if g.doubt(t, states) != "" && t.ask(ctx) == nil {
 				t.asked.Store(g.clock.Now())
 			}
-			state := g.sinkOf(i, states)
+			state := g.sinkOf(t, states)
 			g.logRefusals(t, states, refused)
-			if state.Up == up[i] && !first {
+			if state.Up == up[i] && said {
 				continue
 			}
 			if up[i] = state.Up; state.Up {

@@ -16,12 +16,19 @@ const balanceInterval = time.Second
 
 // balance makes a sink's table anew whenever the loads of its servers ask for it, until the context ends.
 func (g *Gateway) balance(ctx context.Context, s *sink) {
-	weigher := shard.NewWeigher(len(s.targets))
-	before := make([]servedSoFar, len(s.targets))
-	loads := make([]shard.Load, len(s.targets))
+	weigher := shard.NewWeigher(0)
+	var before []servedSoFar
 	for range each(ctx, balanceInterval) {
-		states := sinkStates(g.looks())
-		for i, t := range s.targets {
+		targets := s.urls()
+		if len(targets) < 2 {
+			continue
+		}
+		// One that has come begins with its whole weight.
+		weigher.Grow(len(targets))
+		before = append(before, make([]servedSoFar, len(targets)-len(before))...)
+		loads := make([]shard.Load, len(targets))
+		states := sinkStates(g.looks(), len(g.urls()))
+		for i, t := range targets {
 			now := g.served(t.lane, states)
 			loads[i] = now.load(&before[i], s.config.Timeout)
 			before[i] = now
@@ -33,7 +40,11 @@ func (g *Gateway) balance(ctx context.Context, s *sink) {
 			g.log.Error("share series out anew", "sink", s.config.Name, "error", err)
 			continue
 		}
-		g.log.Info("series are shared out anew", "sink", s.config.Name, "urls", s.config.URLs,
+		var urls []string
+		for _, t := range targets {
+			urls = append(urls, t.url)
+		}
+		g.log.Info("series are shared out anew", "sink", s.config.Name, "urls", urls,
 			"weights", weigher.Weights())
 	}
 }

@@ -18,13 +18,21 @@ import (
 // urlsRig is a gateway on loopback with several servers, whose file a test rewrites.
 type urlsRig struct {
 	*Gateway
-	t         *testing.T
-	file      string
-	port      int
-	dir, more string
+	t                *testing.T
+	file             string
+	port             int
+	dir, more, spool string // more is of the sink, spool of the section
 }
 
+// newURLsRig starts a gateway with these URLs.
 func newURLsRig(t *testing.T, more string, urls ...string) *urlsRig {
+	t.Helper()
+	r := idleURLsRig(t, more)
+	r.start(urls...)
+	return r
+}
+
+func idleURLsRig(t *testing.T, more string) *urlsRig {
 	t.Helper()
 	free, err := net.ListenUDP("udp", &net.UDPAddr{})
 	if err != nil {
@@ -36,26 +44,31 @@ func newURLsRig(t *testing.T, more string, urls ...string) *urlsRig {
 	if err := os.WriteFile(filepath.Join(r.dir, "token"), []byte("t"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+func (r *urlsRig) start(urls ...string) {
+	r.t.Helper()
 	r.write(urls...)
 	setup, wrong := Load(r.file)
 	if len(wrong) > 0 {
-		t.Fatal(wrong[0])
+		r.t.Fatal(wrong[0])
 	}
-	r.Gateway, err = Start(context.Background(), Options{Config: setup.Config, Rules: setup.Rules,
+	g, err := Start(context.Background(), Options{Config: setup.Config, Rules: setup.Rules,
 		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Stop() })
-	return r
+	r.Gateway = g
+	r.t.Cleanup(func() { g.Stop() })
 }
 
 func (r *urlsRig) write(urls ...string) {
 	r.t.Helper()
 	text := fmt.Sprintf("interfaces: [{name: lo, mode: socket}]\nlisteners: [{name: plant, port: %d}]\n"+
 		"sinks: [{name: main, urls: [%s], database: d, version: 3, token_file: token, timeout: 200ms, "+
-		"retry: {attempts: 2, first: 1ms, max: 10ms}, %s}]\nspool: {dir: %s, max: 1GiB}\n",
-		r.port, strings.Join(urls, ", "), r.more, filepath.Join(r.dir, "spool"))
+		"retry: {attempts: 2, first: 1ms, max: 10ms}, %s}]\nspool: {dir: %s, max: 1GiB%s}\n",
+		r.port, strings.Join(urls, ", "), r.more, filepath.Join(r.dir, "spool"), r.spool)
 	if err := os.WriteFile(r.file, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
@@ -172,21 +185,65 @@ func TestReloadOfURLs(t *testing.T) {
 			if l := r.status().Ledger; l.Written != uint64(sent) || l.Residue != 0 {
 				t.Fatalf("%d sent: %+v", sent, l)
 			}
-			r.reload("[] [] [0 1 2] [sinks[0].urls] []", urls, append(urls, "http://127.0.0.1:1")...)
+
+			// One that was never there takes over its share and nothing else moves.
+			servers = append(servers, newLineServer(t, "t"))
+			urls = append(urls, servers[3].URL)
+			r.reload("[3] [] [0 1 2] [] []", urls, urls...)
+			send()
+			settled(false)
+			taken := 0
+			for name, owner := range owners(5) {
+				if owner == 3 {
+					taken++
+				} else if owner != first[name] {
+					t.Fatalf("%s moved from %d to %d", name, first[name], owner)
+				}
+			}
+			// A quarter of 300, give or take four standard deviations.
+			if taken < 45 || taken > 105 {
+				t.Fatalf("the new server has %d of %d series", taken, series)
+			}
+			s := r.status()
+			if l := s.Ledger; l.Written != uint64(sent) || l.Residue != 0 || len(s.Sinks) != 4 ||
+				!s.Sinks[3].Up {
+				t.Fatalf("%d sent: %+v", sent, s)
+			}
+			r.reload("[] [] [0 1 2 3] [] []", urls, urls...)
 		})
 	}
 }
 
-// Goal: where a URL cannot leave by reload, the key is named and nothing changes.
+// Goal: where URLs cannot change by reload, the key is named with the reason, and nothing changes.
 func TestReloadOfURLsWaits(t *testing.T) {
 	urls := []string{"http://127.0.0.1:1", "http://127.0.0.1:2"}
-	for _, more := range []string{"on_remove: rehash", "on_remove: keep",
-		"on_remove: drain, routing: failover", "on_remove: drain, routing: replicate"} {
-		r := newURLsRig(t, more, urls...)
+	for _, row := range []struct {
+		more, why string
+		next      []string
+	}{
+		{"routing: failover", "only with routing hash", urls[:1]},
+		{"routing: failover", "only with routing hash", []string{urls[1], urls[0]}},
+		{"on_remove: drain, routing: replicate", "only with routing hash",
+			append(urls, "http://127.0.0.1:3")},
+		{"order: series", "with order: series", urls[:1]},
+		{"on_remove: drain", "another way to write", []string{urls[0], "HTTP://127.0.0.1:2"}},
+		{"on_remove: drain", "spool.max has no room", []string{urls[0], "http://127.0.0.1:3",
+			"http://127.0.0.1:4", "http://127.0.0.1:5"}},
+	} {
+		r := newURLsRig(t, row.more, urls...)
 		before := r.sinks[0].table.Load()
-		r.reload("[] [] [0 1] [sinks[0].urls] []", urls, urls[:1]...)
+		r.write(row.next...)
+		report, err := r.Reload()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], row.why) ||
+			len(report.Restart) == 0 || !strings.HasPrefix(report.Restart[0], "sinks[0].urls") ||
+			len(report.URLs.Kept) != 2 || len(r.targets) != 2 {
+			t.Errorf("%s: %+v", row.more, report)
+		}
 		if r.sinks[0].table.Load() != before {
-			t.Errorf("%s: the series are shared out anew", more)
+			t.Errorf("%s: the series are shared out anew", row.more)
 		}
 	}
 }

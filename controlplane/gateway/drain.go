@@ -52,7 +52,7 @@ func (g *Gateway) openDrains(folders []string, used map[string]bool) {
 
 // openDrain starts the spooler of one URL that is gone.
 func (g *Gateway) openDrain(s *sink, url, folder string) error {
-	lane := len(g.targets) + len(g.spools.draining)
+	lane := dataplane.LanesMax + len(g.spools.draining) // no worker has it
 	t, err := newSinkTarget(context.Background(), s.config, url, s.token, lane, g.log)
 	if err != nil {
 		return err
@@ -116,8 +116,14 @@ func (d *draining) shown() telemetry.Sink {
 
 // targetOf is the URL of a lane: one of a sink, or one that is gone.
 func (g *Gateway) targetOf(lane int) *sinkTarget {
-	if lane < len(g.targets) {
-		return g.targets[lane]
+	if lane < dataplane.LanesMax {
+		return g.urls()[lane]
 	}
-	return g.spools.draining[lane-len(g.targets)].target
+	return g.spools.draining[lane-dataplane.LanesMax].target
+}
+
+// isBack tells whether a URL is the one that was gone: a reload has added it since it was drained, and what
+// was delivered before is its own.
+func (d *draining) isBack(t *sinkTarget) bool {
+	return t.config == d.target.config && t.shownURL() == d.target.shownURL()
 }

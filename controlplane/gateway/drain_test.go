@@ -146,3 +146,39 @@ func TestStopWhileDraining(t *testing.T) {
 		t.Fatalf("%d points of %d are left", points, len(all))
 	}
 }
+
+// Goal: a URL that was drained since the start comes back by a reload once nothing waits for it, and not
+// before; it is shown once, with all that was delivered to it. Method: a gateway that starts without it.
+func TestDrainedURLComesBack(t *testing.T) {
+	first, gone := newLineServer(t, "t"), newLineServer(t, "other")
+	r := idleURLsRig(t, "on_remove: drain")
+	spools := filepath.Join(r.dir, "spool")
+	if err := os.Mkdir(spools, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, all := fillLeft(t, spools, gone.URL, 100)
+	r.start(first.URL)
+	r.write(first.URL, gone.URL)
+	report, err := r.Reload()
+	if err != nil || len(report.Warnings) != 1 ||
+		!strings.Contains(report.Warnings[0], "still gets what waited") {
+		t.Fatalf("%v: %+v", err, report)
+	}
+	gone.setToken("t")
+	until(t, "all is delivered", func() bool { return r.spools.draining[0].done.Load() })
+	r.reload("[1] [] [0] [] []", []string{first.URL, gone.URL}, first.URL, gone.URL)
+	for n := range 100 {
+		sendTo(t, r.port, fmt.Sprintf("m,host=x%d v=1 1", n))
+	}
+	until(t, "all is settled", func() bool {
+		l := r.status().Ledger
+		return l.Received == 100 && l.InFlight+l.SpoolPending == 0
+	})
+	s := r.status()
+	lines, twice, _ := gone.has()
+	if len(s.Sinks) != 2 || s.Sinks[1].URL != gone.URL || s.Sinks[1].Points.Written != uint64(len(lines)) ||
+		s.Ledger.Residue != 0 || s.Ledger.Written != uint64(len(all))+100 || twice > 0 ||
+		len(lines) <= len(all) {
+		t.Fatalf("%d lines came, %d of them before: %+v, %+v", len(lines), len(all), s.Ledger, s.Sinks)
+	}
+}

@@ -99,7 +99,12 @@ type Gateway struct {
 	sinks      []*sink
 	targets    []*sinkTarget // of all sinks, in the order of the workers' lanes
 	spools     spools
-	probes     *probes
+	// growing guards targets, the spoolers and their share, refusals and replayed against a reload that adds
+	// a URL; what holds changing reads them without it.
+	growing sync.RWMutex
+	uneven  error           // why no URL can be added any more; guarded by changing
+	life    context.Context // ends with the stop; for what begins later than the start
+	probes  *probes
 
 	// mutex guards what stands below it against the watchers, the snapshot and the stop.
 	mutex      sync.Mutex
@@ -129,7 +134,7 @@ func Start(ctx context.Context, options Options) (*Gateway, error) {
 func startOn(ctx context.Context, options Options, plan *Plan) (_ *Gateway, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	g := &Gateway{
-		options: options, plan: plan, log: options.Log, started: time.Now(), cancel: cancel,
+		options: options, plan: plan, log: options.Log, started: time.Now(), life: ctx, cancel: cancel,
 		listeners: listenersOf(options.Config), kernelDrops: make([]uint64, len(options.Config.Listeners)),
 		rejects: telemetry.NewRejects(options.Config.Rejects.Keep),
 		probes:  newProbes(&options.Config.Probes, options.Log),
@@ -146,6 +151,9 @@ func startOn(ctx context.Context, options Options, plan *Plan) (_ *Gateway, err 
 	}
 	for _, note := range g.plan.Notes {
 		g.log.Warn("placement", "note", note.String())
+	}
+	for _, note := range g.plan.Cautions {
+		g.log.Warn("interface", "note", note.String())
 	}
 	if err := numa.Confine(g.plan.Housekeeping); err != nil {
 		return nil, err
@@ -247,6 +255,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 	}
 	plan.Offers, plan.Polled = offers, polled
 	plan.Notes = append(plan.Notes, unpolled...)
+	plan.Cautions = cautionsOf(c, plan)
 	return plan, nil
 }
 
@@ -315,7 +324,8 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 	for _, s := range g.sinks {
 		one := s.worker(index, index == g.slowWorker(), seed[0])
 		if first := s.targets[0].lane; g.spools.dir != "" {
-			one.Spools = g.spools.ports[index][first : first+len(s.targets)]
+			end := first + len(s.targets)
+			one.Spools = g.spools.ports[index][first:end:end]
 			one.Always = cfg.Spool.Mode == "always"
 		}
 		c.Sinks = append(c.Sinks, one)
@@ -341,7 +351,7 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	}
 	g.background.Go(func() { g.takeRefusals(ctx) })
 	for _, s := range g.sinks {
-		if s.config.Routing == "load_aware" && len(s.targets) > 1 {
+		if s.config.Routing == "load_aware" {
 			g.background.Go(func() { g.balance(ctx, s) })
 		}
 		if s.config.TokenFile != "" {
@@ -350,11 +360,7 @@ func (g *Gateway) startBackground(ctx context.Context) {
 	}
 	g.background.Go(func() { logSamples(ctx, g.log, g.samples, names, g.rejects) })
 	for _, t := range g.targets {
-		if t.current.IsValid() {
-			g.probes.watchSink(t.current)
-		}
-		t.moved = g.probes.watchSink
-		g.background.Go(func() { t.follow(ctx, g.workers, g.spools.of(t)) })
+		g.followTarget(ctx, t)
 	}
 	for _, d := range g.spools.draining {
 		g.background.Go(func() { d.watch(ctx) })

@@ -66,7 +66,8 @@ func (g *Gateway) losses() []loss {
 		counters := w.Counters()
 		c.Add(&counters)
 	}
-	for _, s := range g.spools.states() {
+	states, _ := g.spoolStates()
+	for _, s := range states {
 		for i, n := range s.Dropped {
 			c.PointsDropped[i] += n
 		}

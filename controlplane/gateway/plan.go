@@ -47,6 +47,8 @@ type Plan struct {
 	// Polled are the interfaces whose workers shall poll the card.
 	Polled map[string]bool
 	Notes  []Note
+	// Cautions are what is as it was asked for, and may not be what was meant.
+	Cautions []Note
 }
 
 // Port is what the plan must know of an interface.

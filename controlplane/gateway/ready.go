@@ -9,24 +9,27 @@ import (
 
 // sinksDown says of each server that does not take points why, apart by what it means: reasons are of sinks
 // whose points have nowhere to go now, impaired of those whose points another server or the spool takes, and
-// of those that get nothing new.
-func (g *Gateway) sinksDown(urls []telemetry.Sink) (reasons, impaired []string) {
+// of those that get nothing new. urls begin with what is shown of the targets.
+func (g *Gateway) sinksDown(targets []*sinkTarget, urls []telemetry.Sink) (reasons, impaired []string) {
 	for _, s := range g.sinks {
-		own := urls[:len(s.targets)]
-		urls = urls[len(s.targets):]
-		removed := s.deals.all(len(own))
+		var own []*telemetry.Sink
+		for i, t := range targets {
+			if t.config == s.config {
+				own = append(own, &urls[i])
+			}
+		}
+		left := s.deals.all(len(own))
 		// With failover one place is enough for all, else each server has points of its own.
 		failover, anywhere := routingOf(s.config.Routing) == dataplane.RoutingFailover, false
-		for i := range own {
-			anywhere = anywhere || own[i].Up || hasRoom(&own[i])
+		for _, u := range own {
+			anywhere = anywhere || u.Up || hasRoom(u)
 		}
-		for i := range own {
-			u := &own[i]
-			if u.Up {
+		for i, u := range own {
+			if u.Up || !left[i].sends() {
 				continue
 			}
 			why := fmt.Sprintf("sink %s: %s does not take points: %s", u.Name, u.URL, orUnknown(u.LastError))
-			if hasRoom(u) || removed[i] || failover && anywhere {
+			if hasRoom(u) || left[i] != stays || failover && anywhere {
 				impaired = append(impaired, why)
 			} else {
 				reasons = append(reasons, why)

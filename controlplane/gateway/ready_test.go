@@ -20,9 +20,11 @@ func TestSinksDown(t *testing.T) {
 	f := func(routing string, up [2]bool, spools [2]*dataplane.SpoolerState, unready, degraded string) {
 		t.Helper()
 		g := &Gateway{sinks: []*sink{
-			{config: &config.Sink{Name: "first"}, targets: make([]*sinkTarget, 1)},
-			{config: &config.Sink{Name: "main", Routing: routing}, targets: make([]*sinkTarget, 2)},
+			{config: &config.Sink{Name: "first"}},
+			{config: &config.Sink{Name: "main", Routing: routing}},
 		}}
+		main := &sinkTarget{config: g.sinks[1].config}
+		targets := []*sinkTarget{{config: g.sinks[0].config}, main, main}
 		urls := []telemetry.Sink{{Name: "first", Up: true}}
 		for i, url := range []string{"a", "b"} {
 			urls = append(urls, telemetry.Sink{
@@ -40,7 +42,7 @@ func TestSinksDown(t *testing.T) {
 			}
 			return urls
 		}
-		reasons, impaired := g.sinksDown(urls)
+		reasons, impaired := g.sinksDown(targets, urls)
 		if named(reasons) != unready || named(impaired) != degraded {
 			t.Errorf("%s, up %v: unready by %q, degraded by %q; want %q, %q", routing, up, named(reasons),
 				named(impaired), unready, degraded)

@@ -33,7 +33,10 @@ func (g *Gateway) takeRefusals(ctx context.Context) {
 			last = true
 		case <-ticker.C:
 		}
-		for _, ring := range g.refusals {
+		g.growing.RLock()
+		rings := g.refusals
+		g.growing.RUnlock()
+		for _, ring := range rings {
 			for r := ring.Peek(); r != nil; r = ring.Peek() {
 				one := g.rejectedPoint(r)
 				g.rejects.Add(one)

@@ -7,8 +7,6 @@ import (
 	"slices"
 
 	"culvert/dataplane"
-	"culvert/dataplane/lineproto"
-	"culvert/dataplane/point"
 	"culvert/dataplane/shard"
 	"culvert/dataplane/spool"
 )
@@ -77,19 +75,14 @@ func lookInto(folder string) (label spool.Label, waiting int, err error) {
 
 // mover shares records out among the spools of a sink's URLs.
 type mover struct {
-	sink    *sink
-	to      []*spool.Log
-	bodies  [][]byte // by URL, of the record at hand
-	points  []int
-	decoder lineproto.Decoder
-	encoder lineproto.Encoder
-	point   point.Point
+	sink     *sink
+	to       []*spool.Log
+	splitter dataplane.Splitter
 }
 
 // rehash empties a folder into the spools of a sink's URLs, and returns how many points moved.
 func (g *Gateway) rehash(s *sink, folder string) (moved int, err error) {
-	n := len(s.targets)
-	m := &mover{sink: s, bodies: make([][]byte, n), points: make([]int, n)}
+	m := &mover{sink: s}
 	var logs []*spool.Log
 	defer func() {
 		for _, log := range logs {
@@ -162,44 +155,20 @@ func (m *mover) some(from *spool.Log) (moved int, more bool, err error) {
 
 // append gives a record's lines to their spools.
 func (m *mover) append(r *spool.Record) error {
-	m.split(r.Body)
-	for i, body := range m.bodies {
-		if m.points[i] == 0 {
+	var table *shard.Table
+	if routingOf(m.sink.config.Routing) == dataplane.RoutingHash {
+		table = m.sink.table.Load()
+	}
+	m.splitter.Split(r.Body, len(m.to), table)
+	for i, points := range m.splitter.Points {
+		if points == 0 {
 			continue
 		}
 		part := spool.Record{Worker: r.Worker, Shard: r.Shard, Batch: r.Batch, Tenant: r.Tenant,
-			Points: m.points[i], Oldest: r.Oldest, Body: body}
+			Points: points, Oldest: r.Oldest, Body: m.splitter.Bodies[i]}
 		if _, err := m.to[i].Append(&part, false); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// split sorts a body's lines by the URLs that own them.
-func (m *mover) split(body []byte) {
-	for i := range m.bodies {
-		m.bodies[i], m.points[i] = m.bodies[i][:0], 0
-	}
-	table := m.sink.table.Load()
-	m.decoder.Start(body, lineproto.Nanosecond, &m.point)
-	for {
-		url := 0
-		switch m.decoder.Next(&m.point) {
-		case lineproto.End:
-			return
-		case lineproto.OK:
-			if routingOf(m.sink.config.Routing) == dataplane.RoutingHash {
-				url = table.Find(shard.Hash(&m.point))
-			}
-			if text, ok := m.encoder.Append(m.bodies[url], &m.point); ok {
-				m.bodies[url] = text
-				m.points[url]++
-				continue
-			}
-		}
-		// No worker writes such a line. Should there be one, the server is the judge of it.
-		m.bodies[url] = append(append(m.bodies[url], m.point.Bytes(m.decoder.Line())...), '\n')
-		m.points[url]++
-	}
 }

@@ -18,9 +18,10 @@ import (
 // carryTime bounds how long a reload waits until the old rules' last state changes are with the notifiers.
 const carryTime = time.Second
 
-// Reload reads the configuration and its rules anew and applies the rules and the notifiers, all or nothing:
-// the error of files that are wrong is a telemetry.Refused. No point is lost, and rules that stay as they are
-// keep their state. Of everything else it says what waits for a restart.
+// Reload reads the configuration and its rules anew and applies the rules and the notifiers, all or nothing,
+// and then the URLs of sinks, each sink's all or nothing. The error of files that are wrong is a
+// telemetry.Refused. No point is lost, and rules that stay as they are keep their state. Of everything else
+// it says what waits for a restart.
 func (g *Gateway) Reload() (*telemetry.Reload, error) {
 	g.changing.Lock()
 	defer g.changing.Unlock()
@@ -97,9 +98,7 @@ func (g *Gateway) apply(setup *Setup) (*telemetry.Reload, error) {
 	if err := notifiers.Finish(ctx); err != nil {
 		report.Warnings = append(report.Warnings, err.Error())
 	}
-	if report.URLs, err = g.changeURLs(urls); err != nil {
-		report.Warnings = append(report.Warnings, err.Error())
-	}
+	g.reloadURLs(urls, report)
 	if g.checkpoints.dir == "" && next.Len() > 0 && before.Len() == 0 {
 		if err := g.openCheckpoints(); err != nil {
 			report.Warnings = append(report.Warnings, err.Error())
@@ -165,10 +164,11 @@ func (g *Gateway) stateKept() (alerts, keys int) {
 func (g *Gateway) waiting(c *config.Config, urls []*urlChange) []string {
 	keys := config.Differences(g.options.Config, c)
 	for i, change := range urls {
-		if applied := fmt.Sprintf("sinks[%d].urls", i); change != nil {
+		if applied := urlsKey(i); change != nil && change.refused == "" {
 			// One of a list that is as long as before is named by its place.
 			keys = slices.DeleteFunc(keys, func(key string) bool {
-				return key == applied || strings.HasPrefix(key, applied+"[")
+				return key == applied || strings.HasPrefix(key, applied+"[") ||
+					key == fmt.Sprintf("sinks[%d].on_remove", i)
 			})
 		}
 	}

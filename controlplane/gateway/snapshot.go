@@ -23,10 +23,11 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	}
 	now := g.clock.Now()
 	looks := g.looks()
-	states := sinkStates(looks)
+	targets := g.urls()
+	states := sinkStates(looks, len(targets))
 	// The spoolers' states before the workers' counters: what a spooler has settled, a worker has counted as
 	// handed over.
-	spools := g.spools.states()
+	spools, share := g.spoolStates()
 	for i, w := range g.workers {
 		s.ClockSteps = max(s.ClockSteps, looks[i].ClockSteps)
 		s.Workers = append(s.Workers, telemetry.Worker{
@@ -34,14 +35,18 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 			Counters: w.Counters(), Transport: states[i][0].Transport,
 		})
 	}
-	for i := range g.targets {
-		sink := g.sinkOf(i, states)
+	for i, t := range targets {
+		sink := g.sinkOf(t, states)
 		if spools != nil {
-			sink.Spool, sink.SpoolMax = &spools[i], g.spools.share
+			sink.Spool, sink.SpoolMax = &spools[i], share
 		}
 		s.Sinks = append(s.Sinks, sink)
 	}
 	for _, d := range g.spools.draining {
+		if i := slices.IndexFunc(targets, d.isBack); i >= 0 {
+			s.Sinks[i].Spool.Join(d.spooler.State())
+			continue
+		}
 		s.Sinks = append(s.Sinks, d.shown())
 	}
 	s.Stages, s.AlertLatency = g.histograms()
@@ -54,7 +59,7 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	}
 	s.Listeners = g.listenersShown()
 	s.Tenants = g.tenantsShown(s)
-	down, impaired := g.sinksDown(s.Sinks)
+	down, impaired := g.sinksDown(targets, s.Sinks)
 	s.Reasons, s.Impaired = append(g.reasons(), down...), impaired
 	s.Deviations = g.deviations()
 	for i := range s.Workers {
@@ -181,7 +186,7 @@ func (g *Gateway) looks() []*dataplane.Look {
 		all.Go(func() {
 			last, patience := g.lastLooks[i].Load(), lookTime
 			if last == nil {
-				last = &dataplane.Look{Sinks: make([]dataplane.SinkState, len(g.targets))}
+				last = new(dataplane.Look)
 				patience = lookFirst
 			}
 			if now, err := w.Look(set, patience); err == nil {
@@ -195,20 +200,27 @@ func (g *Gateway) looks() []*dataplane.Look {
 	return looks
 }
 
-// sinkStates are the states of all URLs, by worker.
-func sinkStates(looks []*dataplane.Look) [][]dataplane.SinkState {
+// sinkStates are the states of so many URLs, by worker. Of one that came after a worker was asked nothing is
+// known.
+func sinkStates(looks []*dataplane.Look, urls int) [][]dataplane.SinkState {
 	states := make([][]dataplane.SinkState, len(looks))
 	for i, look := range looks {
 		states[i] = look.Sinks
+		if unknown := urls - len(look.Sinks); unknown > 0 {
+			states[i] = append(slices.Clip(look.Sinks), make([]dataplane.SinkState, unknown)...)
+		}
 	}
 	return states
 }
 
+// leftWords is what is said of a URL that gets nothing.
+const leftWords = "a reload took it out of the sink"
+
 // sinkOf adds up what the workers' writers say of one URL. It is up while any of them reaches it and none of
 // them holds points that it does not take: an idle worker's connection says nothing about writes. When nobody
 // holds points any more, doubt decides.
-func (g *Gateway) sinkOf(lane int, states [][]dataplane.SinkState) telemetry.Sink {
-	target := g.targets[lane]
+func (g *Gateway) sinkOf(target *sinkTarget, states [][]dataplane.SinkState) telemetry.Sink {
+	lane := target.lane
 	t := telemetry.Sink{Name: target.config.Name, URL: target.url, Requests: map[string]uint64{}}
 	stuck := ""
 	for i, w := range g.workers {
@@ -230,9 +242,11 @@ func (g *Gateway) sinkOf(lane int, states [][]dataplane.SinkState) telemetry.Sin
 		t.ZeroCopyCopied += s.Stats.ZeroCopyCopied
 	}
 	if stuck == "" {
-		stuck = g.doubt(lane, states)
+		stuck = g.doubt(target, states)
 	}
 	switch {
+	case !g.leavingOf(target).sends():
+		t.Up, t.LastError = false, leftWords
 	case stuck != "":
 		t.Up, t.LastError = false, stuck
 	case t.Up:
@@ -243,8 +257,9 @@ func (g *Gateway) sinkOf(lane int, states [][]dataplane.SinkState) telemetry.Sin
 
 // doubt is how the last request to a URL failed, if no point waits that would show whether the next one does,
 // and nothing has shown since that the server is in order.
-func (g *Gateway) doubt(lane int, states [][]dataplane.SinkState) string {
-	good, bad, why := g.targets[lane].asked.Load(), int64(0), ""
+func (g *Gateway) doubt(target *sinkTarget, states [][]dataplane.SinkState) string {
+	lane := target.lane
+	good, bad, why := target.asked.Load(), int64(0), ""
 	for i, w := range g.workers {
 		s := &states[i][lane]
 		good = max(good, s.LastGood)

@@ -37,21 +37,13 @@ type spools struct {
 	draining []*draining              // URLs that are gone, with what still waits for them
 }
 
-// of is the spooler of a URL, or nil.
-func (s *spools) of(t *sinkTarget) *dataplane.Spooler {
-	if s.dir == "" {
-		return nil
-	}
-	return s.spoolers[t.lane]
-}
-
-// states are all spoolers' states, by lane.
-func (s *spools) states() []dataplane.SpoolerState {
-	var states []dataplane.SpoolerState
-	for _, spooler := range s.spoolers {
+// spoolStates are all spoolers' states, by lane, and what of spool.max each has, in bytes.
+func (g *Gateway) spoolStates() (states []dataplane.SpoolerState, share int64) {
+	spoolers, share := g.spoolers()
+	for _, spooler := range spoolers {
 		states = append(states, spooler.State())
 	}
-	return states
+	return states, share
 }
 
 // openSpools finds the folder, opens a spool for each URL and starts its spooler. The workers are not there
@@ -118,9 +110,11 @@ func (g *Gateway) findSpool() error {
 	return fmt.Errorf("make spool.dir: %w", err)
 }
 
-// spoolShare is what the files of one URL may take, in bytes.
-func (g *Gateway) spoolShare() int64 {
-	return int64(g.options.Config.Spool.Max) / int64(len(g.targets))
+// spoolShare is what the files of one URL may take, in bytes, and spoolShareOf what it would be of so many.
+func (g *Gateway) spoolShare() int64 { return g.spoolShareOf(len(g.targets)) }
+
+func (g *Gateway) spoolShareOf(urls int) int64 {
+	return int64(g.options.Config.Spool.Max) / int64(urls)
 }
 
 // spoolConfig is how the spool of one URL is kept; who opens it adds the files.
@@ -162,7 +156,9 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	writer.Ordered = false // The spooler keeps the order by itself.
 	writer.Seed = open.Label.Epoch + uint64(t.lane)
 	refusals := spsc.New[dataplane.Refusal](dataplane.RefusalSlots)
+	g.growing.Lock()
 	g.refusals = append(g.refusals, refusals)
+	g.growing.Unlock()
 	return dataplane.StartSpooler(dataplane.SpoolerConfig{
 		Refusals: refusals, Lane: t.lane, Traces: traced, TraceSeed: writer.Seed,
 		Open: func() (*spool.Log, spool.Recovery, error) {
@@ -208,20 +204,25 @@ func (g *Gateway) closeSpools() error {
 
 // logSpools tells of troubles with the disk and of their end.
 func (g *Gateway) logSpools(ctx context.Context) {
-	told := make([]string, len(g.spools.spoolers))
+	var told []string
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(spoolWatch):
 		}
-		for lane, s := range g.spools.spoolers {
+		spoolers, _ := g.spoolers()
+		targets := g.urls()
+		for lane, s := range spoolers {
+			if lane == len(told) {
+				told = append(told, "")
+			}
 			state := s.State()
 			if state.DiskError == told[lane] {
 				continue
 			}
 			told[lane] = state.DiskError
-			about := []any{"sink", g.targets[lane].config.Name, "url", g.targets[lane].shownURL()}
+			about := []any{"sink", targets[lane].config.Name, "url", targets[lane].shownURL()}
 			if state.DiskError == "" {
 				g.log.Info("spool writes to disk again", about...)
 			} else {
@@ -277,7 +278,9 @@ func (s *sink) batchesWhole(slow bool) int {
 	case slow:
 		return batchesSlow
 	case routingOf(s.config.Routing) == dataplane.RoutingHash:
-		return max(batchesPinned/len(s.targets), batchesSlow)
+		// By the URLs at the start: one that comes later has as many as these, in each worker and on its way
+		// to the spooler.
+		return max(batchesPinned/len(s.config.URLs), batchesSlow)
 	}
 	return batchesPinned
 }

@@ -38,6 +38,7 @@ type sinkTarget struct {
 	url     string
 	parsed  *url.URL
 	tls     *tls.Config // nil: what the system trusts, and no certificate of our own
+	proxy   *url.URL    // nil: reached directly. The proxy looks the name up.
 	lane    int         // its place among all URLs of all sinks
 	log     *slog.Logger
 	writer  influx.Config
@@ -76,6 +77,12 @@ func newSinkTarget(ctx context.Context, sink *config.Sink, address, token string
 			return nil, fmt.Errorf("sink %q: %w", sink.Name, err)
 		}
 		t.writer.Remote.TLS, t.writer.Remote.Gzip = t.tls, sink.Gzip
+	}
+	if err := t.findProxy(http.ProxyFromEnvironment); err != nil {
+		return nil, fmt.Errorf("sink %q: %w", sink.Name, err)
+	}
+	if t.proxy != nil {
+		return t, nil
 	}
 	t.name, t.port = u.Hostname(), portOf(u)
 	if err := t.resolve(ctx); err != nil {
@@ -146,7 +153,7 @@ func (t *sinkTarget) resolve(ctx context.Context) error {
 // follow keeps the target of the workers, and of the spooler if there is one, up to date with the name until
 // the context ends.
 func (t *sinkTarget) follow(ctx context.Context, workers []*dataplane.Worker, spooler *dataplane.Spooler) {
-	if _, err := netip.ParseAddr(t.name); err == nil {
+	if _, err := netip.ParseAddr(t.name); err == nil || t.proxy != nil {
 		return
 	}
 	for {
@@ -197,9 +204,11 @@ func (t *sinkTarget) ask(ctx context.Context) error {
 	if value := t.authorization(); value != "" {
 		request.Header.Set("Authorization", value)
 	}
-	// No proxy, no redirect and no connection that is kept: as the writer does it, but once.
+	// The same proxy, no redirect and no connection that is kept: as the writer does it, but once.
 	client := http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true, TLSClientConfig: t.tls},
+		Transport: &http.Transport{
+			DisableKeepAlives: true, TLSClientConfig: t.tls, Proxy: http.ProxyURL(t.proxy),
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	response, err := client.Do(request)

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-
-	"culvert/dataplane/influx"
 )
 
 const (
@@ -82,20 +80,8 @@ func (g *Gateway) followToken(ctx context.Context, s *sink) {
 
 // reauthorize gives all workers a sink's token.
 func (g *Gateway) reauthorize(s *sink, token string) {
-	for _, t := range s.targets {
-		value := influx.Authorization(&influx.TargetConfig{
-			URL: t.parsed, Bucket: s.config.Bucket, Version: s.config.Version, Token: token,
-		})
-		t.setAuthorization(value)
-		if spooler := g.spools.of(t); spooler != nil {
-			spooler.Reauthorize(value)
-		}
-		for _, w := range g.workers {
-			if err := w.Reauthorize(t.lane, value); err != nil {
-				g.log.Error("change the token", "sink", s.config.Name, "url", t.url, "worker", w.Name(),
-					"error", err)
-			}
-		}
+	for _, t := range s.urls() {
+		g.reauthorizeURL(s, t, token)
 	}
 	for _, d := range g.spools.draining {
 		if d.sink == s {

@@ -48,7 +48,9 @@ func (g *Gateway) traceSpool() *spsc.Ring[dataplane.Traced] {
 		return nil
 	}
 	ring := spsc.New[dataplane.Traced](dataplane.TraceSlots)
+	g.growing.Lock()
 	g.replayed = append(g.replayed, ring)
+	g.growing.Unlock()
 	return ring
 }
 
@@ -66,7 +68,10 @@ func (g *Gateway) emitTraces() {
 			ring.Release()
 		}
 	}
-	for _, ring := range g.replayed {
+	g.growing.RLock()
+	rings := g.replayed
+	g.growing.RUnlock()
+	for _, ring := range rings {
 		for t := ring.Peek(); t != nil; t = ring.Peek() {
 			g.exporter.Emit(t, "")
 			ring.Release()

@@ -1,7 +1,9 @@
-// Package nic knows a network card from outside: what its driver offers, its channels, rings and offloads,
-// and where its interrupts go. It reads and it sets, each setting by one message, and decides nothing.
+// Package nic knows a network card from outside: what its driver offers, its channels, rings and offloads, by
+// what it chooses a packet's queue, and where its interrupts go. It reads and it sets, each setting by one
+// message, and decides nothing.
 //
-//	ethtool (generic netlink) ─▶ Channels, Rings, Features ─▶ Set…
+//	ethtool (generic netlink) ─▶ Channels, Rings, Features           ─▶ Set…
+//	ethtool (ioctl)           ─▶ HashFields, Indirection, RuleTable  ─▶ Set…, InsertRule, DeleteRule
 //	/sys, /proc               ─▶ Interrupts, Members
 //
 // What it reads from files it reads below a root, which in tests is a directory of testdata. What it asks the

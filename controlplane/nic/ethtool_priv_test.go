@@ -43,10 +43,33 @@ func TestPrivEthtool(t *testing.T) {
 		if _, err := AskChannels("absent0"); !errors.Is(err, unix.ENODEV) {
 			t.Errorf("channels of no interface: %v", err)
 		}
+		notOffered(t, name)
 		return features(t, name)
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// notOffered checks that what a driver lacks is told as such.
+func notOffered(t *testing.T, name string) {
+	t.Helper()
+	rule := Rule{Flow: UDP4, Port: 8089, Queue: 1}
+	for what, ask := range map[string]func() error{
+		"a hash":        func() error { _, err := AskHash(name, UDP4); return err },
+		"another hash":  func() error { return SetHash(name, UDP4, hashAll) },
+		"a table":       func() error { _, err := AskIndirection(name); return err },
+		"another table": func() error { return SetIndirection(name, InTurn([]int{0}, 128)) },
+		"rules":         func() error { _, err := AskRules(name); return err },
+		"one rule more": func() error { return InsertRule(name, 1, rule) },
+		"one rule less": func() error { return DeleteRule(name, 1) },
+	} {
+		if err := ask(); !errors.Is(err, ErrNotOffered) {
+			t.Errorf("%s of a veth: %v", what, err)
+		}
+	}
+	if _, err := AskHash("absent0", UDP4); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("a hash of no interface: %v", err)
 	}
 }
 

@@ -10,7 +10,9 @@ import (
 type SpoolStatus struct {
 	Restored      uint64  `json:"restored"` // points that were found at start
 	Spooled       uint64  `json:"spooled"`  // points that workers handed over since
-	Replayed      uint64  `json:"replayed"` // points of both that were delivered
+	Replayed      uint64  `json:"replayed"` // points of all that were delivered
+	Adopted       uint64  `json:"adopted"`  // points taken over from the spools of other URLs
+	Moved         uint64  `json:"moved"`    // points given to the spools of other URLs
 	Pending       uint64  `json:"pending"`
 	Bytes         int64   `json:"bytes"`
 	Segments      int     `json:"segments"`
@@ -47,6 +49,8 @@ func (s *Snapshot) spools(taken uint64) dataplane.SpoolerState {
 		sum.Add(&one.SpoolShare)
 	}
 	sum.Taken = taken
+	// What went from one to another is nowhere else, and the states are not of one moment.
+	sum.Moved, sum.Adopted = 0, 0
 	return sum
 }
 
@@ -54,6 +58,7 @@ func (s *Snapshot) spools(taken uint64) dataplane.SpoolerState {
 func (s *Sink) settled() dataplane.LaneCounters {
 	c, spool := s.Points, s.spoolOf()
 	c.Written += spool.Replayed
+	c.Moved += spool.Moved
 	for i, n := range spool.Rejected {
 		c.Rejected[i] += n
 	}
@@ -78,6 +83,7 @@ func spoolStatus(s *Sink, now time.Time) *SpoolStatus {
 	spool := s.spoolOf()
 	return &SpoolStatus{
 		Restored: spool.Restored, Spooled: spool.Taken, Replayed: spool.Replayed, Pending: spool.Pending(),
+		Adopted: spool.Adopted, Moved: spool.Moved,
 		Bytes: spool.Disk.Bytes, Segments: spool.Disk.Segments,
 		OldestSeconds: oldest(&spool, now).Seconds(), MemoryPoints: spool.MemoryPoints,
 		DiskPoints:   spool.Disk.Waiting + spool.Disk.Out,
@@ -107,6 +113,8 @@ func (w *writer) spools() {
 		sum.spooled += spool.Taken
 		sum.replayed += spool.Replayed
 		sum.restored += spool.Restored
+		// As in the ledger. Of one URL this may be less than nothing; the sum is not, and takes no harm.
+		spool.Moved, spool.Adopted = 0, 0
 		sum.pending += spool.Pending()
 		sum.failures += spool.DiskFailures
 		bytes += spool.Disk.Bytes

@@ -125,7 +125,8 @@ type SinkPoints struct {
 	Written  uint64            `json:"written"`
 	Rejected map[string]uint64 `json:"rejected"` // by reason
 	Dropped  map[string]uint64 `json:"dropped"`  // by reason
-	Moved    uint64            `json:"moved"`    // to another URL, which took over
+	Moved    uint64            `json:"moved"`    // to another URL, which took over, in its spool too
+	Adopted  uint64            `json:"adopted"`  // from the spools of other URLs: in addition to stored
 	Restored uint64            `json:"restored"` // found in the spool at start: in addition to stored
 	// SpoolPending waits in the spool.
 	SpoolPending uint64 `json:"spool_pending"`
@@ -274,8 +275,8 @@ func newLedger(s *Snapshot, c *dataplane.Counters) Ledger {
 func sinkPoints(s *Sink) SinkPoints {
 	c, spool := s.settled(), s.spoolOf()
 	p := SinkPoints{
-		Stored: c.Stored, Restored: spool.Restored, Written: c.Written, Moved: c.Moved,
-		SpoolPending: spool.Pending(), InFlight: c.InFlight,
+		Stored: c.Stored, Restored: spool.Restored, Adopted: spool.Adopted, Written: c.Written,
+		Moved: c.Moved, SpoolPending: spool.Pending(), InFlight: c.InFlight,
 		Rejected: map[string]uint64{}, Dropped: map[string]uint64{},
 		Residue: int64(c.Stored - s.Points.Out()),
 	}

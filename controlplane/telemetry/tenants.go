@@ -206,7 +206,8 @@ func (w *writer) tenantAtSink(sink, tenant string, lanes *dataplane.LaneCounters
 	written, dropped := lanes.Written, lanes.Dropped
 	if share != nil {
 		whole := *share
-		whole.Taken = lanes.Spooled // also what is on its way there
+		whole.Taken = lanes.Spooled       // also what is on its way there
+		whole.Moved, whole.Adopted = 0, 0 // from one of its URLs to another
 		written += whole.Replayed
 		for i, n := range whole.Dropped {
 			dropped[i] += n

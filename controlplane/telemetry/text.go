@@ -222,7 +222,7 @@ func (p *page) workers(s *Status) {
 
 // spool tells what waits, once something has.
 func (p *page) spool(s *SpoolStatus) {
-	if s == nil || s.Restored+s.Spooled+s.DiskFailures == 0 {
+	if s == nil || s.Restored+s.Spooled+s.Adopted+s.DiskFailures == 0 {
 		return
 	}
 	waits := fmt.Sprintf("  spool: %s points wait", Grouped(s.Pending))
@@ -233,6 +233,10 @@ func (p *page) spool(s *SpoolStatus) {
 	p.line(waits + ", in " + Grouped(s.Bytes) + " bytes")
 	p.line(fmt.Sprintf("  spool: restored: %s, spooled: %s, replayed: %s", Grouped(s.Restored),
 		Grouped(s.Spooled), Grouped(s.Replayed)))
+	if s.Adopted+s.Moved > 0 {
+		p.line(fmt.Sprintf("  spool: from other URLs: %s, to other URLs: %s", Grouped(s.Adopted),
+			Grouped(s.Moved)))
+	}
 	if s.DiskError != "" {
 		p.line(fmt.Sprintf("  spool's disk: %s; %s points in memory", s.DiskError, Grouped(s.MemoryPoints)))
 	}

@@ -16,7 +16,7 @@ import (
 // worker is empty for the latter.
 func (t *Traces) Emit(b *dataplane.Traced, worker string) {
 	e := emission{Traces: t, batch: b, wall: t.config.Wall(), next: b.Span + 1 + uint64(b.Count),
-		sink: t.config.Sinks[b.Lane]}
+		sink: (*t.sinks.Load())[b.Lane]}
 	switch b.Kind {
 	case dataplane.TraceBatch:
 		e.whole(worker)

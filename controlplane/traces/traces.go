@@ -16,6 +16,8 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"slices"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -57,9 +59,16 @@ type Config struct {
 // Sink is where a batch went.
 type Sink struct{ Name, URL string }
 
+// AddSink makes a URL known that came later: the next place. Calls come one at a time.
+func (t *Traces) AddSink(s Sink) {
+	sinks := append(slices.Clone(*t.sinks.Load()), s)
+	t.sinks.Store(&sinks)
+}
+
 // Traces gives spans to an exporter. Emit belongs to one goroutine.
 type Traces struct {
 	config   Config
+	sinks    atomic.Pointer[[]Sink]
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
 	file     *os.File // nil unless there is one
@@ -68,6 +77,7 @@ type Traces struct {
 // New opens the exporter. A collector that does not answer is no error: it is tried again.
 func New(ctx context.Context, config Config) (*Traces, error) {
 	t := &Traces{config: config}
+	t.sinks.Store(&config.Sinks)
 	// The SDK knows one place for its failures, which come from threads of its own.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		config.Log.Warn("traces are lost", "error", err)

@@ -52,6 +52,7 @@ func Plan(host doctor.Host, knobs Knobs) ([]Change, error) {
 	p.offloads()
 	p.channels()
 	p.rings()
+	p.steering()
 	if err := p.interrupts(); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}

@@ -13,19 +13,24 @@ import (
 // Kind is what sort of thing a setting is.
 type Kind string
 
-// The kinds. A file is one of /proc or /sys; the others are an interface's, by the kernel's ethtool family.
+// The kinds. A file is one of /proc or /sys; the others are an interface's, by the kernel's ethtool.
 const (
 	File     Kind = "file"
 	Channels Kind = "channels" // "rx 4 tx 4 combined 0"
 	Rings    Kind = "rings"    // "rx 4096 tx 512"
 	Offload  Kind = "offload"  // "on" or "off"
+
+	// Of how a card chooses a packet's queue, by the older requests of ethtool.
+	Hash        Kind = "hash"        // of a flow, "udp4": the fields, "sdfn"
+	Indirection Kind = "indirection" // "0 1 2 3 / 128"
+	Rule        Kind = "rule"        // at a location, "1023": "udp4 dst-port 8089 action 2", or "none"
 )
 
 // Setting names one thing that can be set.
 type Setting struct {
 	Kind      Kind   `json:"kind"`
 	Interface string `json:"interface,omitempty"` // of the card, but for files
-	Name      string `json:"name"`                // the file's path from the root, the offload's name
+	Name      string `json:"name"`                // path from the root, offload, flow, location
 }
 
 func (s Setting) String() string {
@@ -69,7 +74,7 @@ func (m Machine) Read(s Setting) (string, error) {
 		}
 		return "off", err
 	}
-	return "", fmt.Errorf("read %s: there is no kind %q", s, s.Kind)
+	return readSpread(s)
 }
 
 // Write sets it.
@@ -101,7 +106,7 @@ func (m Machine) Write(s Setting, value string) error {
 	case Offload:
 		return nic.SetFeatures(s.Interface, map[string]bool{s.Name: value == "on"})
 	}
-	return fmt.Errorf("set %s: there is no kind %q", s, s.Kind)
+	return writeSpread(s, value)
 }
 
 // counts reads "rx 4 tx 4".

@@ -231,7 +231,8 @@ func (s *Session) undo(e Entry) Outcome {
 		return outcome
 	case now == e.Before:
 		return outcome
-	case e.Done && now != e.After:
+	case (e.Done || e.Kind == Rule) && now != e.After:
+		// A rule is there whole or not at all, also after a crash: another one is not ours.
 		outcome.Problem = fmt.Errorf("it is %q, and was set to %q: %w", now, e.After, ErrChangedSince)
 		return outcome
 	}

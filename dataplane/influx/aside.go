@@ -27,13 +27,13 @@ func (d *delivery) setAside() {
 	}
 }
 
-// divert sets aside what would wait in vain since the breaker is open.
+// divert sets aside what would wait in vain since the breaker is open, or after Leave.
 func (w *Writer) divert() {
 	switch {
 	case !w.config.Aside:
 	case w.config.Ordered:
 		w.divertOrdered()
-	case w.breaker.state != BreakerClosed:
+	case w.left, w.breaker.state != BreakerClosed:
 		w.asideFirst(len(w.waiting))
 	}
 }

@@ -89,7 +89,7 @@ func (w *Writer) mend() { w.breaker = breaker{} }
 
 // sends tells whether another batch may be sent now.
 func (w *Writer) sends() bool {
-	if w.pausedUntil != 0 {
+	if w.left || w.pausedUntil != 0 {
 		return false
 	}
 	return w.breaker.state == BreakerClosed || w.breaker.state == BreakerHalfOpen && !w.busy()
@@ -119,7 +119,7 @@ func (w *Writer) busy() bool {
 
 // mayConnect tells whether a connection is made. One is enough to learn that the server is back.
 func (w *Writer) mayConnect(c *connection) bool {
-	return w.remote == nil && !w.closed && w.config.Address.IsValid() &&
+	return w.remote == nil && !w.closed && !w.left && w.config.Address.IsValid() &&
 		(w.breaker.state == BreakerClosed || c.index == 0)
 }
 

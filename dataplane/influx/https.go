@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,8 @@ type RemoteConfig struct {
 	TLS *tls.Config
 	// Gzip compresses the bodies.
 	Gzip bool
+	// Proxy (optional) is as http.Transport's.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Wake (optional) is called, from any goroutine, when an answer waits for Poll.
 	Wake func()
 }
@@ -32,6 +35,7 @@ func newRemote(c *Config) *remote {
 	r := &remote{done: make(chan remoteAnswer, c.Connections)}
 	transport := &http.Transport{
 		TLSClientConfig: c.Remote.TLS, MaxIdleConnsPerHost: c.Connections, DisableCompression: true,
+		Proxy: c.Remote.Proxy,
 		// One request at a time on each connection, as everywhere in this package.
 		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
 		// As long as an answer's head may be elsewhere.

@@ -26,7 +26,8 @@ func (w *Writer) Resume() {
 func (w *Writer) divertOrdered() {
 	switch {
 	case w.busy():
-	case w.behind, w.breaker.state == BreakerOpen, w.breaker.state == BreakerHalfOpen && w.idle() == nil:
+	case w.behind, w.left, w.breaker.state == BreakerOpen,
+		w.breaker.state == BreakerHalfOpen && w.idle() == nil:
 		w.asideFirst(len(w.waiting))
 	}
 }

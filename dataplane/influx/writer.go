@@ -1,11 +1,14 @@
 package influx
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"culvert/dataplane/uring"
 )
@@ -93,6 +96,7 @@ type Writer struct {
 	troubleAt   int64 // when a request failed last
 	goodAt      int64 // when the server was found in order last
 	closed      bool
+	left        bool // see Leave
 	lastError   string
 	lastReject  string
 	refusals    []Refusal
@@ -127,8 +131,10 @@ func NewWriter(config Config) (*Writer, error) {
 		w.remote = newRemote(&config)
 	}
 	if w.zeroCopyMin < math.MaxInt && !w.ring.Registered(config.Pool.memory[:1]) {
-		if err := w.ring.RegisterBuffers(config.Pool.memory); err != nil {
-			// Sending in place works without, only dearer: it pins pages each time.
+		err := w.ring.RegisterBuffers(config.Pool.memory)
+		if err != nil && !errors.Is(err, unix.EBUSY) {
+			// Sending in place works without, only dearer: it pins pages each time. Busy is a ring that has
+			// memory registered: that of the writers that were there from the beginning.
 			w.lastError = err.Error()
 		}
 	}

@@ -44,6 +44,14 @@ func NewWeigher(servers int) *Weigher {
 	return w
 }
 
+// Grow follows so many servers from now on: those that are new begin with their whole weight.
+func (w *Weigher) Grow(servers int) {
+	for len(w.weights) < servers {
+		w.weights = append(w.weights, WeightMax)
+		w.falling, w.rising = append(w.falling, 0), append(w.rising, 0)
+	}
+}
+
 // Update takes the loads of all servers, once a second, and reports whether a weight changed.
 func (w *Weigher) Update(loads []Load) (changed bool) {
 	for i := range loads {

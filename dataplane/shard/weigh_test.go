@@ -39,3 +39,20 @@ func TestWeigher(t *testing.T) {
 	loads[0] = Load{Backlog: 0}
 	f(riseAfter, 100, 100, 100)
 }
+
+// Goal: a server that comes later begins with its whole weight, and the others keep theirs.
+func TestWeigherGrows(t *testing.T) {
+	w := NewWeigher(0)
+	w.Grow(2)
+	loads := []Load{{Errors: 1}, {}}
+	for range fallAfter {
+		w.Update(loads)
+	}
+	w.Grow(3)
+	if w.Grow(2); !slices.Equal(w.Weights(), []int{5, 100, 100}) {
+		t.Fatalf("weights %v", w.Weights())
+	}
+	if w.Update(append(loads, Load{})) {
+		t.Fatalf("weights %v", w.Weights())
+	}
+}

@@ -89,7 +89,8 @@ var layers = []layer{
 	},
 	{folder: "controlplane/confine", external: []string{xsys}},
 	{
-		folder: "controlplane/attach", internal: []string{"bpf", "numa", "controlplane/confine"},
+		folder:   "controlplane/attach",
+		internal: []string{"bpf", "numa", "controlplane/confine", "controlplane/nic"},
 		external: []string{ebpf, netlink, netns, xsys},
 	},
 	{folder: "controlplane/nic", internal: []string{"numa"}, external: []string{netlink, xsys}},

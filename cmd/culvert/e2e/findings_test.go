@@ -30,6 +30,11 @@ var provocations = []provocation{
 	{text: "there is no such interface", not: "TestPrivDoctorWithoutPrivilege finds it; " +
 		"the remedy lists those there are"},
 	{text: "it is down", by: "TestPrivDoctorMends"},
+	{text: "the host's default route leaves by %s", by: "TestPrivDoctorMendsLab",
+		said: "default route leaves by"},
+	{text: "is spread over the queues by addresses", by: "TestPrivTuneSteersNIC"},
+	{text: "the card gives packets to queues %s, too", by: "TestPrivTuneSteersNIC",
+		said: "which are not served"},
 	{text: "packets from everyone", by: "TestPrivDoctorMendsLab",
 		said: "packets from everyone"},
 	{text: "a bond has no zero-copy", not: "no kernel here has the bonding driver loaded"},

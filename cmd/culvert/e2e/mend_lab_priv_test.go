@@ -58,6 +58,9 @@ func TestPrivDoctorMendsLab(t *testing.T) {
 	f("", "interfaces: [{name: gw0}]\nlisteners: [{name: p, port: 8089, «»}]\n"+sinks,
 		"sources", "packets from everyone")
 	f("", of("gw0", ", «mode: zerocopy»"), "driver", "`mode: zerocopy` demands")
+	f("ip route add default via 10.88.0.2", of("gw0", ", «mode: auto»"), "interface",
+		"default route leaves by")
+	shell(t, lab, "ip route del default")
 	f("", of("gw0", "")+"«workers: {cpus: \"999\"}»\n", "placement", "workers.cpus: CPU")
 	f("", of("gw0", ", «queues_fanout: flow»")+"workers: {cpus: \"0\"}\n", "placement",
 		"queues_fanout changes nothing")

@@ -1,0 +1,213 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"culvert/controlplane/config"
+	"culvert/controlplane/telemetry"
+	"culvert/dataplane"
+)
+
+// urlChange is what a reload makes of one sink's urls.
+type urlChange struct {
+	sink    *sink
+	leaving []leaving // by URL that there is
+	added   []string  // URLs that were never there
+	// refused is why all of it waits for a restart, in plain words; empty if it does not.
+	refused string
+}
+
+// urlChanges are, by sink, what a reload makes of its urls: nil where the sinks are not those that run.
+// Series go where workers have lanes. So a URL that is new gets one on each of them first, and one that
+// leaves keeps its own, and its spooler, until the gateway ends.
+func (g *Gateway) urlChanges(c *config.Config) []*urlChange {
+	changes := make([]*urlChange, len(g.sinks))
+	if len(c.Sinks) != len(g.sinks) {
+		return changes
+	}
+	all := len(g.targets)
+	for i, s := range g.sinks {
+		next := &c.Sinks[i]
+		if next.Name != s.config.Name {
+			continue
+		}
+		change := g.urlChangeOf(s, next)
+		changes[i] = change
+		if len(change.added) == 0 {
+			continue
+		}
+		all += len(change.added)
+		if all > dataplane.LanesMax {
+			change.refuse("there would be more than %d since the start", dataplane.LanesMax)
+		}
+		if g.spools.dir != "" && g.spoolShareOf(all) < 2*int64(g.options.Config.Spool.Segment) {
+			change.refuse("spool.max has no room for two segments of each of %d since the start", all)
+		}
+	}
+	return changes
+}
+
+// urlChangeOf is what a reload makes of a sink's urls.
+func (g *Gateway) urlChangeOf(s *sink, next *config.Sink) *urlChange {
+	change := &urlChange{sink: s}
+	before := s.deals.all(len(s.targets))
+	moves := false // what waits for a URL that was there until now
+	for i, t := range s.targets {
+		now := stays
+		if !slices.Contains(next.URLs, t.url) {
+			now = leavingBy(next.OnRemove)
+		}
+		change.leaving = append(change.leaving, now)
+		moves = moves || now == rehashes && before[i] != rehashes
+	}
+	for _, url := range next.URLs {
+		if !slices.ContainsFunc(s.targets, func(t *sinkTarget) bool { return t.url == url }) {
+			change.added = append(change.added, url)
+		}
+	}
+	byTable := next.Routing == s.config.Routing && (next.Routing == "hash" || next.Routing == "load_aware")
+	switch {
+	case !byTable && !slices.Equal(next.URLs, s.config.URLs):
+		change.refuse("only with routing hash or load_aware, before and after, do they change by a reload")
+	case moves && s.config.Order == orderSeries && g.spools.dir != "":
+		change.refuse("with order: series, what waits for a URL that leaves goes to the others over a " +
+			"restart alone; on_remove: drain or keep needs none")
+	}
+	for _, url := range change.added {
+		g.mayCome(s, url, change)
+	}
+	return change
+}
+
+// mayCome refuses a URL whose place on disk another one has.
+func (g *Gateway) mayCome(s *sink, url string, change *urlChange) {
+	t := &sinkTarget{config: s.config, url: url}
+	shown := t.shownURL()
+	same := func(one *sinkTarget) bool { return one.config == s.config && one.shownURL() == shown }
+	if slices.ContainsFunc(s.targets, same) {
+		change.refuse("%s is another way to write one that was there since the start", url)
+	}
+	for _, d := range g.spools.draining {
+		if !d.done.Load() && d.isBack(t) {
+			change.refuse("%s still gets what waited for it at the start; reload once that is over", shown)
+		}
+	}
+}
+
+func (c *urlChange) refuse(format string, arguments ...any) {
+	if c.refused == "" {
+		c.refused = fmt.Sprintf("sink %q: its urls wait for a restart: ", c.sink.config.Name) +
+			fmt.Sprintf(format, arguments...)
+	}
+}
+
+// changeURLs applies what a reload makes of all sinks' urls and says what became of each. A sink to which not
+// all could be added stays as it is, and its change is refused.
+func (g *Gateway) changeURLs(changes []*urlChange) (d telemetry.Difference, err error) {
+	for i, s := range g.sinks {
+		known := len(s.targets)
+		before := s.deals.all(known)
+		next := slices.Clone(before)
+		if change := changes[i]; change != nil && change.refused == "" {
+			for _, url := range change.added {
+				if err := g.addURL(s, url); err != nil {
+					change.refuse("add %s: %v", (&sinkTarget{url: url}).shownURL(), err)
+					break
+				}
+			}
+			if change.refused == "" {
+				next = change.leaving
+			}
+			// Those that were added before one that could not be are as if they had left.
+			for range s.targets[known:] {
+				now := stays
+				if change.refused != "" {
+					now = drains
+				}
+				before, next = append(before, drains), append(next, now)
+			}
+		}
+		if len(next) > known || !slices.Equal(before, next) {
+			err = errors.Join(err, g.turnURLs(s, before, next))
+		}
+		for j, t := range s.targets {
+			name := s.config.Name + " " + t.shownURL()
+			switch was := before[j] == stays; {
+			case !was && next[j] == stays:
+				d.Added = append(d.Added, name)
+			case was && next[j] != stays:
+				d.Removed = append(d.Removed, name)
+			case was:
+				d.Kept = append(d.Kept, name)
+			}
+		}
+	}
+	return d, err
+}
+
+// reloadURLs applies what there is to apply of the sinks' urls, and says why the rest waits for a restart.
+func (g *Gateway) reloadURLs(changes []*urlChange, report *telemetry.Reload) {
+	asked := make([]bool, len(changes)) // refused from the beginning: the keys are named already
+	for i, c := range changes {
+		asked[i] = c != nil && c.refused != ""
+	}
+	var err error
+	if report.URLs, err = g.changeURLs(changes); err != nil {
+		report.Warnings = append(report.Warnings, err.Error())
+	}
+	for i, c := range changes {
+		if c == nil || c.refused == "" {
+			continue
+		}
+		report.Warnings = append(report.Warnings, c.refused)
+		if !asked[i] {
+			report.Restart = append(report.Restart, urlsKey(i))
+		}
+	}
+}
+
+// urlsKey is the key of a sink's urls.
+func urlsKey(sink int) string { return fmt.Sprintf("sinks[%d].urls", sink) }
+
+// turnURLs lets URLs of a sink come, leave and come back, workers and spoolers together.
+func (g *Gateway) turnURLs(s *sink, before, next []leaving) (err error) {
+	heirs := dataplane.Heirs{Table: &s.table}
+	for _, t := range s.targets {
+		heirs.Spoolers = append(heirs.Spoolers, g.spoolerOf(t))
+	}
+	turn := func(t *sinkTarget, mode dataplane.SpoolMode) {
+		if spooler := g.spoolerOf(t); spooler != nil {
+			spooler.Turn(mode, heirs)
+		}
+	}
+	workers := func(each func(w *dataplane.Worker) error) {
+		for _, w := range g.workers {
+			err = errors.Join(err, each(w))
+		}
+	}
+	for i, t := range s.targets {
+		if !before[i].sends() && next[i].sends() {
+			workers(func(w *dataplane.Worker) error { return w.ReturnURL(t.lane) })
+			turn(t, dataplane.SpoolDeliver)
+		}
+	}
+	if partErr := s.part(next); partErr != nil {
+		return errors.Join(err, fmt.Errorf("share out the series of sink %q: %w", s.config.Name, partErr))
+	}
+	workers((*dataplane.Worker).Reroute)
+	for i, t := range s.targets {
+		if before[i].sends() && !next[i].sends() {
+			// Nothing new comes to it from here on.
+			workers(func(w *dataplane.Worker) error { return w.LeaveURL(t.lane) })
+		}
+		switch next[i] {
+		case rehashes:
+			turn(t, dataplane.SpoolGive)
+		case keeps:
+			turn(t, dataplane.SpoolKeep)
+		}
+	}
+	return err
+}

@@ -1,0 +1,258 @@
+package dataplane
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"culvert/dataplane/lineproto"
+	"culvert/dataplane/point"
+	"culvert/dataplane/shard"
+	"culvert/dataplane/spool"
+)
+
+// movingRig is a spooler whose URL leaves, and two heirs.
+type movingRig struct {
+	*spoolRig
+	heirs []*spoolRig
+	table atomic.Pointer[shard.Table]
+}
+
+// newMovingRig makes the rigs; change (optional) sees the heirs' configurations.
+func newMovingRig(t *testing.T, change func(*spoolRig)) *movingRig {
+	t.Helper()
+	tenants := func(r *spoolRig) { r.config.Tenants = []string{"a", "b"} }
+	r := &movingRig{}
+	for range 2 {
+		r.heirs = append(r.heirs, newSpoolRig(t, func(heir *spoolRig) {
+			tenants(heir)
+			if change != nil {
+				change(heir)
+			}
+		}))
+	}
+	// The giver ends first, as a cleanup that was added last.
+	r.spoolRig = newSpoolRig(t, tenants)
+	r.d.answer(func(string) int { return http.StatusServiceUnavailable })
+	r.tagOf = func(n int) string { return fmt.Sprintf("x%d", n%500) }
+	r.deal(0)
+	return r
+}
+
+// deal makes the table with this weight of the giver.
+func (r *movingRig) deal(weight int) {
+	r.t.Helper()
+	table, err := shard.NewTable([]shard.Member{
+		{Name: "gone", Weight: weight}, {Name: "one", Weight: 100}, {Name: "two", Weight: 100},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.table.Store(table)
+}
+
+func (r *movingRig) share() {
+	r.spooler.Turn(SpoolGive, Heirs{
+		Spoolers: []*Spooler{r.spooler, r.heirs[0].spooler, r.heirs[1].spooler}, Table: &r.table,
+	})
+}
+
+// sendSeries hands batches over, of the tenants in turn, whose lines are of ten series each.
+func (r *movingRig) sendSeries(batches int) {
+	r.t.Helper()
+	for n := range batches {
+		r.tenant = uint16(n % 2)
+		r.send(1, "")
+	}
+}
+
+// check sums all ledgers up and looks where the lines are: each at its owner, once. late (optional) are lines
+// that may be at the giver's own server instead.
+func (r *movingRig) check(own int) {
+	r.t.Helper()
+	var sum SpoolShare
+	moved, adopted := uint64(0), uint64(0)
+	for i, one := range append([]*spoolRig{r.spoolRig}, r.heirs...) {
+		s := one.balance()
+		sum.Add(&s.SpoolShare)
+		moved, adopted = moved+s.Moved, adopted+s.Adopted
+		var shares SpoolShare
+		for j := range s.Shares {
+			shares.Add(&s.Shares[j])
+		}
+		if shares.Moved != s.Moved || shares.Adopted != s.Adopted || shares.Pending() != s.Pending() {
+			r.t.Fatalf("spooler %d: the tenants' shares %+v are not the whole %+v", i, shares, s.SpoolShare)
+		}
+	}
+	if n := uint64(r.sent); moved != adopted || sum.Taken != n || sum.Replayed != n || sum.Pending() != 0 {
+		r.t.Fatalf("%d sent: %+v", r.sent, sum)
+	}
+	seen := map[string]int{}
+	for i, one := range append([]*spoolRig{r.spoolRig}, r.heirs...) {
+		one.d.mutex.Lock()
+		for line, times := range one.d.lines {
+			var decoder lineproto.Decoder
+			var p point.Point
+			decoder.Start([]byte(line), lineproto.Nanosecond, &p)
+			decoder.Next(&p)
+			if owner := r.table.Load().Find(shard.Hash(&p)); i > 0 && owner != i {
+				r.t.Errorf("%q is with %d, its owner is %d", line, i, owner)
+			}
+			seen[line] += times
+		}
+		if i == 0 && len(one.d.lines) != own {
+			r.t.Errorf("the URL that left has %d lines, want %d", len(one.d.lines), own)
+		}
+		one.d.mutex.Unlock()
+	}
+	for line, times := range seen {
+		if times != 1 {
+			r.t.Errorf("%q came %d times", line, times)
+		}
+	}
+	if len(seen) != r.sent {
+		r.t.Fatalf("%d lines of %d came", len(seen), r.sent)
+	}
+}
+
+func (r *movingRig) delivered() bool {
+	var replayed uint64
+	for _, one := range append([]*spoolRig{r.spoolRig}, r.heirs...) {
+		replayed += one.spooler.State().Replayed
+	}
+	// What heirs have taken over is the giver's on disk until it is durable there.
+	s := r.spooler.State()
+	return replayed == uint64(r.sent) && s.Disk.Waiting+s.Disk.Out+s.MemoryPoints == s.Pending()
+}
+
+// Goal: what waits for a URL that leaves goes to those that own its series, on disk as well as what comes
+// later, each line once; both tenants' ledgers are exact, and the files are given back.
+func TestSpoolIsSharedOut(t *testing.T) {
+	r := newMovingRig(t, nil)
+	r.sendSeries(200)
+	r.until("all is taken", func() bool { return r.spooler.State().Taken == 2000 })
+	r.share()
+	r.sendSeries(100)
+	r.until("all is delivered", r.delivered)
+	r.check(0)
+	for i, heir := range r.heirs {
+		if heir.d.count() < 1000 {
+			t.Errorf("heir %d has %d lines of 3000", i, heir.d.count())
+		}
+	}
+	r.until("the disk is given back", func() bool { return r.spooler.State().Disk.Segments == 0 })
+}
+
+// Goal: heirs without room take nobody's room; what they do not take waits, and follows when they have some.
+// Method: heirs whose own records fill their spools, and whose servers refuse for a while.
+func TestHeirsHaveNoRoom(t *testing.T) {
+	r := newMovingRig(t, func(heir *spoolRig) {
+		heir.d.answer(func(string) int { return http.StatusServiceUnavailable })
+	})
+	r.sendSeries(400)
+	r.until("all is taken", func() bool { return r.spooler.State().Taken == 4000 })
+	for _, heir := range r.heirs {
+		heir.spooler.Limit(32 << 10)
+	}
+	r.share()
+	r.until("heirs are full", func() bool {
+		s := r.spooler.State()
+		return s.Moved > 0 && s.Pending() > 0
+	})
+	for i, heir := range r.heirs {
+		if s := heir.spooler.State(); s.Dropped[DropSpoolFull] != 0 {
+			t.Fatalf("heir %d lost points: %+v", i, s)
+		}
+	}
+	for _, heir := range r.heirs {
+		heir.spooler.Limit(16 << 20)
+		heir.d.answer(nil)
+	}
+	r.until("all is delivered", r.delivered)
+	r.check(0)
+}
+
+// Goal: a URL that comes back while its heirs take nothing gets what has not moved, and parts of records that
+// moved in part are delivered once all the same.
+func TestURLIsBackBeforeItsHeirsHaveAll(t *testing.T) {
+	r := newMovingRig(t, func(heir *spoolRig) {
+		heir.d.answer(func(string) int { return http.StatusServiceUnavailable })
+	})
+	r.sendSeries(200)
+	r.until("all is taken", func() bool { return r.spooler.State().Taken == 2000 })
+	r.heirs[0].spooler.Limit(4 << 10)
+	r.share()
+	r.until("one heir is full", func() bool {
+		s := r.spooler.State()
+		return s.Moved > 0 && r.heirs[1].spooler.State().Adopted > r.heirs[0].spooler.State().Adopted
+	})
+	r.spooler.Turn(SpoolDeliver, Heirs{})
+	r.d.answer(nil)
+	r.until("the URL that came back has something", func() bool { return r.d.count() > 0 })
+	for _, one := range r.heirs {
+		one.d.answer(nil)
+	}
+	r.heirs[0].spooler.Limit(16 << 20)
+	r.until("all is delivered", r.delivered)
+	r.check(r.d.count())
+}
+
+// Goal: with SpoolKeep nothing leaves, a table that knows more URLs than heirs moves nothing, and with the
+// mode before all goes on.
+func TestSpoolIsKept(t *testing.T) {
+	r := newMovingRig(t, nil)
+	r.spooler.Turn(SpoolKeep, Heirs{})
+	r.sendSeries(50)
+	r.until("all is taken", func() bool { return r.spooler.State().Taken == 500 })
+	r.d.answer(nil)
+	r.spooler.Turn(SpoolGive, Heirs{Spoolers: []*Spooler{r.spooler}, Table: &r.table})
+	r.sendSeries(50)
+	r.until("all is taken", func() bool { return r.spooler.State().Taken == 1000 })
+	if s := r.balance(); s.Pending() != 1000 || s.Moved != 0 || r.d.count() != 0 {
+		t.Fatalf("%d lines were delivered: %+v", r.d.count(), s)
+	}
+	r.spooler.Turn(SpoolDeliver, Heirs{})
+	r.until("all is delivered", r.delivered)
+	r.check(1000)
+}
+
+// Goal: a spooler that ends in the middle of it leaves what nobody has taken over on disk, and nothing that
+// an heir has on his. Method: the giver ends while one heir has no room; both are looked at on disk.
+func TestSharingEndsInTheMiddle(t *testing.T) {
+	r := newMovingRig(t, func(heir *spoolRig) {
+		heir.d.answer(func(string) int { return http.StatusServiceUnavailable })
+	})
+	r.sendSeries(200)
+	r.until("all is taken", func() bool { return r.spooler.State().Taken == 2000 })
+	r.heirs[0].spooler.Limit(4 << 10)
+	r.share()
+	r.until("something has moved", func() bool { return r.spooler.State().Moved > 0 })
+	all := []*spoolRig{r.spoolRig, r.heirs[0], r.heirs[1]}
+	for _, one := range all {
+		if err := one.spooler.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := map[string]bool{}
+	for _, one := range all {
+		files, err := spool.OpenExisting(one.folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = spool.Inspect(files, func(r *spool.Record) error {
+			for line := range strings.Lines(string(r.Body)) {
+				found[line] = true
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		files.Close()
+	}
+	if len(found) != 2000 {
+		t.Fatalf("%d lines of 2000 are on disk", len(found))
+	}
+}
