@@ -37,7 +37,7 @@ func TestReloadCosts(t *testing.T) {
 	// Many rules for other points, so that reading and compiling them is a piece of work.
 	var many strings.Builder
 	for i := range 300 {
-		fmt.Fprintf(&many, "      - {alert: R%d, on: rest, expr: avg(b[10s]) > %d, by: [sensor]}\n", i, i)
+		fmt.Fprintf(&many, "      - {alert: R%d, on: rest, expr: 'avg(b[10s]) > %d', by: [sensor]}\n", i, i)
 	}
 	number := 0
 	change := func() {
