@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Goal: spools have equal parts of spool.max, but none less than it holds, and together never more. Method: by
-// hand, and random spools whose holdings fit.
+// Goal: spools have equal parts of spool.max, but none less than it holds, and together never more. Method:
+// by hand, and random spools whose holdings fit.
 func TestSpoolParts(t *testing.T) {
 	for _, c := range []struct {
 		most       int64

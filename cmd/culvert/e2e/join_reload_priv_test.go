@@ -106,11 +106,12 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 	close(stop)
 	sent := <-count
 	s := g.settled(sent)
-	if s.Packets.Redirected != sent || s.Ledger.Written != sent {
+	// While a worker without a CPU shows no life, its packets come by the kernel's socket.
+	if s.Packets.Received != sent || s.Packets.Redirected == 0 || s.Ledger.Written != sent {
 		t.Fatalf("%d points sent: %+v, %+v", sent, s.Packets, s.Ledger)
 	}
 	fmt.Fprint(conn, "debug v=1")
-	if s = g.settled(sent + 1); s.Packets.Redirected != sent+1 || s.Ledger.Written != sent {
+	if s = g.settled(sent + 1); s.Packets.Received != sent+1 || s.Ledger.Written != sent {
 		t.Fatalf("the new rule drops nothing: %+v, %+v", s.Packets, s.Ledger)
 	}
 	unchanged("after the reload")
