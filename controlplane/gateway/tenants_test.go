@@ -112,8 +112,9 @@ func TestHeaviest(t *testing.T) {
 func TestBatchesForTenants(t *testing.T) {
 	f := func(tenants, urls int, slow bool, bytes config.Size, want, wantBytes int) {
 		t.Helper()
-		s := &sink{config: &config.Sink{Routing: "hash", Batch: config.Batch{Bytes: bytes}}, tenants: tenants,
-			targets: make([]*sinkTarget, urls)}
+		s := &sink{tenants: tenants, config: &config.Sink{
+			Routing: "hash", URLs: make([]string, urls), Batch: config.Batch{Bytes: bytes},
+		}}
 		if n, size := s.batches(slow); n != want || size != wantBytes {
 			t.Errorf("%d tenants, %d URLs: %d batches of %d bytes, want %d of %d", tenants, urls, n, size,
 				want, wantBytes)
