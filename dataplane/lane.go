@@ -208,14 +208,16 @@ func (w *Worker) seal(o *lane, now int64) {
 
 // timer is when the open batch must be sealed, CLOCK_MONOTONIC nanoseconds, or the end of time. While batches
 // wait for a connection, sealing another gains nothing and costs a batch of the pool: it grows until it is
-// full, and a slow sink gets large batches (docs/decisions/0001). So it does while many are out.
+// full, and a slow sink gets large batches (docs/decisions/0001). So it does while many are out, also where
+// a connection is idle: a server that answers at once with an error has them all before it is known to be
+// away, and they wait for their next attempt.
 func (o *lane) timer() int64 {
 	if o.open == nil || o.open.Points() == 0 {
 		return math.MaxInt64
 	}
 	// Batches that go to disk first wait as well.
 	idle := o.appending == 0 && o.writer.Idle()
-	if !idle && (o.appending+o.writer.Backlog() > 0 || o.short()) {
+	if o.short() || !idle && o.appending+o.writer.Backlog() > 0 {
 		return math.MaxInt64
 	}
 	return due(idle, o.open.Points(), o.open.Opened(), o.sealed, o.linger, o.age)
