@@ -133,6 +133,11 @@ func TestReloadKeeps(t *testing.T) {
 	r.send()
 	r.came(uint64(first[1]))
 	r.reload("[] [1] [0 2] [] []", r.urls, r.urls[0], r.urls[2])
+	until(t, "no request is under way", func() bool {
+		spoolers, _ := r.spoolers()
+		state := spoolers[1].State()
+		return state.Disk.OutRecords == 0
+	})
 	r.servers[1].setToken("t")
 	r.send()
 	s := r.came(uint64(first[1]))
