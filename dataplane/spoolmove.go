@@ -70,7 +70,7 @@ func (s *Spooler) Turn(mode SpoolMode, heirs Heirs) {
 
 // Limit changes how long the spool's files may get together, in bytes. Any goroutine may call it.
 func (s *Spooler) Limit(most int64) {
-	s.limit.Store(most)
+	s.limit.Store(max(most, 1)) // 0 there is no change, and no record has less than a byte.
 	s.waker.Wake()
 }
 
@@ -295,13 +295,13 @@ func (s *Spooler) pursue(now int64) (work int) {
 	again := now >= g.nextAt
 	kept := g.records[:0]
 	for i := range g.records {
-		switch left, refused := s.entered(&g.records[i], again); {
-		case left == 0:
+		left, refused := s.entered(&g.records[i], again)
+		if left == 0 {
 			s.handedOver(&g.records[i])
 			work++
 			continue
-		case refused && !again:
-		case refused:
+		}
+		if refused && again {
 			g.nextAt = now + giveRetry
 		}
 		kept = append(kept, g.records[i])

@@ -41,6 +41,20 @@ func newMovingRig(t *testing.T, change func(*spoolRig)) *movingRig {
 	return r
 }
 
+// newFullHeirRig makes rigs whose heirs' servers take nothing, and whose giver shares out while the files of
+// the first heir may have so many bytes.
+func newFullHeirRig(t *testing.T, most int64) *movingRig {
+	t.Helper()
+	r := newMovingRig(t, func(heir *spoolRig) {
+		heir.d.answer(func(string) int { return http.StatusServiceUnavailable })
+	})
+	r.sendSeries(200)
+	r.until("all is taken", func() bool { return r.spooler.State().Taken == 2000 })
+	r.heirs[0].spooler.Limit(most)
+	r.share()
+	return r
+}
+
 // deal makes the table with this weight of the giver.
 func (r *movingRig) deal(weight int) {
 	r.t.Helper()
@@ -177,13 +191,7 @@ func TestHeirsHaveNoRoom(t *testing.T) {
 // Goal: a URL that comes back while its heirs take nothing gets what has not moved, and parts of records that
 // moved in part are delivered once all the same.
 func TestURLIsBackBeforeItsHeirsHaveAll(t *testing.T) {
-	r := newMovingRig(t, func(heir *spoolRig) {
-		heir.d.answer(func(string) int { return http.StatusServiceUnavailable })
-	})
-	r.sendSeries(200)
-	r.until("all is taken", func() bool { return r.spooler.State().Taken == 2000 })
-	r.heirs[0].spooler.Limit(4 << 10)
-	r.share()
+	r := newFullHeirRig(t, 4<<10)
 	r.until("one heir is full", func() bool {
 		s := r.spooler.State()
 		return s.Moved > 0 && r.heirs[1].spooler.State().Adopted > r.heirs[0].spooler.State().Adopted
@@ -221,14 +229,11 @@ func TestSpoolIsKept(t *testing.T) {
 // Goal: a spooler that ends in the middle of it leaves what nobody has taken over on disk, and nothing that
 // an heir has on his. Method: the giver ends while one heir has no room; both are looked at on disk.
 func TestSharingEndsInTheMiddle(t *testing.T) {
-	r := newMovingRig(t, func(heir *spoolRig) {
-		heir.d.answer(func(string) int { return http.StatusServiceUnavailable })
-	})
-	r.sendSeries(200)
-	r.until("all is taken", func() bool { return r.spooler.State().Taken == 2000 })
-	r.heirs[0].spooler.Limit(4 << 10)
-	r.share()
+	r := newFullHeirRig(t, 0)
 	r.until("something has moved", func() bool { return r.spooler.State().Moved > 0 })
+	if n := r.heirs[0].spooler.State().Adopted; n != 0 {
+		t.Errorf("an heir without any room took %d points", n)
+	}
 	all := []*spoolRig{r.spoolRig, r.heirs[0], r.heirs[1]}
 	for _, one := range all {
 		if err := one.spooler.Close(); err != nil {

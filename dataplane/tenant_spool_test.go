@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"testing"
 	"time"
-
-	"culvert/dataplane/spool"
 )
 
 // Goal: through an outage, too, batches come back to the tenant that they are of, with the spool behind the
@@ -24,23 +22,7 @@ func TestTenantsShareASpool(t *testing.T) {
 			sink.Writers[0].Retry.Attempts, sink.Batches, sink.BatchBytes = 1, 32, 16<<10
 			port := NewSpoolPort(config.Exchange, 0, sink.Batches)
 			sink.Spools, sink.Always = []*SpoolPort{port}, always
-			folder := t.TempDir()
-			spooler, err := StartSpooler(SpoolerConfig{
-				Open: func() (*spool.Log, spool.Recovery, error) {
-					files, err := spool.OpenDirectory(folder)
-					if err != nil {
-						return nil, spool.Recovery{}, err
-					}
-					return spool.Open(spool.Config{Files: files, SegmentBytes: 8 << 20, MaxBytes: 64 << 20,
-						Codec: spool.CodecSnappy})
-				},
-				Writer: sink.Writers[0], BatchBytes: sink.BatchBytes, Sync: time.Millisecond,
-				MemoryBytes: 1 << 20, MemoryTTL: time.Minute, Ports: []*SpoolPort{port},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { spooler.Close() })
+			spooler := keepingSpooler(t, config, port)
 			w, err := Start(config)
 			if err != nil {
 				t.Fatal(err)

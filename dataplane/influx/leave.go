@@ -9,17 +9,9 @@ func (w *Writer) Leave() {
 	}
 	w.left = true
 	w.divert()
-	if w.remote != nil {
-		return // Its connections are the transport's, which closes those that idle.
-	}
-	for i := range w.connections {
-		switch c := &w.connections[i]; c.state {
-		case connectionBusy:
-			c.last = true
-		case connectionConnecting, connectionIdle:
-			w.close(c, false)
-		}
-	}
+	if w.remote == nil {
+		w.hangUp()
+	} // Else the connections are the transport's, which closes those that idle.
 }
 
 // Return sends again after a Leave.

@@ -392,6 +392,11 @@ func (w *Writer) Retarget(address netip.AddrPort) {
 	w.config.Address = address
 	w.connectAt, w.connectFail, w.bodyLimit = 0, 0, math.MaxInt
 	w.mend()
+	w.hangUp()
+}
+
+// hangUp closes all connections; one that is busy gets its answer first.
+func (w *Writer) hangUp() {
 	for i := range w.connections {
 		switch c := &w.connections[i]; c.state {
 		case connectionBusy:

@@ -32,12 +32,7 @@ func newSuccession(set, old *Set) *succession {
 		s.stays[i] = kept[old.rules[i].hash]
 		s.same = s.same && (s.numbers[i] < 0 || int(s.numbers[i]) == i)
 	}
-	byIdentity := make(map[uint64]int, len(set.cohorts))
-	for i := range set.cohorts {
-		if _, twice := byIdentity[set.cohorts[i].identity]; !twice {
-			byIdentity[set.cohorts[i].identity] = i
-		}
-	}
+	byIdentity := firsts(set.cohorts, func(c *cohort) uint64 { return c.identity })
 	for j := range old.cohorts {
 		s.cohorts[j] = -1
 		if i, known := byIdentity[old.cohorts[j].identity]; known {
@@ -45,12 +40,7 @@ func newSuccession(set, old *Set) *succession {
 			s.cohorts[j], s.moves[j] = i, set.laysAs(&set.cohorts[i], old, &old.cohorts[j])
 		}
 	}
-	byName := make(map[string]int, len(old.groups))
-	for j := range old.groups {
-		if _, twice := byName[old.groups[j].name]; !twice {
-			byName[old.groups[j].name] = j
-		}
-	}
+	byName := firsts(old.groups, func(g *groupTimes) string { return g.name })
 	for i := range set.groups {
 		s.groups[i] = -1
 		if j, known := byName[set.groups[i].name]; known {
@@ -58,6 +48,18 @@ func newSuccession(set, old *Set) *succession {
 		}
 	}
 	return s
+}
+
+// firsts are the places of elements by what names them; of several of one name it is that of the first.
+func firsts[E any, N comparable](all []E, name func(*E) N) map[N]int {
+	places := make(map[N]int, len(all))
+	for i := range all {
+		n := name(&all[i])
+		if _, twice := places[n]; !twice {
+			places[n] = i
+		}
+	}
+	return places
 }
 
 // NewSuccessor makes an evaluator that is to take over from one of older rules by Succeed, as NewEvaluator

@@ -287,19 +287,22 @@ func newRecorder(t *testing.T, lab *testenv.Lab) *recorder {
 	r := &recorder{}
 	listener := listen(t, lab)
 	r.url = "http://" + listener.Addr().String()
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		body, err := io.ReadAll(request.Body)
-		if err != nil || r.refuse != nil && r.refuse(w) {
-			return
-		}
-		r.mutex.Lock()
-		r.lines = append(r.lines, strings.SplitAfter(strings.TrimSuffix(string(body), "\n"), "\n")...)
-		r.mutex.Unlock()
-		w.WriteHeader(http.StatusNoContent)
-	})}
+	server := &http.Server{Handler: r}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
 	return r
+}
+
+// ServeHTTP takes a request's lines.
+func (r *recorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	body, err := io.ReadAll(request.Body)
+	if err != nil || r.refuse != nil && r.refuse(w) {
+		return
+	}
+	r.mutex.Lock()
+	r.lines = append(r.lines, strings.SplitAfter(strings.TrimSuffix(string(body), "\n"), "\n")...)
+	r.mutex.Unlock()
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // all is what came so far, one line each, without line feeds.

@@ -69,16 +69,7 @@ func TestPrivSinkBehindAProxy(t *testing.T) {
 	lab := testenv.NewLab(t, 1)
 	plain := newRecorder(t, lab)
 	far := &recorder{}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		far.mutex.Lock()
-		far.lines = append(far.lines, strings.SplitAfter(strings.TrimSuffix(string(body), "\n"), "\n")...)
-		far.mutex.Unlock()
-		w.WriteHeader(http.StatusNoContent)
-	}))
+	server := httptest.NewUnstartedServer(far)
 	server.Listener.Close()
 	server.Listener = listen(t, lab)
 	server.StartTLS()

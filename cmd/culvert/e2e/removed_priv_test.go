@@ -32,17 +32,8 @@ func TestPrivURLIsRemoved(t *testing.T) {
 			}
 		}
 	}
-	taking := func(g *gateway) {
-		eventually(t, "the gateway takes packets", func() error {
-			if !xdpOf(t, lab) {
-				return fmt.Errorf("no program is attached")
-			}
-			_, err := g.status()
-			return err
-		})
-	}
 	g := start(t, lab, "run", "-c", configureSpool(t, lab, one.url+", "+gone, folder, ""))
-	taking(g)
+	g.steered()
 	send(1)
 	var waiting uint64
 	eventually(t, "the share of the server that is gone waits on disk", func() error {

@@ -125,17 +125,8 @@ func TestPrivSpoolOutlivesTheGateway(t *testing.T) {
 			time.Sleep(100 * time.Microsecond)
 		}
 	}
-	steered := func(g *gateway) {
-		eventually(t, "the gateway takes packets", func() error {
-			if !xdpOf(t, lab) {
-				return fmt.Errorf("no program is attached")
-			}
-			_, err := g.status()
-			return err
-		})
-	}
 	g := start(t, lab, "run", "-c", config)
-	steered(g)
+	g.steered()
 	send(1, 3000)
 	g.waits(3000)
 	// The durable part is what is promised even to a loss of power; kill -9 loses nothing that is in the
@@ -143,7 +134,7 @@ func TestPrivSpoolOutlivesTheGateway(t *testing.T) {
 	g.kill()
 
 	g = start(t, lab, "run", "-c", config)
-	steered(g)
+	g.steered()
 	send(3001, 5000)
 	g.waits(5000)
 	if s, err := g.status(); err != nil || s.Ledger.Restored != 3000 || s.Ledger.Residue != 0 {
@@ -207,13 +198,7 @@ func TestAlwaysOutlivesKills(t *testing.T) {
 	late, recent := 0, 0 // sent after a kill, and not long before
 	for range kills {
 		g := start(t, lab, "run", "-c", config)
-		eventually(t, "the gateway takes packets", func() error {
-			if !xdpOf(t, lab) {
-				return fmt.Errorf("no program is attached")
-			}
-			_, err := g.status()
-			return err
-		})
+		g.steered()
 		life := time.Duration(50+random.IntN(250)) * time.Millisecond
 		done := make(chan struct{})
 		go func() {

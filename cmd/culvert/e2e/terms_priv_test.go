@@ -211,13 +211,7 @@ spool: {dir: %s, sync: 10ms, compression: none}
 `, lab.GatewayInterface, port, first, second, dir))
 	run := func() *gateway {
 		g := start(t, lab, "run", "-c", config)
-		eventually(t, "the gateway takes packets", func() error {
-			if !xdpOf(t, lab) {
-				return fmt.Errorf("no program is attached")
-			}
-			_, err := g.status()
-			return err
-		})
+		g.steered()
 		return g
 	}
 	g := run()
