@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -421,6 +423,25 @@ sinks: [{name: main, urls: [%s], database: telemetry, uint: int, ttl: 1h, batch:
 	}
 }
 
-// hold stops the whole process, and release lets it go on.
-func (g *gateway) hold()    { g.command.Process.Signal(syscall.SIGSTOP) }
+// hold stops the whole process, and release lets it go on. A stop takes until each thread has seen it.
+func (g *gateway) hold() {
+	g.t.Helper()
+	g.command.Process.Signal(syscall.SIGSTOP)
+	eventually(g.t, "all threads have stopped", func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.command.Process.Pid))
+		if err != nil {
+			return err
+		}
+		for _, thread := range threads {
+			// Its state is the word behind its name, which ends with the last bracket (proc_pid_stat(5)).
+			text, err := os.ReadFile(thread)
+			_, fields, _ := strings.Cut(string(text), ") ")
+			if err != nil || !strings.HasPrefix(fields, "T") {
+				return fmt.Errorf("%s: %q, %v", thread, fields, err)
+			}
+		}
+		return nil
+	})
+}
+
 func (g *gateway) release() { g.command.Process.Signal(syscall.SIGCONT) }
