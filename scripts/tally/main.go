@@ -5,14 +5,17 @@
 //
 // It shows go test's own lines for packages, the output of failed tests, and every skip with its reason.
 // Tests are counted by function, not by subtest, so that a table or a fuzz corpus counts as one. With
-// CULVERT_REQUIRE_PRIV=1 a skipped test is a failure. If CULVERT_TALLY names a file, each run appends its
-// counts there.
+// CULVERT_REQUIRE_PRIV=1 a skipped test is a failure. With CULVERT_AGAIN=1 a test that failed runs once more,
+// beside nothing else, and is reported as unsteady if it passes then. If CULVERT_TALLY names a file, each run
+// appends its counts there.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,10 +50,16 @@ func main() {
 
 // step is one call of go test within a suite.
 type step struct {
-	title     string
-	folder    string
-	env       []string
-	arguments []string
+	title    string
+	folder   string
+	env      []string
+	flags    []string
+	packages []string
+}
+
+// arguments are go's, for these packages.
+func (s *step) arguments(packages []string, more ...string) []string {
+	return slices.Concat([]string{"test", "-json"}, s.flags, more, packages)
 }
 
 func runSuite(suite string, packages []string) (Counts, error) {
@@ -60,9 +69,7 @@ func runSuite(suite string, packages []string) (Counts, error) {
 	}
 	tally := &Tally{Out: os.Stdout, SkipFails: os.Getenv("CULVERT_REQUIRE_PRIV") == "1"}
 	for _, s := range steps {
-		fmt.Printf("== %s: go %s\n", s.title, strings.Join(s.arguments, " "))
-		tally.Step = s.title
-		if err := run(s, tally); err != nil {
+		if err := runStep(s, tally, os.Getenv("CULVERT_AGAIN") == "1"); err != nil {
 			return tally.Counts, err
 		}
 	}
@@ -77,27 +84,24 @@ func stepsOf(suite string, packages []string) ([]step, error) {
 		packages = []string{"./..."}
 	}
 	test := func(title string, env []string, flags ...string) step {
-		arguments := append([]string{"test", "-json"}, flags...)
-		return step{title: title, env: env, arguments: append(arguments, packages...)}
+		return step{title: title, env: env, flags: flags, packages: packages}
 	}
 	switch suite {
 	case "test":
 		steps := []step{test("tests", nil)}
 		// The tag changes packages below dataplane alone, and their tests play the kernel or ask it; the
 		// gateway that the end-to-end tests start is built without it.
-		checked := step{title: "tests with the tag verify"}
-		checked.arguments = []string{"test", "-json", "-tags", "verify", "./dataplane/..."}
-		steps = append(steps, checked)
-		words := step{title: "the decoder without SIMD", env: []string{"GOEXPERIMENT=nosimd"}}
-		words.arguments = []string{"test", "-json", "./dataplane/lineproto"}
-		steps = append(steps, words)
+		steps = append(steps, step{title: "tests with the tag verify", flags: []string{"-tags", "verify"},
+			packages: []string{"./dataplane/..."}})
+		steps = append(steps, step{title: "the decoder without SIMD", env: []string{"GOEXPERIMENT=nosimd"},
+			packages: []string{"./dataplane/lineproto"}})
 		modules, err := innerModules(".")
 		if err != nil {
 			return nil, err
 		}
 		for _, folder := range modules {
-			arguments := []string{"test", "-json", "./..."}
-			steps = append(steps, step{title: "module " + folder, folder: folder, arguments: arguments})
+			module := step{title: "module " + folder, folder: folder, packages: []string{"./..."}}
+			steps = append(steps, module)
 		}
 		return steps, nil
 	case "race":
@@ -145,10 +149,49 @@ func hasTests(folder string) bool {
 	return found
 }
 
-// run feeds one go test to the tally. That tests failed is in the counts; an error is a go test that could
-// not be run at all or that failed without naming anything.
-func run(s step, tally *Tally) error {
-	command := exec.Command("go", s.arguments...)
+// runStep runs a step, and what failed in it a second time.
+func runStep(s step, tally *Tally, twice bool) error {
+	tally.Step, tally.Again = s.title, nil
+	before := tally.Counts.Failed
+	arguments := s.arguments(s.packages)
+	fmt.Fprintf(tally.Out, "== %s: go %s\n", s.title, strings.Join(arguments, " "))
+	err := run(s, arguments, tally.Read)
+	// Failed tests fail go test; that they did is in the counts.
+	if _, failed := errors.AsType[*exec.ExitError](err); failed && tally.Counts.Failed > before {
+		err = nil
+	}
+	if err != nil || !twice {
+		return err
+	}
+	return again(s, tally)
+}
+
+// again runs the tests that failed in a step once more, a package at a time.
+func again(s step, tally *Tally) error {
+	packages := map[string][]TestID{}
+	for _, id := range tally.Again {
+		packages[id.Package] = append(packages[id.Package], id)
+	}
+	for _, name := range slices.Sorted(maps.Keys(packages)) {
+		tests := packages[name]
+		names := make([]string, len(tests))
+		for i, id := range tests {
+			names[i] = regexp.QuoteMeta(id.Test)
+		}
+		arguments := s.arguments([]string{name}, "-count=1", "-run", "^("+strings.Join(names, "|")+")$")
+		fmt.Fprintf(tally.Out, "== %s, again: go %s\n", s.title, strings.Join(arguments, " "))
+		err := run(s, arguments, func(events io.Reader) error { return tally.Amend(tests, events) })
+		// What failed again was counted before.
+		if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
+			return err
+		}
+	}
+	return nil
+}
+
+// run gives the events of one go test to a reader. It returns the reader's error, or how go test ended.
+func run(s step, arguments []string, read func(io.Reader) error) error {
+	command := exec.Command("go", arguments...)
 	command.Dir = s.folder
 	command.Env = append(os.Environ(), s.env...)
 	command.Stderr = os.Stderr
@@ -159,8 +202,7 @@ func run(s step, tally *Tally) error {
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start go test: %w", err)
 	}
-	before := tally.Counts.Failed
-	readErr := tally.Read(out)
+	readErr := read(out)
 	if readErr != nil {
 		// Let go test end; nobody reads its output any more.
 		_, _ = io.Copy(io.Discard, out)
@@ -169,7 +211,7 @@ func run(s step, tally *Tally) error {
 	if readErr != nil {
 		return readErr
 	}
-	if err != nil && tally.Counts.Failed == before {
+	if err != nil {
 		return fmt.Errorf("run go test: %w", err)
 	}
 	return nil

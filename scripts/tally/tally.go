@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -25,14 +26,20 @@ type Tally struct {
 	// Step names what the events belong to, for the report.
 	Step   string
 	Counts Counts
+	// Again are the tests that failed by themselves, which may pass when they run alone. One in which the
+	// race detector found something is none of them, and neither is what died with its process.
+	Again []TestID
 
-	output  map[testID]*strings.Builder // of tests that still run
-	failing map[string]bool             // packages in which a test failed
-	skips   []string
-	failed  []string
+	output   map[TestID]*strings.Builder // of tests that still run
+	failing  map[string]bool             // packages in which a test failed
+	passing  map[TestID]bool             // functions that passed in the last stream
+	skips    []string
+	failed   []string
+	unsteady []string
 }
 
-type testID struct{ pkg, test string }
+// TestID is a package's import path and the name of a test in it.
+type TestID struct{ Package, Test string }
 
 // event is one line of go test -json, see `go doc test2json`.
 type event struct {
@@ -46,8 +53,9 @@ type event struct {
 
 // Read takes all events up to the end of the stream. A line that is no event is shown as it is.
 func (t *Tally) Read(events io.Reader) error {
-	t.output = map[testID]*strings.Builder{}
+	t.output = map[TestID]*strings.Builder{}
 	t.failing = map[string]bool{}
+	t.passing = map[TestID]bool{}
 	lines := bufio.NewScanner(events)
 	lines.Buffer(nil, 16<<20) // One line of output is one event; a test may print a long one.
 	for lines.Scan() {
@@ -63,15 +71,15 @@ func (t *Tally) Read(events io.Reader) error {
 	}
 	// A test without an end died with its process, and its package's failure counts it.
 	for id, text := range t.output {
-		if t.failing[id.pkg] {
-			fmt.Fprintf(t.Out, "--- died within: %s\n%s", id.test, text)
+		if t.failing[id.Package] {
+			fmt.Fprintf(t.Out, "--- died within: %s\n%s", id.Test, text)
 		}
 	}
 	return nil
 }
 
 func (t *Tally) take(e *event) {
-	id := testID{e.Package, e.Test}
+	id := TestID{e.Package, e.Test}
 	switch e.Action {
 	case "build-output":
 		fmt.Fprint(t.Out, e.Output)
@@ -88,8 +96,8 @@ func (t *Tally) take(e *event) {
 
 // print keeps a test's output until the test ends. Of a package's own lines it shows those that go test
 // itself shows without -v.
-func (t *Tally) print(id testID, output string) {
-	if id.test == "" {
+func (t *Tally) print(id TestID, output string) {
+	if id.Test == "" {
 		silent := output == "PASS\n" || output == "FAIL\n" || strings.HasPrefix(output, "testing: warning: ")
 		if !silent {
 			fmt.Fprint(t.Out, output)
@@ -104,14 +112,14 @@ func (t *Tally) print(id testID, output string) {
 	text.WriteString(output)
 }
 
-func (t *Tally) endTest(id testID, action string) {
+func (t *Tally) endTest(id TestID, action string) {
 	text := ""
 	if kept := t.output[id]; kept != nil {
 		text = kept.String()
 		delete(t.output, id)
 	}
-	name := id.pkg + " " + id.test
-	top := !strings.Contains(id.test, "/")
+	name := id.name()
+	top := !strings.Contains(id.Test, "/")
 	switch {
 	case action == "skip":
 		t.skips = append(t.skips, fmt.Sprintf("%s: %s", name, reason(text)))
@@ -121,15 +129,43 @@ func (t *Tally) endTest(id testID, action string) {
 			t.Counts.Skipped++
 		}
 	case action == "fail":
-		t.failing[id.pkg] = true
+		t.failing[id.Package] = true
 		fmt.Fprint(t.Out, text)
 		// A failed subtest fails the test above it, which is counted.
 		if top {
 			t.fail(name)
+			// A panic ends the process, and with it tests that were still to come.
+			if !strings.Contains(text, "race detected during execution of test") &&
+				!strings.Contains(text, "panic: ") {
+				t.Again = append(t.Again, id)
+			}
 		}
 	case top:
 		t.Counts.Passed++
+		t.passing[id] = true
 	}
+}
+
+func (id TestID) name() string { return id.Package + " " + id.Test }
+
+// Amend takes the events of a run of tests that failed before. One that passed now is unsteady: it counts as
+// passed, and the report names it.
+func (t *Tally) Amend(tests []TestID, events io.Reader) error {
+	second := &Tally{Out: t.Out, SkipFails: t.SkipFails, Step: t.Step}
+	if err := second.Read(events); err != nil {
+		return err
+	}
+	for _, id := range tests {
+		if !second.passing[id] {
+			continue
+		}
+		what := fmt.Sprintf("%s (%s)", id.name(), t.Step)
+		t.failed = slices.DeleteFunc(t.failed, func(failed string) bool { return failed == what })
+		t.unsteady = append(t.unsteady, what)
+		t.Counts.Failed--
+		t.Counts.Passed++
+	}
+	return nil
 }
 
 func (t *Tally) fail(what string) {
@@ -162,19 +198,20 @@ func reason(output string) string {
 	return "no reason given"
 }
 
-// Report names what failed and what was skipped, after all steps.
+// Report names what failed, what did so once, and what was skipped, after all steps.
 func (t *Tally) Report() {
-	if len(t.skips) > 0 {
-		fmt.Fprintf(t.Out, "== skipped, and why (%d)\n", len(t.skips))
-		for _, line := range t.skips {
-			fmt.Fprintln(t.Out, "  "+line)
-		}
+	t.list("skipped, and why", t.skips)
+	t.list("unsteady: failed, and passed when run again", t.unsteady)
+	t.list("failed", t.failed)
+}
+
+func (t *Tally) list(title string, lines []string) {
+	if len(lines) == 0 {
+		return
 	}
-	if len(t.failed) > 0 {
-		fmt.Fprintf(t.Out, "== failed (%d)\n", len(t.failed))
-		for _, line := range t.failed {
-			fmt.Fprintln(t.Out, "  "+line)
-		}
+	fmt.Fprintf(t.Out, "== %s (%d)\n", title, len(lines))
+	for _, line := range lines {
+		fmt.Fprintln(t.Out, "  "+line)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -94,5 +95,74 @@ func TestAddUpRefusesNonsense(t *testing.T) {
 	}
 	if _, err := addUp(file, io.Discard); err == nil {
 		t.Fatal("a line with a word where a number belongs was accepted")
+	}
+}
+
+// unsteadyTests are of a module of their own: one passes when it runs alone, one never, and two are no matter
+// of a second try.
+const unsteadyTests = `package unsteady
+
+import (
+	"os"
+	"testing"
+)
+
+func TestOnce(t *testing.T) {
+	if _, err := os.Stat("ran"); err != nil {
+		os.WriteFile("ran", nil, 0o644)
+		t.Fatal("the first time")
+	}
+}
+
+func TestNever(t *testing.T) { t.Fatal("never") }
+
+func TestRace(t *testing.T) {
+	if _, err := os.Stat("raced"); err != nil {
+		os.WriteFile("raced", nil, 0o644)
+		t.Fatal("race detected during execution of test")
+	}
+}
+
+func TestGood(t *testing.T) {}
+
+func TestPanics(t *testing.T) {
+	if _, err := os.Stat("panicked"); err != nil {
+		os.WriteFile("panicked", nil, 0o644)
+		panic("the first time")
+	}
+}
+`
+
+func TestAgain(t *testing.T) {
+	folder := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod": "module unsteady\n", "a_test.go": unsteadyTests,
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := step{title: "tests", folder: folder, packages: []string{"./..."}}
+	for _, c := range []struct {
+		again  bool
+		counts Counts
+		says   string
+	}{
+		{false, Counts{Passed: 1, Failed: 4}, "== failed (4)\n"},
+		{true, Counts{Passed: 2, Failed: 3}, "again (1)\n  unsteady TestOnce (tests)\n== failed (3)\n"},
+	} {
+		for _, name := range []string{"ran", "raced", "panicked"} {
+			os.Remove(filepath.Join(folder, name))
+		}
+		var out strings.Builder
+		tally := &Tally{Out: &out}
+		if err := runStep(s, tally, c.again); err != nil {
+			t.Fatal(err)
+		}
+		tally.Report()
+		if tally.Counts != c.counts || !strings.Contains(out.String(), c.says) {
+			t.Errorf("again %t: %+v, want %+v and %q in\n%s",
+				c.again, tally.Counts, c.counts, c.says, out.String())
+		}
 	}
 }
