@@ -1,11 +1,9 @@
 package main
 
 import (
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,11 +29,10 @@ func newRulesCommand() *cobra.Command {
 // loadRules reads and compiles rule files. Every mistake goes to w with its line and a caret.
 func loadRules(files []string, w io.Writer) (*rules.Set, error) {
 	groups, wrong := rulefile.Load(files)
-	if len(wrong) > 0 {
-		return nil, wrongRules(wrong, w)
-	}
-	set, wrong := rules.Compile(groups)
-	if len(wrong) > 0 {
+	// What could be read is judged as well, so that one reading shows all.
+	set, more := rules.Compile(groups)
+	if wrong = append(wrong, more...); len(wrong) > 0 {
+		rules.SortErrors(wrong)
 		return nil, wrongRules(wrong, w)
 	}
 	if set.Len() == 0 {
@@ -45,14 +42,14 @@ func loadRules(files []string, w io.Writer) (*rules.Set, error) {
 }
 
 func wrongRules(wrong []*rules.Error, w io.Writer) error {
+	showMistakes(wrong, w)
+	return exit(exitConfig, fmt.Errorf("read rules: %s", counted(len(wrong), "mistake")))
+}
+
+func showMistakes(wrong []*rules.Error, w io.Writer) {
 	for _, e := range wrong {
 		fmt.Fprintln(w, e.Detail())
 	}
-	noun := "mistakes"
-	if len(wrong) == 1 {
-		noun = "mistake"
-	}
-	return exit(exitConfig, fmt.Errorf("read rules: %d %s", len(wrong), noun))
 }
 
 func newRulesCheckCommand() *cobra.Command {
@@ -93,107 +90,4 @@ func newRulesExplainCommand() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-func newRulesTestCommand() *cobra.Command {
-	var junit string
-	command := &cobra.Command{
-		Use:   "test FILE_test.yaml…",
-		Short: "Run unit tests of rules, in virtual time",
-		Long: "Run unit tests of rules: points and what is expected of alerts and records at given times.\n" +
-			"Time is virtual, so nothing waits. Exits 1 if an expectation fails, 78 if a file is wrong.",
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(command *cobra.Command, files []string) error {
-			report := testReport{}
-			failed, total := 0, 0
-			for _, file := range files {
-				results, wrong := rulefile.RunTests(file)
-				if len(wrong) > 0 {
-					return wrongRules(wrong, command.ErrOrStderr())
-				}
-				report.add(file, results)
-				for _, r := range results {
-					total++
-					if len(r.Failures) > 0 {
-						failed++
-					}
-					printTest(command.OutOrStdout(), r)
-				}
-			}
-			if total == 0 {
-				fmt.Fprintf(command.ErrOrStderr(), "no test is in %s\n", strings.Join(files, ", "))
-			}
-			if junit != "" {
-				if err := report.write(junit); err != nil {
-					return err
-				}
-			}
-			if failed > 0 {
-				return fmt.Errorf("test rules: %d of %d tests failed", failed, total)
-			}
-			return nil
-		},
-	}
-	command.Flags().StringVar(&junit, "junit", "", "also write the results to this file, as JUnit's XML")
-	return command
-}
-
-func printTest(out io.Writer, r rulefile.TestResult) {
-	verdict := "ok  "
-	if len(r.Failures) > 0 {
-		verdict = "FAIL"
-	}
-	fmt.Fprintf(out, "%s %s\n", verdict, r.Name)
-	for _, failure := range r.Failures {
-		fmt.Fprintf(out, "     %s\n", failure)
-	}
-}
-
-// testReport is JUnit's XML, as CI servers read it.
-type testReport struct {
-	XMLName xml.Name    `xml:"testsuites"`
-	Suites  []testSuite `xml:"testsuite"`
-}
-
-type testSuite struct {
-	Name     string     `xml:"name,attr"`
-	Tests    int        `xml:"tests,attr"`
-	Failures int        `xml:"failures,attr"`
-	Cases    []testCase `xml:"testcase"`
-}
-
-type testCase struct {
-	Name    string        `xml:"name,attr"`
-	Class   string        `xml:"classname,attr"`
-	Failure []testFailure `xml:"failure"`
-}
-
-type testFailure struct {
-	Message string `xml:"message,attr"`
-}
-
-func (t *testReport) add(file string, results []rulefile.TestResult) {
-	s := testSuite{Name: file, Tests: len(results)}
-	for _, r := range results {
-		c := testCase{Name: r.Name, Class: file}
-		for _, failure := range r.Failures {
-			c.Failure = append(c.Failure, testFailure{Message: failure})
-		}
-		if len(r.Failures) > 0 {
-			s.Failures++
-		}
-		s.Cases = append(s.Cases, c)
-	}
-	t.Suites = append(t.Suites, s)
-}
-
-func (t *testReport) write(file string) error {
-	text, err := xml.MarshalIndent(t, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write test report: %w", err)
-	}
-	if err := os.WriteFile(file, append([]byte(xml.Header), append(text, '\n')...), 0o644); err != nil {
-		return fmt.Errorf("write test report: %w", err)
-	}
-	return nil
 }

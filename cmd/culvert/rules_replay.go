@@ -38,7 +38,9 @@ func newRulesEvalCommand() *cobra.Command {
 			if f, ok := value.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
 				value = fmt.Sprint(f) // JSON has no number for it
 			}
-			return json.NewEncoder(command.OutOrStdout()).Encode(value)
+			encoder := json.NewEncoder(command.OutOrStdout())
+			encoder.SetEscapeHTML(false) // It goes to a terminal, not into a page.
+			return encoder.Encode(value)
 		},
 	}
 	command.Flags().StringVar(&line, "line", "", "the line, such as 'motor,line=a temperature=96'")
@@ -49,10 +51,11 @@ func newRulesEvalCommand() *cobra.Command {
 func newRulesReplayCommand() *cobra.Command {
 	var input string
 	var after time.Duration
+	var unit string
 	command := &cobra.Command{
 		Use:   "replay RULES… --input FILE.lp|FILE.pcap",
 		Short: "Run rules over recorded points or packets, print what would have fired",
-		Long: "Run rules over recorded points (Line Protocol, nanoseconds) or packets (pcap) and print,\n" +
+		Long: "Run rules over recorded points (Line Protocol) or packets (pcap) and print,\n" +
 			"as one JSON object a line, every change of an alert's state and every derived point. Time is\n" +
 			"virtual: points arrive at their own time, packets at the time they were recorded. What the\n" +
 			"recording held is said at the end, on standard error; one without a point is a failure.",
@@ -72,7 +75,11 @@ func newRulesReplayCommand() *cobra.Command {
 			defer in.Close()
 			out := bufio.NewWriter(command.OutOrStdout())
 			defer out.Flush()
-			held, points, err := replay(set, in, out, after)
+			p := rulefile.NewPlayer(set)
+			if !p.SetPrecision(unit) {
+				return exit(exitUsage, fmt.Errorf("--precision is %q, want ns, us, ms or s", unit))
+			}
+			held, points, err := replay(p, in, out, after)
 			if err != nil {
 				return err
 			}
@@ -85,6 +92,7 @@ func newRulesReplayCommand() *cobra.Command {
 	}
 	command.Flags().StringVar(&input, "input", "", "recorded points or packets")
 	command.Flags().DurationVar(&after, "after", 0, "how long time goes on after the last point")
+	command.Flags().StringVar(&unit, "precision", "ns", "unit of timestamps: ns, us, ms or s")
 	_ = command.MarkFlagRequired("input")
 	return command
 }
@@ -105,11 +113,11 @@ type replayed struct {
 }
 
 // replay plays a recording and writes what the rules say of it. It returns what the recording held.
-func replay(set *rules.Set, in io.Reader, out *bufio.Writer, after time.Duration) (
+func replay(p *rulefile.Player, in io.Reader, out *bufio.Writer, after time.Duration) (
 	held rulefile.Recording, points int, err error,
 ) {
-	p := rulefile.NewPlayer(set)
 	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
 	var failed error
 	write := func(r replayed) {
 		if err := encoder.Encode(r); err != nil && failed == nil {

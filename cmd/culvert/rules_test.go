@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/xml"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +72,18 @@ func TestRulesCommands(t *testing.T) {
 	f(2, "time does not go back", "replay", good, "--input", points, "--after", "-1s")
 	f(2, "one line is wanted", "eval", "x", "--line", "m x=1\nm x=2")
 	f(1, "no such file", "replay", good, "--input", filepath.Join(dir, "none.lp"))
+	milliseconds := write("milliseconds.lp",
+		"motor,machine=a temperature=96 1000\nmotor,machine=a temperature=96 3000\n")
+	f(0, `{"time":"1970-01-01T00:00:02Z","alert":"Hot","state":"firing"`, "replay", good, "--input",
+		milliseconds,
+		"--precision", "ms")
+	f(2, `--precision is "m", want ns, us, ms or s`, "replay", good, "--input", milliseconds,
+		"--precision", "m")
+	f(0, "\"<&>\"\n", "eval", "s", "--line", `m s="<&>"`)
+	f(0, "2 alerts, 0 records and 0 filters are right.", "check", examples+"overload.yaml",
+		examples+"overload_test.yaml", examples+"silent.yaml")
+	f(78, "`culvert rules test` runs it", "check", examples+"overload_test.yaml")
+	f(78, "2 mistakes", "check", wrong, write("unknown.yaml", "group: []\n"))
 	f(0, "test temperature with 95.0: if less or equal or none of these go to 3", "explain",
 		examples+"overload.yaml")
 	f(0, "memo 0: moments of vibration[10000000000:1000000000], 296 bytes: 10 panes of 1s", "explain",
@@ -97,4 +110,63 @@ func TestRulesCommands(t *testing.T) {
 	f(1, "is a directory", "replay", good, "--input", dir)
 	// What a terminal would obey is not passed on to it.
 	f(78, "\n    ·[2J: 1\n", "check", write("steering.yaml", "\x1b[2J: 1\n"))
+}
+
+// Goal: one file that is wrong does not hide the tests of others, and the report for a CI server is whole in
+// any case. Method: a file of tests that fails, with a name that XML has to escape, one whose rules are
+// wrong, and one that passes; the report is read back.
+func TestReportOfUnitTests(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("good.yaml", "groups: [{name: g, rules: [{alert: A, on: m, expr: v > 1}]}]\n")
+	write("wrong.yaml", "groups: [{name: g, rules: [{alert: A, on: m, expr: v >}]}]\n")
+	const test = "tests:\n  - name: '<\"it\"> & \u00fc'\n    input: m v=1 1\n" +
+		"    expect: [{at: 1s, alert: A, state: firing}, {at: 2s, alert: A, state: %s}]\n"
+	failing := write("a_test.yaml", "rule_files: [good.yaml]\n"+strings.ReplaceAll(test, "%s", "pending"))
+	wrong := write("b_test.yaml", "rule_files: [wrong.yaml]\n"+strings.ReplaceAll(test, "%s", "ok"))
+	passing := write("c_test.yaml", "rule_files: [good.yaml]\ntests:\n  - name: n\n    input: m v=2 1\n"+
+		"    expect: [{at: 1s, alert: A, state: firing}]\n")
+	junit := filepath.Join(dir, "junit.xml")
+	f := func(code int, want string, files ...string) (report testReport) {
+		t.Helper()
+		var out, diagnostics bytes.Buffer
+		arguments := append([]string{"rules", "test", "--junit", junit}, files...)
+		if got := execute(arguments, &out, &diagnostics); got != code {
+			t.Errorf("%q ends with %d, want %d: %s", files, got, code, diagnostics.String())
+		}
+		if all := out.String() + diagnostics.String(); !strings.Contains(all, want) {
+			t.Errorf("%q says\n%s\nwant %s", files, all, want)
+		}
+		text, err := os.ReadFile(junit)
+		if err == nil {
+			err = xml.Unmarshal(text, &report)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report
+	}
+	report := f(1, "test rules: 1 of 2 tests failed", failing, passing)
+	if report.Tests != 2 || report.Failures != 1 || report.Errors != 0 || len(report.Suites) != 2 ||
+		report.Suites[0].Cases[0].Name != `<"it"> & ü` ||
+		!strings.Contains(report.Suites[0].Cases[0].Failure.Text,
+			"at 2s A is expected to be pending, is ok") {
+		t.Errorf("the report is %+v", report)
+	}
+	report = f(78, "read rules: 1 mistake; test rules: 1 of 2 tests failed\n", wrong, failing, passing)
+	if report.Tests != 3 || report.Errors != 1 || len(report.Suites) != 3 ||
+		!strings.HasSuffix(report.Suites[0].Cases[0].Error.Message,
+			"wrong.yaml:1:55: expression ends where a value is expected") {
+		t.Errorf("the report is %+v", report)
+	}
+	if report = f(0, "ok   n\n", passing); report.Tests != 1 || report.Failures+report.Errors != 0 {
+		t.Errorf("the report is %+v", report)
+	}
 }

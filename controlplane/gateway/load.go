@@ -35,13 +35,11 @@ func Load(file string) (*Setup, []Mistake) {
 		return nil, mistakes(found)
 	}
 	groups, wrong := rulefile.Load(c.Rules.Files)
-	if len(wrong) > 0 {
-		return nil, mistakes(wrong)
-	}
-	set, wrong := rules.Compile(groups)
-	if len(wrong) == 0 {
+	set, more := rules.Compile(groups)
+	if wrong = append(wrong, more...); len(wrong) == 0 {
 		wrong = set.CheckActions(notifierNames(c))
 	}
+	rules.SortErrors(wrong)
 	if len(wrong) > 0 {
 		return nil, mistakes(wrong)
 	}

@@ -38,7 +38,8 @@ type Config struct {
 	// First and Max say when a failed delivery is repeated (optional): first after 100 ms, each time after
 	// twice as long, at most after 5 s.
 	First, Max time.Duration
-	// Timeout bounds one attempt (optional); 0 is 5 s.
+	// Timeout bounds one attempt (optional); 0 is 5 s. A receiver that needs longer gets up to twelve times
+	// that.
 	Timeout time.Duration
 	// Refresh is how often an Alertmanager is told again what fires (optional); 0 is one minute.
 	Refresh time.Duration
@@ -88,6 +89,10 @@ type notifier struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the goroutine has ended; nil before it began
 	heir    *notifier     // that took over what was known here, in a reload
+
+	// patience is how long an answer may take, once the receiver has needed longer than config.Timeout; it is
+	// the goroutine's alone.
+	patience time.Duration
 
 	changes atomic.Uint64 // how often the queue was looked at, and may have changed
 	waiting atomic.Int64  // what waits in the queue, for those without the lock

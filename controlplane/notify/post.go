@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -19,6 +20,9 @@ const (
 	answerMax = 64 << 10
 	// answerShown is how much of a refusal's words goes to the log.
 	answerShown = 200
+	// dialTimeout bounds how long a receiver is waited for that does not take the connection, however long
+	// its answers may take.
+	dialTimeout = 5 * time.Second
 	// retryAfterMax bounds how long a receiver may send us away.
 	retryAfterMax = time.Minute
 )
@@ -40,7 +44,10 @@ func newPoster(to, authorization, contentType string) (poster, error) {
 		return poster{}, fmt.Errorf("%q is no URL to post to", to)
 	}
 	client := &http.Client{
-		Transport: &http.Transport{MaxIdleConns: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
+		Transport: &http.Transport{
+			DialContext:  (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			MaxIdleConns: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
+		},
 		// A redirect would turn the POST into a GET.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -72,6 +79,9 @@ func (p *poster) post(ctx context.Context, body []byte, wired func(at int64)) er
 	err = p.exchange(request)
 	if at := wrote.Load(); at != 0 {
 		wired(at)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = slow{err}
+		}
 	}
 	return err
 }
@@ -100,7 +110,11 @@ func judge(host string, response *http.Response, answer []byte) error {
 		return nil
 	}
 	err := fmt.Errorf("%s answers %s", host, response.Status)
-	if words := bytes.TrimSpace(answer); len(words) > 0 {
+	if to, without := response.Location(); without == nil && code >= 300 && code < 400 {
+		// The path may be a secret, as in exchange.
+		err = fmt.Errorf("%w and sends elsewhere, to %s://%s/…, where alerts do not follow", err, to.Scheme,
+			to.Host)
+	} else if words := bytes.TrimSpace(answer); len(words) > 0 {
 		err = fmt.Errorf("%w: %s", err, words[:min(len(words), answerShown)])
 	}
 	switch code {

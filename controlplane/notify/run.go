@@ -20,6 +20,14 @@ type later struct {
 
 func (l later) Unwrap() error { return l.error }
 
+// slow is an error of a receiver that was handed a message and did not answer in time.
+type slow struct{ error }
+
+func (s slow) Unwrap() error { return s.error }
+
+// patienceMax bounds the time for the answer of a slow receiver, in timeouts.
+const patienceMax = 12
+
 // run delivers what is in the queue until it is closed and empty, or the context ends.
 func (one *notifier) run(ctx context.Context) {
 	defer one.carrier.close()
@@ -130,11 +138,13 @@ func (one *notifier) deliver(ctx context.Context, batch []*change) error {
 	return nil
 }
 
-// attempt hands a batch to the carrier once.
+// attempt hands a batch to the carrier once. A receiver that was too slow gets more time for the next one:
+// else it would be told the same again and again, and never be thought to know it.
 func (one *notifier) attempt(ctx context.Context, batch []*change) error {
-	limited, cancel := context.WithTimeout(ctx, one.config.Timeout)
+	limit := max(one.patience, one.config.Timeout)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return one.carrier.deliver(limited, batch, func(at int64) {
+	err := one.carrier.deliver(limited, batch, func(at int64) {
 		for _, c := range batch {
 			if !c.sent {
 				c.sent = true
@@ -142,6 +152,10 @@ func (one *notifier) attempt(ctx context.Context, batch []*change) error {
 			}
 		}
 	})
+	if late := (slow{}); errors.As(err, &late) {
+		one.patience = min(2*limit, patienceMax*one.config.Timeout)
+	}
+	return err
 }
 
 // settle tells the queue what became of a batch, and the log of what went wrong.

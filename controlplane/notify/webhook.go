@@ -78,6 +78,9 @@ func newMessage(receiver, external string, batch []*change) *message {
 			m.Status = "firing"
 		} else {
 			one.EndsAt = a.Time.UTC()
+			if one.EndsAt.Before(one.StartsAt) {
+				one.EndsAt = one.StartsAt // A point that came late ended it.
+			}
 		}
 		m.Alerts = append(m.Alerts, one)
 		labels, annotations = append(labels, one.Labels), append(annotations, one.Annotations)

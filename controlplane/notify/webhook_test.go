@@ -34,6 +34,62 @@ func TestWebhookAnswers(t *testing.T) {
 	}
 }
 
+// Goal: who configured an address that has moved reads where to, without the secret that it may hold.
+func TestWebhookThatMoved(t *testing.T) {
+	h := newHook(t, func(w http.ResponseWriter, i int) int {
+		if i > 0 {
+			return 0
+		}
+		w.Header().Set("Location", "https://elsewhere.example/secret")
+		return http.StatusPermanentRedirect
+	})
+	var text bytes.Buffer
+	n, err := New([]Config{{Name: "ops", Type: "webhook", First: time.Millisecond, URLs: []string{h.URL}}},
+		slog.New(slog.NewTextHandler(&text, nil)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Send(alert("Hot", 1, true, "ops"))
+	finish(t, n)
+	const want = "308 Permanent Redirect and sends elsewhere, to https://elsewhere.example/…, where " +
+		"alerts do not follow"
+	if !strings.Contains(text.String(), want) || strings.Contains(text.String(), "secret") {
+		t.Errorf("the log says %s", text.String())
+	}
+}
+
+// Goal: a receiver that needs longer than the time-out is not told the same for ever. Method: one that takes
+// five times as long.
+func TestWebhookThatIsSlow(t *testing.T) {
+	h := newHook(t, func(http.ResponseWriter, int) int {
+		time.Sleep(100 * time.Millisecond)
+		return 0
+	})
+	n := start(t, nil, Config{Name: "ops", Type: "webhook", URLs: []string{h.URL}, First: time.Millisecond,
+		Timeout: 20 * time.Millisecond})
+	n.Send(alert("Hot", 1, true, "ops"))
+	waitFor(t, n, func(s *Stats) bool { return s.Delivered == 1 })
+	if s := n.Stats()[0]; s.Retries == 0 || s.Queued != 0 {
+		t.Errorf("counted %+v", s)
+	}
+}
+
+// Goal: no receiver is told of an end before the begin. Method: a point that comes late ends the alert.
+func TestWebhookEndedByALatePoint(t *testing.T) {
+	h := newHook(t, always())
+	n := start(t, nil, Config{Name: "ops", Type: "webhook", URLs: []string{h.URL}})
+	n.Send(alert("Hot", 1, true, "ops"))
+	waitFor(t, n, func(s *Stats) bool { return s.Delivered == 1 })
+	end := alert("Hot", 1, false, "ops")
+	end.Time = end.Since.Add(-time.Minute)
+	n.Send(end)
+	finish(t, n)
+	last := h.messages[len(h.messages)-1].Alerts[0]
+	if last.Status != "resolved" || !last.EndsAt.Equal(last.StartsAt) {
+		t.Errorf("told %+v", last)
+	}
+}
+
 // Goal: a receiver that is not there is waited for, and the log says why without its secret path.
 func TestWebhookReceiverThatComesLater(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")

@@ -28,6 +28,9 @@ const (
 	linkEthernet = 1
 	linkRaw      = 101
 	linkCooked   = 113 // Linux' "any" interface
+	linkIPv4     = 228
+	linkIPv6     = 229
+	linkCooked2  = 276 // Linux' "any" interface, as tcpdump writes it since 4.99
 	// packetMax bounds what a record may claim to hold, as tcpdump's largest snapshot does.
 	packetMax = 256 << 10
 )
@@ -66,10 +69,11 @@ func NewCapture(in io.Reader) (*Capture, error) {
 		c.scale = 1
 	}
 	c.link = c.order.Uint32(head[20:]) & 0x0fffffff
-	if c.link != linkEthernet && c.link != linkRaw && c.link != linkCooked {
-		return nil, fmt.Errorf("read capture: link type %d, want Ethernet, raw IP or Linux cooked", c.link)
+	switch c.link {
+	case linkEthernet, linkRaw, linkCooked, linkIPv4, linkIPv6, linkCooked2:
+		return c, nil
 	}
-	return c, nil
+	return nil, fmt.Errorf("read capture: link type %d, want Ethernet, raw IP or Linux cooked", c.link)
 }
 
 // Next returns the next UDP payload, or io.EOF.
@@ -88,6 +92,9 @@ func (c *Capture) Next() (Packet, error) {
 		}
 		frame := make([]byte, size)
 		if _, err := io.ReadFull(c.in, frame); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF // The end that is none is only known here.
+			}
 			return Packet{}, fmt.Errorf("read capture: the file ends within a packet: %w", err)
 		}
 		at := int64(c.order.Uint32(head[0:]))*1e9 + int64(c.order.Uint32(head[4:]))*c.scale
@@ -100,25 +107,21 @@ func (c *Capture) Next() (Packet, error) {
 
 // payload is the UDP payload of a frame, or nil.
 func (c *Capture) payload(frame []byte) []byte {
-	const vlan, qinq = 0x8100, 0x88a8
+	// Where the type of what the frame holds stands, and where that begins.
+	kindAt, behind := 0, 0
 	switch c.link {
 	case linkEthernet:
-		if len(frame) < 14 {
-			return nil
-		}
-		kind, rest := binary.BigEndian.Uint16(frame[12:]), frame[14:]
-		for (kind == vlan || kind == qinq) && len(rest) >= 4 {
-			kind, rest = binary.BigEndian.Uint16(rest[2:]), rest[4:]
-		}
-		if kind != 0x0800 && kind != 0x86dd {
-			return nil
-		}
-		frame = rest
+		kindAt, behind = 12, 14
 	case linkCooked:
-		if len(frame) < 16 {
-			return nil
-		}
-		frame = frame[16:]
+		kindAt, behind = 14, 16
+	case linkCooked2:
+		kindAt, behind = 0, 20
+	}
+	if len(frame) < behind {
+		return nil
+	}
+	if behind > 0 {
+		frame = network(binary.BigEndian.Uint16(frame[kindAt:]), frame[behind:])
 	}
 	if len(frame) == 0 {
 		return nil
@@ -130,6 +133,18 @@ func (c *Capture) payload(frame []byte) []byte {
 		return udpOver6(frame)
 	}
 	return nil
+}
+
+// network is the IP packet behind a link's header, whatever VLAN tags stand before it, or nil.
+func network(kind uint16, rest []byte) []byte {
+	const vlan, qinq, ipv4, ipv6 = 0x8100, 0x88a8, 0x0800, 0x86dd
+	for (kind == vlan || kind == qinq) && len(rest) >= 4 {
+		kind, rest = binary.BigEndian.Uint16(rest[2:]), rest[4:]
+	}
+	if kind != ipv4 && kind != ipv6 {
+		return nil
+	}
+	return rest
 }
 
 const protocolUDP = 17

@@ -26,6 +26,8 @@ var (
 type decoder struct {
 	document *rules.Document
 	errs     []*rules.Error
+	// isTests tells that the file holds unit tests of rules. That is its only error.
+	isTests bool
 }
 
 func (d *decoder) fail(n ast.Node, hint, format string, args ...any) {
@@ -138,7 +140,16 @@ func (d *decoder) unknown(e entry, known []string, what string) {
 // file reads the whole document.
 func (d *decoder) file(n ast.Node) []rules.Group {
 	var groups []rules.Group
-	for _, e := range d.entries(n, "the file") {
+	entries := d.entries(n, "the file")
+	has := func(key string) bool {
+		return slices.ContainsFunc(entries, func(e entry) bool { return e.key == key })
+	}
+	if has("rule_files") && !has("groups") && len(d.errs) == 0 {
+		d.isTests = true
+		d.fail(entries[0].node, "`culvert rules test` runs it", "this is a file of tests, not of rules")
+		return nil
+	}
+	for _, e := range entries {
 		if e.key != "groups" {
 			d.unknown(e, fileKeys, "the file")
 			continue
@@ -187,7 +198,11 @@ func (d *decoder) names(n ast.Node, what string) []rules.Text {
 			d.fail(n, stringHint(n, what), "%s is %s, want a string or a list of strings", what, kindOf(n))
 			return nil
 		}
-		return []rules.Text{d.text(n, what)}
+		one := d.text(n, what)
+		if strings.Contains(one.Source, ",") {
+			d.fail(n, "a list is written [a, b]", "%s is one name with a comma in it", what)
+		}
+		return []rules.Text{one}
 	}
 	names := []rules.Text{}
 	for _, e := range d.elements(n, what) {
@@ -220,7 +235,7 @@ func stringHint(n ast.Node, what string) string {
 	case *ast.BoolNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		return "put it in quotes"
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
-		return "rule files take no anchors, aliases and YAML tags"
+		return "put it in quotes: rule files take no anchors, aliases and YAML tags"
 	}
 	return ""
 }

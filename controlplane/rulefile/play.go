@@ -2,6 +2,7 @@ package rulefile
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ type Player struct {
 	decoder   lineproto.Decoder
 	point     point.Point
 	now       int64
+	precision lineproto.Precision
 
 	// OnAlert (optional) is called with every change of an alert's state, OnRecord with every derived point.
 	OnAlert  func(rules.Alert)
@@ -35,6 +37,13 @@ func NewPlayer(set *rules.Set) *Player {
 			2}}),
 		point: point.Point{ScratchBytes: make([]byte, 0, 4096)},
 	}
+}
+
+// SetPrecision says what the unit of the points' timestamps is: ns, which it is without, us, ms or s. It is
+// false for any other.
+func (p *Player) SetPrecision(unit string) (known bool) {
+	p.precision, known = lineproto.ParsePrecision(unit)
+	return known
 }
 
 // Now is how far time has come, nanoseconds since 1970.
@@ -87,7 +96,7 @@ type Rejected struct {
 func (p *Player) Play(payload []byte, at func(eventTime int64, has bool) int64) []Rejected {
 	var rejected []Rejected
 	p.point.ScratchBytes = p.point.ScratchBytes[:0]
-	p.decoder.Start(payload, lineproto.Nanosecond, &p.point)
+	p.decoder.Start(payload, p.precision, &p.point)
 	for {
 		switch p.decoder.Next(&p.point) {
 		case lineproto.End:
@@ -151,14 +160,17 @@ func (r *Recording) reject(lines []Rejected, line int) {
 
 // PlayLines plays Line Protocol, each point at its own time or, where that is past, at once.
 func (p *Player) PlayLines(in io.Reader) (Recording, error) {
-	lines, r := bufio.NewScanner(in), Recording{}
-	lines.Buffer(make([]byte, 0, lineMax), lineMax)
+	scanner, r := bufio.NewScanner(in), Recording{}
+	scanner.Buffer(make([]byte, 0, lineMax), lineMax)
+	scanner.Split(new(pieces).split)
 	line := 0
-	for ; lines.Scan(); line++ {
+	for scanner.Scan() {
+		piece := scanner.Bytes()
 		r.Bytes = true
-		r.reject(p.Play(lines.Bytes(), func(eventTime int64, _ bool) int64 { return eventTime }), line)
+		r.reject(p.Play(piece, func(eventTime int64, _ bool) int64 { return eventTime }), line)
+		line += bytes.Count(piece, []byte{'\n'})
 	}
-	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+	if err := scanner.Err(); errors.Is(err, bufio.ErrTooLong) {
 		return r, fmt.Errorf("read points: line %d is longer than %d bytes", line+1, lineMax)
 	} else if err != nil {
 		return r, fmt.Errorf("read points: %w", err)

@@ -23,11 +23,12 @@ import (
 const sizeMax = 8 << 20
 
 // Load reads all files that the patterns match, each once, in the order of the patterns and then of the
-// names. A plain name must exist; a pattern with *, ? or [ may match nothing. It returns all groups and all
+// names. A plain name must exist; a pattern with *, ? or [ may match nothing. Files of unit tests, which
+// often lie beside the rules, are left out, unless there is nothing else. It returns all groups and all
 // errors.
 func Load(patterns []string) ([]rules.Group, []*rules.Error) {
 	var groups []rules.Group
-	var errs []*rules.Error
+	var errs, tests []*rules.Error
 	var seen []string
 	for _, pattern := range patterns {
 		files, err := match(pattern)
@@ -39,9 +40,21 @@ func Load(patterns []string) ([]rules.Group, []*rules.Error) {
 				continue
 			}
 			seen = append(seen, file)
-			found, wrong := loadFile(file)
-			groups, errs = append(groups, found...), append(errs, wrong...)
+			content, err := read(file)
+			if err != nil {
+				errs = append(errs, &rules.Error{Position: rules.Position{File: file}, Message: err.Error()})
+				continue
+			}
+			d, found := parse(file, content)
+			if d.isTests {
+				tests = append(tests, d.errs...)
+				continue
+			}
+			groups, errs = append(groups, found...), append(errs, d.errs...)
 		}
+	}
+	if len(tests) == len(seen) {
+		errs = append(errs, tests...)
 	}
 	return groups, append(errs, duplicates(groups)...)
 }
@@ -55,14 +68,6 @@ func match(pattern string) ([]string, error) {
 		return nil, fmt.Errorf("match pattern: %w", err)
 	}
 	return files, nil
-}
-
-func loadFile(file string) ([]rules.Group, []*rules.Error) {
-	content, err := read(file)
-	if err != nil {
-		return nil, []*rules.Error{{Position: rules.Position{File: file}, Message: err.Error()}}
-	}
-	return Parse(file, content)
 }
 
 func read(file string) ([]byte, error) {
@@ -99,35 +104,47 @@ func duplicates(groups []rules.Group) []*rules.Error {
 
 // Parse reads the content of one file; name is what errors call it. Groups of one name are not its business.
 func Parse(name string, content []byte) ([]rules.Group, []*rules.Error) {
+	d, groups := parse(name, content)
+	return groups, d.errs
+}
+
+// parse is Parse with all that the decoder knows.
+func parse(name string, content []byte) (*decoder, []rules.Group) {
+	d, body := open(name, content, "a rule file")
+	if body == nil {
+		return d, nil
+	}
+	groups := d.file(body)
+	rules.SortErrors(d.errs)
+	return d, groups
+}
+
+// open reads the only document of a file. Its body is nil if the file is empty, or if that cannot be read.
+// what is what messages call the file.
+func open(name string, content []byte, what string) (d *decoder, body ast.Node) {
 	// Some editors put a byte order mark in front.
 	text := strings.ReplaceAll(strings.TrimPrefix(string(content), "\ufeff"), "\r\n", "\n")
-	d := decoder{document: &rules.Document{Name: name, Lines: strings.Split(text, "\n")}}
+	d = &decoder{document: &rules.Document{Name: name, Lines: strings.Split(text, "\n")}}
 	if !utf8.ValidString(text) {
 		d.notUTF8()
-		return nil, d.errs
+		return d, nil
 	}
 	file, err := parser.ParseBytes([]byte(text), 0)
 	if err != nil {
 		d.syntax(err)
-		return nil, d.errs
+		return d, nil
 	}
-	var body ast.Node
 	for _, doc := range file.Docs {
 		if doc.Body == nil {
 			continue
 		}
 		if body != nil {
-			d.fail(doc.Body, "", "a rule file is one document, this is the second")
+			d.fail(doc.Body, "", "%s is one document, this is the second", what)
 			break
 		}
 		body = doc.Body
 	}
-	if body == nil {
-		return nil, d.errs
-	}
-	groups := d.file(body)
-	rules.SortErrors(d.errs)
-	return groups, d.errs
+	return d, body
 }
 
 // notUTF8 reports the first byte that is not UTF-8. Points with such text are refused, so a rule could only
@@ -161,7 +178,8 @@ func (d *decoder) syntax(err error) {
 	hint := ""
 	if strings.Contains(message, "flow map") || strings.Contains(message, "must be specified") ||
 		strings.Contains(message, "reserved character") ||
-		strings.Contains(message, "mapping value is not allowed") {
+		strings.Contains(message, "mapping value is not allowed") ||
+		strings.Contains(message, "map key-value is pre-defined") {
 		hint = "a text that YAML would take for something else goes in quotes"
 	}
 	line := ""

@@ -116,6 +116,29 @@ func TestLoadSaysWhatIsMissing(t *testing.T) {
 	f("testdata/[", "testdata/[: match pattern: syntax error in pattern")
 }
 
+// Goal: files of unit tests may lie beside the rules, where a pattern or a shell finds them too. Method: a
+// folder with both; names of its files; then of a test file alone.
+func TestLoadLeavesTestsOut(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir+"/a.yaml", "groups: [{name: g, rules: [{alert: A, on: m, expr: v > 1}]}]\n")
+	writeFile(t, dir+"/a_test.yaml", "rule_files: [a.yaml]\ntests: []\n")
+	for _, patterns := range [][]string{{dir + "/*.yaml"}, {dir + "/a_test.yaml", dir + "/a.yaml"}} {
+		if groups, errs := Load(patterns); len(groups) != 1 || len(errs) > 0 {
+			t.Errorf("%q gives %d groups, %v", patterns, len(groups), errs)
+		}
+	}
+	_, errs := Load([]string{dir + "/a_test.yaml"})
+	if len(errs) != 1 || !strings.HasSuffix(errs[0].Error(),
+		"a_test.yaml:1:1: this is a file of tests, not of rules (`culvert rules test` runs it)") {
+		t.Errorf("a test file alone gives %v", errs)
+	}
+	// What is wrong in others is told all the same.
+	writeFile(t, dir+"/b.yaml", "groups: [\n")
+	if _, errs := Load([]string{dir + "/*.yaml"}); len(errs) != 1 {
+		t.Errorf("beside a wrong file: %v", errs)
+	}
+}
+
 // TestMarks checks where single bytes of texts in all of YAML's ways of writing them are said to stand.
 func TestMarks(t *testing.T) {
 	f := func(yaml, at string, line, column int) {

@@ -3,6 +3,7 @@ package rulefile
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -11,7 +12,6 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"culvert/dataplane/rules"
 )
@@ -52,18 +52,14 @@ func RunTests(file string) ([]TestResult, []*rules.Error) {
 	if err != nil {
 		return nil, []*rules.Error{{Position: rules.Position{File: file}, Message: err.Error()}}
 	}
-	text := strings.ReplaceAll(string(content), "\r\n", "\n")
-	d := decoder{document: &rules.Document{Name: file, Lines: strings.Split(text, "\n")}}
-	tree, err := parser.ParseBytes([]byte(text), 0)
-	if err != nil {
-		d.syntax(err)
+	d, body := open(file, content, "a test file")
+	if body == nil && len(d.errs) == 0 {
+		return nil, []*rules.Error{{Position: rules.Position{File: file}, Message: "the file is empty"}}
+	}
+	if len(d.errs) > 0 {
 		return nil, d.errs
 	}
-	if len(tree.Docs) != 1 || tree.Docs[0].Body == nil {
-		return nil, []*rules.Error{{Position: rules.Position{File: file},
-			Message: "a test file is one document"}}
-	}
-	patterns, tests := d.testFile(tree.Docs[0].Body)
+	patterns, tests := d.testFile(body)
 	if len(d.errs) > 0 {
 		rules.SortErrors(d.errs)
 		return nil, d.errs
@@ -95,6 +91,9 @@ func (d *decoder) testFile(n ast.Node) (patterns []string, tests []unitTest) {
 			for _, name := range d.names(e.value, "rule_files") {
 				patterns = append(patterns, name.Source)
 			}
+		case "groups":
+			d.fail(e.node, "`culvert rules check` reads it", "this is a file of rules, not of tests")
+			return nil, nil
 		case "tests":
 			for _, t := range d.elements(e.value, "tests") {
 				tests = append(tests, d.unitTest(t))
@@ -243,15 +242,11 @@ func lineOffset(text string, line int) int {
 
 // check compares an expectation with what is there, and says what was found instead.
 func (x *expectation) check(set *rules.Set, p *Player, made []rules.Made) string {
+	if unknown := x.unknown(set); unknown != "" {
+		return unknown
+	}
 	if x.record != "" {
 		return x.checkRecord(made)
-	}
-	if names := set.Names(); !slices.Contains(names, x.alert) {
-		message := fmt.Sprintf("there is no alert %q", x.alert)
-		if hint := rules.DidYouMean(x.alert, names); hint != "" {
-			message += " (" + hint + ")"
-		}
-		return message
 	}
 	var found []string
 	for _, a := range p.Alerts() {
@@ -274,11 +269,48 @@ func (x *expectation) check(set *rules.Set, p *Player, made []rules.Made) string
 		labelText(x.labels), x.state, strings.Join(found, ", "))
 }
 
+// unknown says what the expectation names that the rules do not know: its alert or record, or a label, which
+// no alert would ever have. It is empty if there is nothing.
+func (x *expectation) unknown(set *rules.Set) string {
+	kind, name := rules.KindAlert, x.alert
+	if x.record != "" {
+		kind, name = rules.KindRecord, x.record
+	}
+	names, labels, anyLabel := []string{}, []string{"alertname", "measurement"}, false
+	for _, r := range set.Rules() {
+		if r.Kind != kind {
+			continue
+		}
+		names = append(names, r.Name)
+		if r.Name == name {
+			labels = append(append(labels, r.By...), r.Labels...)
+			anyLabel = anyLabel || r.By == nil
+		}
+	}
+	if !slices.Contains(names, name) {
+		return fmt.Sprintf("there is no %s %q", kind, name) + inParentheses(rules.DidYouMean(name, names))
+	}
+	for _, label := range slices.Sorted(maps.Keys(x.labels)) {
+		if !anyLabel && !slices.Contains(labels, label) {
+			return fmt.Sprintf("%s %q has no label %q", kind, name, label) +
+				inParentheses(rules.DidYouMean(label, labels))
+		}
+	}
+	return ""
+}
+
+func inParentheses(hint string) string {
+	if hint == "" {
+		return ""
+	}
+	return " (" + hint + ")"
+}
+
 // checkRecord looks at the last record of the expectation's name and labels.
 func (x *expectation) checkRecord(made []rules.Made) string {
 	for _, m := range slices.Backward(made) {
 		if m.Record == x.record && x.labelsMatch(m.Tags) {
-			if wrong := x.wrongValue(m.Fields, ""); wrong != "" {
+			if wrong := x.wrongValue(m.Fields, onlyName(m.Fields)); wrong != "" {
 				return fmt.Sprintf("at %s the last %s%s, of %s, has%s", time.Duration(x.at), x.record,
 					labelText(x.labels), time.Duration(m.Time), wrong)
 			}
@@ -297,13 +329,32 @@ func (x *expectation) labelsMatch(labels map[string]string) bool {
 	return true
 }
 
-// wrongValue says which value is not as expected; numbers may differ by a millionth.
+// onlyName is the name of the only value there is; empty if there are several.
+func onlyName(values map[string]any) string {
+	if len(values) == 1 {
+		for name := range values {
+			return name
+		}
+	}
+	return ""
+}
+
+// wrongValue says which value is not as expected; numbers may differ by a millionth. subject is the name of
+// the value that is meant where the expectation gives none.
 func (x *expectation) wrongValue(values map[string]any, subject string) string {
-	for name, want := range x.value {
+	for _, name := range slices.Sorted(maps.Keys(x.value)) {
+		want := x.value[name]
 		if name == "" {
 			name = subject
 		}
-		got := fmt.Sprint(values[name])
+		value, known := values[name]
+		switch {
+		case name == "":
+			return " more than one value or none (write value: {name: " + want + "})"
+		case !known:
+			return fmt.Sprintf(" no value of %s, not %s", name, want)
+		}
+		got := fmt.Sprint(value)
 		f, err1 := strconv.ParseFloat(want, 64)
 		g, err2 := strconv.ParseFloat(got, 64)
 		near := err1 == nil && err2 == nil && math.Abs(f-g) <= 1e-6*max(1, math.Abs(f))

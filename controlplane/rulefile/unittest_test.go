@@ -27,7 +27,10 @@ func TestFailingUnitTests(t *testing.T) {
 		`:10:10: at 1s Overload{machine="m1"} is expected to be firing, is firing{machine="m1", ` +
 			`severity="critical", unit="m1"} temperature = 96, not 97`,
 		`:11:10: there is no alert "Overlord" (did you mean "Overload"?)`,
-		`:12:10: at 1s no motor_10s was made yet`,
+		`:12:10: there is no record "motor_10s"`,
+		`:13:10: at 1s Overload{machine="m1"} is expected to be firing, is firing{machine="m1", ` +
+			`severity="critical", unit="m1"} no value of temprature, not 96`,
+		`:14:10: alert "Overload" has no label "machin" (did you mean "machine"?)`,
 	}
 	for i := range want {
 		want[i] = file + want[i]
@@ -49,6 +52,10 @@ func TestWrongUnitTestFiles(t *testing.T) {
 		}
 	}
 	const head = "rule_files: [a.yaml]\ntests:\n  - name: n\n    input: m v=1 1\n    expect: [{"
+	f("", "x_test.yaml: the file is empty")
+	f("tests: []\n---\ntests: []\n", "3:1: a test file is one document, this is the second")
+	f("rule_files: [a.yaml] # \xe4\n", "1:24: a byte that is not UTF-8 (save the file in that encoding)")
+	f("groups: []\n", "1:1: this is a file of rules, not of tests (`culvert rules check` reads it)")
 	f("tests: []\n", "1:1: the file names no rule_files")
 	f("rule_files: [none.yaml]\ntests: []\n", "none.yaml: read rules: no such file or directory")
 	f("rule_files: [a.yaml]\ntests: [{name: n, input: x}]\n", `2:10: test "n" expects nothing`)
@@ -60,6 +67,20 @@ func TestWrongUnitTestFiles(t *testing.T) {
 	f(head+"at: soon, alert: A, state: ok}]\n", `at is no time: "soon" (such as 1.5s, counted from 1970)`)
 	f(head+"at: 1s, record: r, state: ok}]\n", "a record has no state")
 	f(head+"at: 1s, alert: [A], state: ok}]\n", "alert is a list, want a plain value")
+}
+
+// TestUnitTestsOfOtherEditors: a byte order mark and CR LF do no harm.
+func TestUnitTestsOfOtherEditors(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir+"/a.yaml", "groups: [{name: g, rules: [{alert: A, on: m, expr: v > 1}]}]\n")
+	writeFile(t, dir+"/a_test.yaml", strings.ReplaceAll("\ufeffrule_files: [a.yaml]\ntests:\n  - name: n\n"+
+		"    input: |\n      m v=2 1\n      m v=3 2\n"+
+		"    expect: [{at: 1s, alert: A, state: firing, value: 2}]\n",
+		"\n", "\r\n"))
+	results, wrong := RunTests(dir + "/a_test.yaml")
+	if len(wrong) > 0 || len(results) != 1 || len(results[0].Failures) > 0 {
+		t.Errorf("%v, %v", wrong, results)
+	}
 }
 
 // ethernet builds a frame with a UDP datagram.
@@ -126,6 +147,98 @@ func TestCapture(t *testing.T) {
 		if last.Time != 7e9+500*c.scale {
 			t.Errorf("the last packet came at %d", last.Time)
 		}
+	}
+}
+
+// TestCaptureOfOtherLinks: what tcpdump writes of Linux' "any" interface, before 4.99 and since, and of links
+// without a header.
+func TestCaptureOfOtherLinks(t *testing.T) {
+	packet := ethernet(false, false, "m v=1")[14:]
+	six := ethernet(false, true, "m v=6")[14:]
+	cooked := append([]byte{0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0}, 8, 0)
+	cooked2 := append([]byte{8, 0, 0, 0, 0, 0, 0, 2}, make([]byte, 12)...)
+	tagged := append([]byte{0x81, 0, 0, 0, 0, 0, 0, 2}, append(make([]byte, 12), 0, 7, 8, 0)...)
+	arp := append([]byte{8, 6}, make([]byte, 46)...)
+	f := func(link byte, high byte, want string, skipped int, frames ...[]byte) {
+		t.Helper()
+		file := pcapOf(binary.LittleEndian, 0xa1b2c3d4, frames...)
+		file[20], file[21] = link, high
+		c, err := NewCapture(bytes.NewReader(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for {
+			p, err := c.Next()
+			if err != nil {
+				break
+			}
+			got = append(got, string(p.Payload))
+		}
+		if s := strings.Join(got, ";"); s != want || c.Skipped != skipped {
+			t.Errorf("link %d: payloads are %q, %d skipped", link, s, c.Skipped)
+		}
+	}
+	f(linkCooked, 0, "m v=1", 1, append(cooked, packet...), cooked[:15])
+	f(linkCooked2&0xff, linkCooked2>>8, "m v=1;m v=1", 2, append(cooked2, packet...),
+		append(tagged, packet...),
+		arp, cooked2[:19])
+	f(linkRaw, 0, "m v=1;m v=6", 1, packet, six, nil)
+	f(linkIPv4, 0, "m v=1", 0, packet)
+	f(linkIPv6, 0, "m v=6", 0, six)
+}
+
+// TestCaptureThatEndsEarly: a file that ends behind the header of a packet is not taken for whole.
+func TestCaptureThatEndsEarly(t *testing.T) {
+	frame := ethernet(false, false, "m v=1")
+	file := pcapOf(binary.LittleEndian, 0xa1b2c3d4, frame, frame)
+	for _, missing := range []int{1, len(frame), len(frame) + 1} {
+		p := NewPlayer(emptySet(t))
+		held, err := p.PlayCapture(bytes.NewReader(file[:len(file)-missing]))
+		if !errors.Is(err, io.ErrUnexpectedEOF) || held.Datagrams != 1 {
+			t.Errorf("without %d bytes: %v, %+v", missing, err, held)
+		}
+	}
+	p := NewPlayer(emptySet(t))
+	if held, err := p.PlayCapture(bytes.NewReader(file)); err != nil || held.Datagrams != 2 {
+		t.Errorf("the whole file: %v, %+v", err, held)
+	}
+}
+
+func emptySet(t *testing.T) *rules.Set {
+	t.Helper()
+	set, wrong := rules.Compile(nil)
+	if len(wrong) > 0 {
+		t.Fatal(wrong)
+	}
+	return set
+}
+
+// Goal: a recording of lines holds the points that packets of these lines would. Method: strings with line
+// ends, one that is never closed, and such lines at every place of a recording longer than one payload.
+func TestLinesWithStringsOverLines(t *testing.T) {
+	f := func(text string, points, rejected, line int) {
+		t.Helper()
+		p := NewPlayer(emptySet(t))
+		held, err := p.PlayLines(strings.NewReader(text))
+		if err != nil || p.Points != points || held.Rejected != rejected || held.First.Line != line {
+			t.Errorf("%.40q, %d bytes: %v, %d points, %+v", text, len(text), err, p.Points, held)
+		}
+	}
+	f("", 0, 0, 0)
+	f("m v=1", 1, 0, 0)
+	f("m s=\"a\nb\" 1\nm v=2 2\n", 2, 0, 0)
+	f("m s=\"a\r\n\r\n\"\r\nm v=2 2\r\n", 2, 0, 0)
+	f("m v=1\nm s=\"never closed\nm v=2\nm v=3", 3, 1, 2)
+	const long = "m,host=a v=1 1\n"
+	for _, before := range []int{0, 4000, 4360, 4368, 4369, 4370, 9000} {
+		f(strings.Repeat(long, before)+"m s=\"a\nb\nc\" 1\n"+strings.Repeat(long, 9000), before+9001, 0, 0)
+		f(strings.Repeat(long, before)+"m s=\"a\n"+strings.Repeat(long, 9000), before+9000, 1, before+1)
+	}
+	endless := "m v=1\nm s=\"" + strings.Repeat("x", lineMax)
+	_, err := NewPlayer(emptySet(t)).PlayLines(strings.NewReader(endless))
+	if err == nil || !strings.HasSuffix(err.Error(), "line 2 is longer than 65536 bytes") {
+		t.Errorf("of a long line: %v", err)
 	}
 }
 

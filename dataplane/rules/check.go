@@ -132,7 +132,11 @@ func (c *checker) compute(n *node) *node {
 	constants := true
 	for _, arg := range n.args {
 		if t := arg.valueType(); t != typeNumber && t != typeAny {
-			c.fail(arg.start, "", "a number is expected here, not %s", t)
+			hint := ""
+			if n.op == opSubtract && isTag(arg) && n.args[len(n.args)-1].find(nodePast) == nil {
+				hint = `a name with - in it is written tags["name"]`
+			}
+			c.fail(arg.start, hint, "a number is expected here, not %s", t)
 			return n
 		}
 		constants = constants && arg.kind == nodeConstant

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"culvert/dataplane/point"
@@ -51,7 +52,7 @@ func Compile(groups []Group) (*Set, []*Error) {
 }
 
 func newCompiler() compiler {
-	return compiler{set: &Set{
+	return compiler{identities: map[uint64]bool{}, set: &Set{
 		slotOf: map[name]uint16{}, textOf: map[string]point.Span{}, uses: map[string]int{},
 		sharedOf: map[string]uint16{},
 	}}
@@ -61,7 +62,9 @@ func newCompiler() compiler {
 type compiler struct {
 	set    *Set
 	textOf []*Text // the name of each rule, for what is found wrong later
-	errs   []*Error
+	// identities are those of the rules so far.
+	identities map[uint64]bool
+	errs       []*Error
 }
 
 func (c *compiler) fail(text *Text, offset int, hint, format string, args ...any) {
@@ -104,6 +107,12 @@ func (g *Group) local() bool { return g.Affinity.Source == "sender" }
 // add makes a rule a member of the Set.
 func (c *compiler) add(g *Group, in *Rule, r rule) {
 	r.hash, r.local = ruleHash(g, in), g.local()
+	if r.kind == KindAlert && c.identities[r.identity] {
+		// Another rule of the group has this name and these labels. Their alerts are to be told apart all the
+		// same: else the end of one would be taken for that of the other.
+		r.identity = textHash(strconv.FormatUint(r.identity, 16), strconv.FormatUint(r.hash, 16))
+	}
+	c.identities[r.identity] = c.identities[r.identity] || r.kind == KindAlert
 	c.textOf = append(c.textOf, in.name())
 	c.set.rules = append(c.set.rules, r)
 }
@@ -337,6 +346,9 @@ func (c *compiler) ofKey(t template, text *Text, key *shape) {
 		switch {
 		case n.kind == nameMeasurement:
 		case n.kind == nameTag && (key.series || slices.Contains(key.tags, n.text)):
+		case n.kind == nameField && slices.Contains(key.tags, n.text):
+			c.fail(text, 0, "did you mean {{ tags."+n.text+" }}?",
+				"label uses the field %q, which may change from point to point", n.text)
 		case n.kind == nameTag:
 			c.fail(text, 0, fmt.Sprintf("add %q to by, or use an annotation", n.text),
 				"label uses the tag %q, which is not in by", n.text)

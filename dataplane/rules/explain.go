@@ -61,6 +61,14 @@ func (s *Set) explainRule(out io.Writer, r *rule) {
 		fmt.Fprintf(out, "%s %q of group %q, on %s, by %s\n", r.kind, r.name, r.group,
 			strings.Join(r.on, ", "), s.shapes[r.shape].String())
 	}
+	for _, t := range []struct {
+		what     string
+		duration int64
+	}{{"for", r.times.hold}, {"keep firing for", r.times.keep}, {"every", r.every}} {
+		if t.duration > 0 {
+			fmt.Fprintf(out, "  %s %s\n", t.what, time.Duration(t.duration))
+		}
+	}
 	if r.times.absent > 0 {
 		fmt.Fprintf(out, "  when there is no point for %s\n", time.Duration(r.times.absent))
 	}
@@ -171,8 +179,13 @@ func (s *Set) instructionText(i *instruction) string {
 		return jump(slot())
 	case codeTestRegister:
 		return jump(a)
-	case codeTestList, codeTestMatch:
-		return jump(fmt.Sprintf("%s with number %d", a, i.imm))
+	case codeTestList:
+		return jump(a + " with " + s.lists[i.imm].String())
+	case codeTestMatch:
+		if i.b != 0 {
+			name = "test no match"
+		}
+		return jump(a + " with " + strconv.Quote(s.patterns[i.imm].expression.String()))
 	case codeSlot:
 		return fmt.Sprintf("%s r%d = %s", name, i.to, slot())
 	case codeConstant:
@@ -198,6 +211,29 @@ func (s *Set) instructionText(i *instruction) string {
 		return fmt.Sprintf("%s r%d = %s of memo %d", name, i.to, f, i.a)
 	}
 	return jump(a + " with " + b)
+}
+
+// listShown bounds how many literals of a list are shown.
+const listShown = 16
+
+// String is the literals of a list, in the order in which they are looked for.
+func (l *list) String() string {
+	var literals []string
+	for _, t := range l.texts {
+		literals = append(literals, strconv.Quote(t))
+	}
+	for _, v := range l.numbers {
+		literals = append(literals, constant{kind: v.kind, number: v.bits}.String())
+	}
+	for i, there := range l.bools {
+		if there {
+			literals = append(literals, strconv.FormatBool(i == 1))
+		}
+	}
+	if more := len(literals) - listShown; more > 0 {
+		literals = append(literals[:listShown], fmt.Sprintf("and %d more", more))
+	}
+	return "[" + strings.Join(literals, ", ") + "]"
 }
 
 // relations says for which outcomes a test jumps.

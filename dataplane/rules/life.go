@@ -121,6 +121,8 @@ func (c *compiler) duration(into *int64, text *Text, key string) {
 		c.fail(text, 0, "write it like 500ms, 10s or 1m30s", "%s: %q is no duration", key, text.Source)
 	case d <= 0:
 		c.fail(text, 0, "", "%s: %s is not longer than nothing", key, text.Source)
+	case int64(d) > durationMax:
+		c.fail(text, 0, "", "%s: %s is longer than 366 days", key, text.Source)
 	default:
 		*into = int64(d)
 	}
@@ -186,7 +188,7 @@ func (e *Evaluator) apply(at int32, v verdict, here bool) {
 			e.capture(rec)
 		}
 		rec.reason = ReasonNone
-		if here && e.late && e.set.rules[rec.rule].past {
+		if here && e.late && rec.phase.fires() && next != phaseFiring && e.set.rules[rec.rule].past {
 			rec.reason = ReasonCorrected
 		}
 		e.turnInto(at, next, rec.eventTime, rec.stateArrival)

@@ -211,6 +211,7 @@ func TestWrongTimes(t *testing.T) {
 	f(func(r *Rule) { r.For = textOf("5 minutes") }, `for: "5 minutes" is no duration`)
 	f(func(r *Rule) { r.KeepFor = textOf("-1s") }, "keep_firing_for: -1s is not longer than nothing")
 	f(func(r *Rule) { r.Stale = textOf("0s") }, "stale: 0s is not longer than nothing")
+	f(func(r *Rule) { r.For = textOf("2500000h") }, "for: 2500000h is longer than 366 days")
 	f(func(r *Rule) { r.Clear = textOf("a + 1") }, "clear is a number, an alert needs a condition")
 	f(func(r *Rule) { r.Clear = textOf("b >") }, "expression ends where a value is expected")
 }

@@ -86,6 +86,17 @@ func TestDelta(t *testing.T) {
 	}
 }
 
+// TestFieldsOfReservedNames: a field called time is not the point's time, nor are their pasts one.
+func TestFieldsOfReservedNames(t *testing.T) {
+	p := playerOf(t, ruleOf("A", "m", `delta(time) == 1s && delta(fields["time"]) == 9 &&`+
+		`max(fields["time"], 0) == 10 && max(time, 0) > 10 && fields["true"] == 5`, "machine"))
+	p.point(1000, "m,machine=a time=1,true=5")
+	p.point(2000, "m,machine=a time=10,true=5")
+	if got := p.told(); got != "firing@2000" {
+		t.Errorf("told %q", got)
+	}
+}
+
 // TestAbsent: an alert fires when a key has no point for the time, and ends with its next point. Alerts of
 // different durations go their own ways.
 func TestAbsent(t *testing.T) {
@@ -158,6 +169,18 @@ func TestLatePointCorrects(t *testing.T) {
 	if got := p.told(); got != "firing@2500; ok@2200 corrected" {
 		t.Errorf("told %q", got)
 	}
+	// One that begins an alert, at once or after a while, has no such reason.
+	high := ruleOf("High", "m", "max(x[1s:1s]) > 50", "machine")
+	late := high
+	late.Alert, late.For = textOf("Later"), textOf("1s")
+	p = playerOf(t, high, late)
+	p.Eval(pointOf(t, "m,machine=a x=1 1000000000"), 1e9)
+	p.Eval(pointOf(t, "m,machine=a x=1 2500000000"), 25e8)
+	p.Eval(pointOf(t, "m,machine=a x=80 2200000000"), 26e8)
+	p.at(3600)
+	if got := p.told(); got != "firing@2200; firing@3200" {
+		t.Errorf("begun by a late point, told %q", got)
+	}
 }
 
 // TestUnknownPast: a window that reaches back before the start has no value, but that of a key that appears
@@ -183,6 +206,28 @@ func TestUnknownPast(t *testing.T) {
 	var stats [1]RuleStats
 	if p.Stats(stats[:]); stats[0].Evicted != 2 || stats[0].Keys != 2 {
 		t.Errorf("stats are %+v", stats[0])
+	}
+}
+
+// TestCounterFrom1970: the first second of all times, with which tests of rules like to begin, counts.
+func TestCounterFrom1970(t *testing.T) {
+	p := playerOf(t, ruleOf("Fast", "m", "rate(x[2s:1s]) >= 10", "machine"))
+	for i, x := range []string{"0", "15", "20", "21"} {
+		p.point(int64(i)*1000, "m,machine=a x="+x)
+	}
+	w := window{length: 4e9, slide: 1e9, part: partCounter}
+	words := make([]uint64, w.lay())
+	for _, at := range []int64{-1e9, 0, 1e9} {
+		w.advance(words, at)
+		w.add(words, at, 20+float64(at)/1e9)
+	}
+	pane := make([]uint64, w.width)
+	w.whole(words, pane)
+	if rate, ok := counter(pane[1:]).rate(); !ok || rate != 1 {
+		t.Errorf("the rate over 1970 is %g (%t), want 1", rate, ok)
+	}
+	if got := p.told(); got != "firing@1000; ok@2000" {
+		t.Errorf("told %q", got)
 	}
 }
 

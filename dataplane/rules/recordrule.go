@@ -2,6 +2,7 @@ package rules
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -21,6 +22,7 @@ func (c *compiler) record(g *Group, in *Rule) {
 	if in.Record.Source == "" {
 		c.fail(&in.Record, 0, "", "record has no name")
 	}
+	c.sayable(&in.Record)
 	c.on(&r, in)
 	c.by(&r, in)
 	c.onlyFor(in, "a record", &in.Expr, &in.For, &in.KeepFor, &in.Stale, &in.Absent, &in.Clear)
@@ -46,6 +48,22 @@ func (c *compiler) record(g *Group, in *Rule) {
 	c.add(g, in, r)
 	h := &c.set.cohorts[r.cohort]
 	h.records = append(h.records, uint32(len(c.set.rules)-1))
+}
+
+// sayable refuses the name of a record or of a field that Line Protocol has no way to write: no server would
+// ever get the points.
+func (c *compiler) sayable(name *Text) {
+	for i := range len(name.Source) {
+		switch b, rest := name.Source[i], name.Source[i+1:]; {
+		case b < ' ' || b == 0x7f:
+			c.fail(name, i, "", "Line Protocol has no way to write a control character in a name")
+			return
+		case b == '\\' && (rest == "" || strings.IndexByte(", =", rest[0]) >= 0):
+			c.fail(name, i, "", "Line Protocol has no way to write a backslash at the end of a name or "+
+				"before a comma, a space or an equals sign")
+			return
+		}
+	}
 }
 
 // onlyFor refuses keys that the kind of rule does not have.
@@ -76,6 +94,7 @@ func (c *compiler) fields(r *rule, in *Rule) (trees []*node) {
 		if f.Name.Source == "" || f.Name.Source == partialName {
 			c.fail(&f.Name, 0, "", "bad field name %q", f.Name.Source)
 		}
+		c.sayable(&f.Name)
 		if slices.ContainsFunc(in.Fields[:i], func(p Pair) bool { return p.Name.Source == f.Name.Source }) {
 			c.fail(&f.Name, 0, "", "field %q is given twice", f.Name.Source)
 		}

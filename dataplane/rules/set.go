@@ -147,6 +147,8 @@ type RuleSummary struct {
 	// beside the memos that its cohort shares.
 	Steps   int
 	Actions []string
+	// Labels are the names of the labels that its alerts have beside those of the key.
+	Labels []string
 }
 
 // Rules lists the rules in the order in which RuleStats count them.
@@ -159,6 +161,9 @@ func (s *Set) Rules() []RuleSummary {
 			Group: r.group, Name: r.name, On: slices.Clone(r.on), Expr: r.expr,
 			Steps:   len(r.code) + len(r.clear),
 			Actions: slices.Clone(r.actions),
+		}
+		for j := range r.labels {
+			out[i].Labels = append(out[i].Labels, r.labels[j].name)
 		}
 		for j := range r.fields {
 			out[i].Steps += len(r.fields[j].code)

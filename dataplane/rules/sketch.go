@@ -216,7 +216,8 @@ func (s sketch) quantile(q float64) (v float64, ok bool) {
 	if total == 0 {
 		return 0, false
 	}
-	rank := max(int(math.Ceil(q*float64(total))), 1)
+	// The product may be a little more than the whole number that it is meant to be: 0.55·100 is.
+	rank := max(int(math.Ceil(q*float64(total)*(1-1e-12))), 1)
 	for i := range s.length() {
 		if rank -= s.count(i); rank <= 0 {
 			return sketchValue(s.key(i), s.level()), true

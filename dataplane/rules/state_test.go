@@ -79,3 +79,23 @@ func TestRenderedAlert(t *testing.T) {
 		t.Errorf("second alert is %+v", second)
 	}
 }
+
+// TestAlertsOfOneName: two alerts of one name and with the same labels are told apart by their fingerprints,
+// so that the end of one does not end the other, and the first one's is what it is alone.
+func TestAlertsOfOneName(t *testing.T) {
+	hot := ruleOf("Trouble", "m", "temperature > 95", "machine")
+	shaky := ruleOf("Trouble", "m", "vibration > 5", "machine")
+	prints := func(rules ...Rule) (all []string) {
+		t.Helper()
+		e := alone(compileOf(t, rules...))
+		e.Eval(pointOf(t, "m,machine=a temperature=96,vibration=6 1"), 1)
+		for i := range e.Transitions() {
+			all = append(all, e.set.Render(&e.Transitions()[i]).Fingerprint)
+		}
+		return all
+	}
+	alone, both, again := prints(hot), prints(hot, shaky), prints(hot, shaky)
+	if len(both) != 2 || both[0] == both[1] || both[0] != alone[0] || both[1] != again[1] {
+		t.Errorf("fingerprints are %q, of the first alone %q, in another run %q", both, alone, again)
+	}
+}

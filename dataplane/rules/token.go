@@ -95,6 +95,16 @@ func lexOne(source string, at int) (token, *syntaxError) {
 		hint = `did you mean "&&"?`
 	case '|':
 		hint = `did you mean "||"?`
+	case '“', '”', '„', '‘', '’':
+		hint = `write " or '`
+	case '≤':
+		hint = `did you mean "<="?`
+	case '≥':
+		hint = `did you mean ">="?`
+	case '≠':
+		hint = `did you mean "!="?`
+	case '^':
+		hint = "a power is written pow(x, y)"
 	case '$':
 		hint = "a field is written x, a tag tags.x"
 	}

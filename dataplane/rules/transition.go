@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 	"strconv"
 
 	"culvert/dataplane/point"
@@ -155,6 +156,11 @@ func (s *Set) Render(t *Transition) Alert {
 	return a
 }
 
+// reserved are the words that are no fields where they stand alone.
+var reserved = []string{
+	"measurement", "time", "tags", "fields", "true", "false", "in", "not", "NOT", "null", "nil", "NULL",
+}
+
 // String is the name as expressions write it.
 func (n name) String() string {
 	prefix := ""
@@ -167,6 +173,9 @@ func (n name) String() string {
 		prefix = "tags"
 	}
 	if tokens, err := lex(n.text); err == nil && len(tokens) == 2 && tokens[0].kind == tokenName {
+		if prefix == "" && slices.Contains(reserved, n.text) {
+			return `fields["` + n.text + `"]`
+		}
 		if prefix == "" {
 			return n.text
 		}

@@ -285,7 +285,7 @@ func (w *window) put(pane []uint64, t int64, v float64, inOrder bool) {
 		}
 	case partCounter:
 		if first {
-			into[counterPoints] = 0
+			into[counterLast] = 0
 		}
 		if inOrder {
 			counter(into).put(t, v)
@@ -340,23 +340,23 @@ func (w *window) merge(older, newer []uint64) {
 // count: one that comes late would look like a reset.
 type counter []uint64
 
-// counterPoints is the word of last time, which is zero while there is no value.
-const counterPoints = 2
+// counterLast is the word of the last time and a nanosecond, which is zero while there is no value.
+const counterLast = 2
 
 func (c counter) put(t int64, v float64) {
-	if c[counterPoints] == 0 {
+	if c[counterLast] == 0 {
 		c[0], c[1], c[4] = uint64(t), math.Float64bits(v), 0
 	} else if last := math.Float64frombits(c[3]); v < last {
 		c[4] = math.Float64bits(math.Float64frombits(c[4]) + last)
 	}
-	c[counterPoints], c[3] = uint64(t), math.Float64bits(v)
+	c[counterLast], c[3] = uint64(t)+1, math.Float64bits(v)
 }
 
 // merge adds what a newer pane knows.
 func (c counter) merge(newer counter) {
 	switch {
-	case newer[counterPoints] == 0:
-	case c[counterPoints] == 0:
+	case newer[counterLast] == 0:
+	case c[counterLast] == 0:
 		copy(c, newer)
 	default:
 		resets := math.Float64frombits(c[4]) + math.Float64frombits(newer[4])
@@ -369,11 +369,12 @@ func (c counter) merge(newer counter) {
 
 // rate is the counter's increase per second; ok is false with less than two values.
 func (c counter) rate() (perSecond float64, ok bool) {
-	if c[counterPoints] == 0 || c[counterPoints] == c[0] {
+	first, last := int64(c[0]), int64(c[counterLast])-1
+	if c[counterLast] == 0 || first == last {
 		return 0, false
 	}
 	increase := math.Float64frombits(c[3]) - math.Float64frombits(c[1]) + math.Float64frombits(c[4])
-	return increase / (float64(int64(c[2])-int64(c[0])) / 1e9), true
+	return increase / (float64(last-first) / 1e9), true
 }
 
 // whole adds up the window as it is now, the current pane included, into a pane that the caller gives.

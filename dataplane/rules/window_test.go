@@ -246,6 +246,31 @@ func TestSketchKeepsItsBound(t *testing.T) {
 	}
 }
 
+// TestQuantileOfFew: the rank is a whole number, although 0.55·100 as a float is a little more; and one value
+// is every quantile.
+func TestQuantileOfFew(t *testing.T) {
+	s := make(sketch, sketchWords)
+	s.add(42)
+	for _, q := range []float64{0, 0.5, 0.99, 1} {
+		if v, ok := s.quantile(q); !ok || math.Abs(v-42) > 0.42 {
+			t.Errorf("quantile %g of 42 is %g (%t)", q, v, ok)
+		}
+	}
+	halves := make(sketch, sketchWords)
+	for i := range 100 {
+		v := 1.0
+		if i >= 55 {
+			v = 2
+		}
+		halves.add(v)
+	}
+	for q, want := range map[float64]float64{0.54: 1, 0.55: 1, 0.56: 2, 1: 2} {
+		if v, _ := halves.quantile(q); math.Abs(v-want) > 0.02 {
+			t.Errorf("quantile %g of 55 ones and 45 twos is %g, want %g", q, v, want)
+		}
+	}
+}
+
 // sketchLevelLast is a level at which all values there are fit.
 const sketchLevelLast = 10
 
