@@ -4,6 +4,7 @@
 //	culvert.h    what crosses to Go; package abi says the same without importing anything
 //	steer.go     Steer: one interface's program and maps
 //	probe.bpf.c  tracepoints: what user space cannot see of scheduling, NAPI, io_uring, TCP and drops
+//	kernel.h     the kernel's structures that they read
 //	hist.h       histograms that the probes count in; histogram.go says the same in Go
 //	probe.go     Probes: the programs on the tracepoints; measure.go reads what they counted
 //

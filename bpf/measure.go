@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"slices"
 	"strconv"
@@ -115,14 +116,8 @@ func (p *Probes) Read() (*Measured, error) {
 			return nil, err
 		}
 	}
-	for opcode := range p.maps.IoUringSeconds.MaxEntries() {
-		h := new(Histogram)
-		if err := readHistogram(p.maps.IoUringSeconds, opcode, h); err != nil {
-			return nil, err
-		}
-		if h.Count() > 0 {
-			m.IOUring[uint8(opcode)] = h
-		}
+	if err := p.readRequests(m.IOUring); err != nil {
+		return nil, err
 	}
 	var retransmits []uint64
 	if err := p.maps.RetransmitsTotal.Lookup(uint32(0), &retransmits); err != nil {
@@ -146,6 +141,23 @@ func readHistogram(from *ebpf.Map, index uint32, to *Histogram) error {
 	}
 	for i := range perCPU {
 		to.add(&perCPU[i])
+	}
+	return nil
+}
+
+// readRequests reads the histograms of the opcodes that came at all: of 64 these are a handful, and each has
+// a copy for each CPU.
+func (p *Probes) readRequests(to map[uint8]*Histogram) error {
+	var seen uint64
+	if err := p.rest.Variables["opcodes_seen"].Get(&seen); err != nil {
+		return fmt.Errorf("read which opcodes were seen: %w", err)
+	}
+	for ; seen != 0; seen &= seen - 1 {
+		opcode, h := bits.TrailingZeros64(seen), new(Histogram)
+		if err := readHistogram(p.maps.IoUringSeconds, uint32(opcode), h); err != nil {
+			return err
+		}
+		to[uint8(opcode)] = h
 	}
 	return nil
 }

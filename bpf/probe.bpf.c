@@ -22,6 +22,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "hist.h"
+#include "kernel.h"
 
 /* Workers are CPUs at most; no machine that this is for has more. */
 #define THREADS_MAX 1024
@@ -47,71 +48,14 @@
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_SENT 2
 
-#define CORE __attribute__((preserve_access_index))
-
-struct ns_common {
-	unsigned int inum;
-} CORE;
-
-struct net {
-	struct ns_common ns;
-} CORE;
-
-typedef struct {
-	struct net *net;
-} CORE possible_net_t;
-
-struct net_device {
-	int ifindex;
-	possible_net_t nd_net;
-} CORE;
-
-struct napi_struct {
-	struct net_device *dev;
-} CORE;
-
-struct sk_buff {
-	struct net_device *dev;
-	int skb_iif;
-} CORE;
-
-struct task_struct {
-	int pid;
-	int tgid;
-} CORE;
-
-struct io_kiocb {
-	__u8 opcode;
-} CORE;
-
-struct in6_address {
-	__u8 bytes[16];
-};
-
-struct sock_common {
-	__be32 skc_daddr;
-	__be16 skc_dport;
-	unsigned short skc_family;
-	possible_net_t skc_net;
-	struct in6_address skc_v6_daddr;
-} CORE;
-
-struct sock {
-	struct sock_common __sk_common;
-} CORE;
-
-struct tcp_sock {
-	__u32 srtt_us;
-} CORE;
-
 /* Whether kfree_skb has the receiving socket as its fourth argument (Linux 6.11). */
 const volatile bool drop_has_socket = false;
 /* The reason that is none: SKB_CONSUMED, where the kernel has it (Linux 6.4), else 0. */
 const volatile __u32 drop_consumed = 0;
 /*
- * Of what happens as often as packets come, one in 2^sample_bits is measured and counts for all: waits for a
- * CPU, NET_RX softirqs, requests, segments. Reading the clock twice and a histogram are most of what a probe
- * costs. Errors, drops and polls are counted each.
+ * Of what happens as often as packets come, one in 2^sample_bits is measured and counts for all: NET_RX
+ * softirqs, requests, segments. Reading the clock twice and a histogram are most of what a probe costs. Waits
+ * for a CPU take no clock, and each is measured; errors, drops and polls are counted each.
  */
 const volatile __u32 sample_bits = 3;
 /* Probes that share programs: whether each of them is on. */
@@ -120,9 +64,13 @@ const volatile bool measure_softirq = true;
 
 /* The gateway's thread group as the initial PID namespace counts, written by watch_thread. */
 __u32 gateway_tgid = 0;
+/* The opcodes that have a histogram, a bit each, so that a scrape reads these alone. */
+__u64 opcodes_seen = 0;
 
+/* What a thread's sched_info said when it was last looked at. */
 struct thread {
-	__u64 runnable; /* since when it waits for a CPU, or 0 */
+	__u64 turns;
+	__u64 waited;
 };
 
 struct {
@@ -212,19 +160,23 @@ struct {
 	__type(value, __u64);
 } retransmits_total SEC(".maps");
 
-/* What this CPU's NET_RX softirq is at. */
-struct net_rx {
-	__u64 begun;
-	__u64 polled; /* when the last poll ended, or begun */
-	__u64 ours;   /* whether it polled an interface of ours */
-};
+/* All that frequent events look at, in one line of their CPU's cache. */
+struct moment {
+	__u64 begun;  /* when this CPU's NET_RX softirq began, or 0: it is not measured */
+	__u64 polled; /* when its last poll ended, or begun */
+	__u32 ours;   /* whether it polled an interface of ours */
+	/* How many events of each kind it is until the next one that is measured, that one included. */
+	__u32 softirqs;
+	__u32 requests;
+	__u32 segments;
+} __attribute__((aligned(64)));
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct net_rx);
-} net_rx SEC(".maps");
+	__type(value, struct moment);
+} moments SEC(".maps");
 
 /* By the address of the socket, which is a key here and never read. */
 struct {
@@ -266,10 +218,32 @@ static __always_inline struct request *place_of(void *req)
 	return bpf_map_lookup_elem(&requests, &at);
 }
 
-/* Whether this event is one of those that are measured. Chance, since what comes in turns has a period. */
-static __always_inline bool sampled(void)
+static __always_inline struct moment *this_moment(void)
 {
-	return !(bpf_get_prandom_u32() & ((1U << sample_bits) - 1));
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&moments, &zero);
+}
+
+/*
+ * Whether this event is one of those that are measured, by what is left until the next one. The gap is
+ * chance, since what comes in turns has a period: from 1 to 2^(sample_bits + 1) - 1, and half of that in the
+ * mean.
+ * Throwing dice for each event would cost more than all else here.
+ */
+static __always_inline bool due(__u32 *left)
+{
+	__u32 now = *left;
+
+	if (!sample_bits)
+		return true;
+	if (now > 1) {
+		*left = now - 1;
+		return false;
+	}
+	*left = 1 + bpf_get_prandom_u32() % ((2U << sample_bits) - 1);
+	/* A CPU's very first event only begins to count. */
+	return now;
 }
 
 static __always_inline void count(void *counters, __u32 interface, __u32 code)
@@ -314,81 +288,64 @@ static __always_inline bool is_sink(struct sock *sk)
 	return bpf_map_lookup_elem(&sinks, &key) != NULL;
 }
 
-static __always_inline struct thread *find_thread(struct task_struct *task)
-{
-	__u32 tid;
-
-	if (task->tgid != gateway_tgid)
-		return NULL;
-	tid = task->pid;
-	return bpf_map_lookup_elem(&threads, &tid);
-}
-
 /* Run by a worker's own thread, which makes itself known: only here its number is the kernel's own. */
 SEC("raw_tp/sched_wakeup")
 int watch_thread(void *ctx)
 {
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__u64 id = bpf_get_current_pid_tgid();
 	struct thread fresh = {};
 	__u32 tid = id;
 
+	/* Without it one probe is missing, and the others need their threads all the same. */
+	if (bpf_core_field_exists(task->sched_info.run_delay)) {
+		fresh.turns = BPF_CORE_READ(task, sched_info.pcount);
+		fresh.waited = BPF_CORE_READ(task, sched_info.run_delay);
+	}
 	gateway_tgid = id >> 32;
 	return bpf_map_update_elem(&threads, &tid, &fresh, BPF_ANY);
 }
 
-static __always_inline int woken(struct task_struct *task)
-{
-	struct thread *thread;
-
-	if (task->tgid != gateway_tgid || !sampled())
-		return 0;
-	thread = find_thread(task);
-	if (thread)
-		thread->runnable = bpf_ktime_get_ns();
-	return 0;
-}
-
-SEC("tp_btf/sched_wakeup")
-int BPF_PROG(thread_wakes, struct task_struct *task)
-{
-	return woken(task);
-}
-
-SEC("tp_btf/sched_wakeup_new")
-int BPF_PROG(thread_begins, struct task_struct *task)
-{
-	return woken(task);
-}
-
+/*
+ * The scheduler itself adds up how long each thread waited for a CPU (kernel/sched/stats.h). What a
+ * thread's sum grew by since it last left its CPU is the wait before this turn: no program at each wakeup,
+ * no clock. It shows when the turn ends. Most switches of a host are not ours: one comparison tells.
+ */
 SEC("tp_btf/sched_switch")
-int BPF_PROG(thread_switches, bool preempt, struct task_struct *prev, struct task_struct *next,
-	     unsigned int prev_state)
+int BPF_PROG(thread_leaves, bool preempt, struct task_struct *prev)
 {
 	struct thread *thread;
+	__u64 turns, waited;
+	__u32 tid;
 
-	/* A thread that is preempted on its way to sleep waits for a CPU all the same. */
-	if (preempt || !prev_state)
-		woken(prev);
-	thread = find_thread(next);
-	if (thread && thread->runnable) {
-		hist_sample(&runqueue_seconds, 0, bpf_ktime_get_ns() - thread->runnable, sample_bits);
-		thread->runnable = 0;
-	}
+	if (prev->tgid != gateway_tgid)
+		return 0;
+	tid = prev->pid;
+	thread = bpf_map_lookup_elem(&threads, &tid);
+	if (!thread)
+		return 0;
+	turns = prev->sched_info.pcount;
+	/* The turn in which it was first watched is not measured. */
+	if (turns == thread->turns)
+		return 0;
+	waited = prev->sched_info.run_delay;
+	hist_record(&runqueue_seconds, 0, waited - thread->waited);
+	thread->turns = turns;
+	thread->waited = waited;
 	return 0;
 }
 
 SEC("tp_btf/softirq_entry")
 int BPF_PROG(net_rx_begins, unsigned int vector)
 {
-	struct net_rx *now;
-	__u32 zero = 0;
+	struct moment *now;
 
 	if (vector != NET_RX_SOFTIRQ)
 		return 0;
-	now = bpf_map_lookup_elem(&net_rx, &zero);
+	now = this_moment();
 	if (!now)
 		return 0;
-	now->begun = sampled() ? bpf_ktime_get_ns() : 0;
+	now->begun = due(&now->softirqs) ? bpf_ktime_get_ns() : 0;
 	now->polled = now->begun;
 	now->ours = 0;
 	return 0;
@@ -401,10 +358,10 @@ int BPF_PROG(net_rx_begins, unsigned int vector)
 SEC("tp_btf/napi_poll")
 int BPF_PROG(napi_polled, struct napi_struct *napi, int work, int budget)
 {
-	__u32 *interface, zero = 0;
+	struct moment *softirq = this_moment();
 	struct napi_counts *counts;
-	struct net_rx *softirq = bpf_map_lookup_elem(&net_rx, &zero);
 	__u64 begun = 0, now = 0;
+	__u32 *interface;
 
 	if (softirq && softirq->begun) {
 		now = bpf_ktime_get_ns();
@@ -434,15 +391,14 @@ int BPF_PROG(napi_polled, struct napi_struct *napi, int work, int budget)
 SEC("tp_btf/softirq_exit")
 int BPF_PROG(net_rx_ends, unsigned int vector)
 {
-	struct net_rx *softirq;
-	__u32 zero = 0;
+	struct moment *softirq;
 
 	if (vector != NET_RX_SOFTIRQ)
 		return 0;
-	softirq = bpf_map_lookup_elem(&net_rx, &zero);
-	if (!softirq)
+	softirq = this_moment();
+	if (!softirq || !softirq->begun)
 		return 0;
-	if (measure_softirq && softirq->begun && softirq->ours)
+	if (measure_softirq && softirq->ours)
 		hist_sample(&softirq_seconds, 0, bpf_ktime_get_ns() - softirq->begun, sample_bits);
 	softirq->begun = 0;
 	return 0;
@@ -474,16 +430,18 @@ int BPF_PROG(request_begins, struct io_kiocb *req)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct request *request;
+	struct moment *now;
 	__u32 tid = id;
 
 	if (id >> 32 != gateway_tgid)
 		return 0;
 	request = place_of(req);
-	if (!request)
+	now = this_moment();
+	if (!request || !now)
 		return 0;
 	/* First, so that a completion does not find the time of who had this place, or this memory, before. */
 	*(volatile __u64 *)&request->address = 0;
-	if (!sampled() || !bpf_map_lookup_elem(&threads, &tid))
+	if (!due(&now->requests) || !bpf_map_lookup_elem(&threads, &tid))
 		return 0;
 	request->submitted = bpf_ktime_get_ns();
 	request->opcode = req->opcode;
@@ -499,11 +457,15 @@ SEC("tp_btf/io_uring_complete")
 int BPF_PROG(request_ends, void *ring, void *req)
 {
 	struct request *request = place_of(req);
+	__u64 opcode, seen;
 
 	if (!request || !req || request->address != (__u64)req)
 		return 0;
-	hist_sample(&io_uring_seconds, request->opcode < OPCODES ? request->opcode : OPCODES - 1,
-		    bpf_ktime_get_ns() - request->submitted, sample_bits);
+	opcode = request->opcode < OPCODES ? request->opcode : OPCODES - 1;
+	hist_sample(&io_uring_seconds, opcode, bpf_ktime_get_ns() - request->submitted, sample_bits);
+	seen = 1ULL << opcode;
+	if (!(opcodes_seen & seen))
+		__sync_fetch_and_or(&opcodes_seen, seen);
 	request->address = 0;
 	return 0;
 }
@@ -535,9 +497,10 @@ int BPF_PROG(tcp_changes, struct sock *sk, int before, int after)
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(segment_comes, struct sock *sk)
 {
+	struct moment *now = this_moment();
 	__u32 srtt;
 
-	if (!sampled() || !is_sink(sk))
+	if (!now || !due(&now->segments) || !is_sink(sk))
 		return 0;
 	/* The kernel keeps eighths of microseconds (include/linux/tcp.h). 0 is a connection not measured yet. */
 	srtt = BPF_CORE_READ((struct tcp_sock *)sk, srtt_us) >> 3;

@@ -23,7 +23,7 @@ type probe struct {
 
 // probes are all probes. A program that serves two is attached once.
 var probes = [...]probe{
-	{"runqueue", []string{"thread_wakes", "thread_begins", "thread_switches"}},
+	{"runqueue", []string{"thread_leaves"}},
 	{"napi_poll", []string{"net_rx_begins", "napi_polled", "net_rx_ends"}},
 	{"softirq", []string{"net_rx_begins", "napi_polled", "net_rx_ends"}},
 	{"xdp_errors", []string{"redirect_failed", "xdp_excepted"}},

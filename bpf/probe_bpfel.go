@@ -32,19 +32,23 @@ type probeInterfaceKey struct {
 	Ifindex uint32
 }
 
+type probeMoment struct {
+	_        structs.HostLayout
+	Begun    uint64
+	Polled   uint64
+	Ours     uint32
+	Softirqs uint32
+	Requests uint32
+	Segments uint32
+	_        [32]byte
+}
+
 type probeNapiCounts struct {
 	_         structs.HostLayout
 	Polls     uint64
 	Packets   uint64
 	Exhausted uint64
 	_         [40]byte
-}
-
-type probeNetRx struct {
-	_      structs.HostLayout
-	Begun  uint64
-	Polled uint64
-	Ours   uint64
 }
 
 type probeRequest struct {
@@ -63,8 +67,9 @@ type probeSinkKey struct {
 }
 
 type probeThread struct {
-	_        structs.HostLayout
-	Runnable uint64
+	_      structs.HostLayout
+	Turns  uint64
+	Waited uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -74,9 +79,9 @@ const (
 	probeMapConnecting          = "connecting"
 	probeMapInterfaces          = "interfaces"
 	probeMapIoUringSeconds      = "io_uring_seconds"
+	probeMapMoments             = "moments"
 	probeMapNapiPollSeconds     = "napi_poll_seconds"
 	probeMapNapiTotal           = "napi_total"
-	probeMapNetRx               = "net_rx"
 	probeMapPacketDropsTotal    = "packet_drops_total"
 	probeMapRedirectErrorsTotal = "redirect_errors_total"
 	probeMapRequests            = "requests"
@@ -98,9 +103,7 @@ const (
 	probeProgSegmentAgain       = "segment_again"
 	probeProgSegmentComes       = "segment_comes"
 	probeProgTcpChanges         = "tcp_changes"
-	probeProgThreadBegins       = "thread_begins"
-	probeProgThreadSwitches     = "thread_switches"
-	probeProgThreadWakes        = "thread_wakes"
+	probeProgThreadLeaves       = "thread_leaves"
 	probeProgTryHistSlot        = "try_hist_slot"
 	probeProgWatchThread        = "watch_thread"
 	probeProgXdpExcepted        = "xdp_excepted"
@@ -109,6 +112,7 @@ const (
 	probeVarGatewayTgid         = "gateway_tgid"
 	probeVarMeasureNapiPoll     = "measure_napi_poll"
 	probeVarMeasureSoftirq      = "measure_softirq"
+	probeVarOpcodesSeen         = "opcodes_seen"
 	probeVarSampleBits          = "sample_bits"
 )
 
@@ -164,9 +168,7 @@ type probeProgramSpecs struct {
 	SegmentAgain   *ebpf.ProgramSpec `ebpf:"segment_again"`
 	SegmentComes   *ebpf.ProgramSpec `ebpf:"segment_comes"`
 	TcpChanges     *ebpf.ProgramSpec `ebpf:"tcp_changes"`
-	ThreadBegins   *ebpf.ProgramSpec `ebpf:"thread_begins"`
-	ThreadSwitches *ebpf.ProgramSpec `ebpf:"thread_switches"`
-	ThreadWakes    *ebpf.ProgramSpec `ebpf:"thread_wakes"`
+	ThreadLeaves   *ebpf.ProgramSpec `ebpf:"thread_leaves"`
 	TryHistSlot    *ebpf.ProgramSpec `ebpf:"try_hist_slot"`
 	WatchThread    *ebpf.ProgramSpec `ebpf:"watch_thread"`
 	XdpExcepted    *ebpf.ProgramSpec `ebpf:"xdp_excepted"`
@@ -179,9 +181,9 @@ type probeMapSpecs struct {
 	Connecting          *ebpf.MapSpec `ebpf:"connecting"`
 	Interfaces          *ebpf.MapSpec `ebpf:"interfaces"`
 	IoUringSeconds      *ebpf.MapSpec `ebpf:"io_uring_seconds"`
+	Moments             *ebpf.MapSpec `ebpf:"moments"`
 	NapiPollSeconds     *ebpf.MapSpec `ebpf:"napi_poll_seconds"`
 	NapiTotal           *ebpf.MapSpec `ebpf:"napi_total"`
-	NetRx               *ebpf.MapSpec `ebpf:"net_rx"`
 	PacketDropsTotal    *ebpf.MapSpec `ebpf:"packet_drops_total"`
 	RedirectErrorsTotal *ebpf.MapSpec `ebpf:"redirect_errors_total"`
 	Requests            *ebpf.MapSpec `ebpf:"requests"`
@@ -204,6 +206,7 @@ type probeVariableSpecs struct {
 	GatewayTgid     *ebpf.VariableSpec `ebpf:"gateway_tgid"`
 	MeasureNapiPoll *ebpf.VariableSpec `ebpf:"measure_napi_poll"`
 	MeasureSoftirq  *ebpf.VariableSpec `ebpf:"measure_softirq"`
+	OpcodesSeen     *ebpf.VariableSpec `ebpf:"opcodes_seen"`
 	SampleBits      *ebpf.VariableSpec `ebpf:"sample_bits"`
 }
 
@@ -230,9 +233,9 @@ type probeMaps struct {
 	Connecting          *ebpf.Map `ebpf:"connecting"`
 	Interfaces          *ebpf.Map `ebpf:"interfaces"`
 	IoUringSeconds      *ebpf.Map `ebpf:"io_uring_seconds"`
+	Moments             *ebpf.Map `ebpf:"moments"`
 	NapiPollSeconds     *ebpf.Map `ebpf:"napi_poll_seconds"`
 	NapiTotal           *ebpf.Map `ebpf:"napi_total"`
-	NetRx               *ebpf.Map `ebpf:"net_rx"`
 	PacketDropsTotal    *ebpf.Map `ebpf:"packet_drops_total"`
 	RedirectErrorsTotal *ebpf.Map `ebpf:"redirect_errors_total"`
 	Requests            *ebpf.Map `ebpf:"requests"`
@@ -251,9 +254,9 @@ func (m *probeMaps) Close() error {
 		m.Connecting,
 		m.Interfaces,
 		m.IoUringSeconds,
+		m.Moments,
 		m.NapiPollSeconds,
 		m.NapiTotal,
-		m.NetRx,
 		m.PacketDropsTotal,
 		m.RedirectErrorsTotal,
 		m.Requests,
@@ -277,6 +280,7 @@ type probeVariables struct {
 	GatewayTgid     *ebpf.Variable `ebpf:"gateway_tgid"`
 	MeasureNapiPoll *ebpf.Variable `ebpf:"measure_napi_poll"`
 	MeasureSoftirq  *ebpf.Variable `ebpf:"measure_softirq"`
+	OpcodesSeen     *ebpf.Variable `ebpf:"opcodes_seen"`
 	SampleBits      *ebpf.Variable `ebpf:"sample_bits"`
 }
 
@@ -294,9 +298,7 @@ type probePrograms struct {
 	SegmentAgain   *ebpf.Program `ebpf:"segment_again"`
 	SegmentComes   *ebpf.Program `ebpf:"segment_comes"`
 	TcpChanges     *ebpf.Program `ebpf:"tcp_changes"`
-	ThreadBegins   *ebpf.Program `ebpf:"thread_begins"`
-	ThreadSwitches *ebpf.Program `ebpf:"thread_switches"`
-	ThreadWakes    *ebpf.Program `ebpf:"thread_wakes"`
+	ThreadLeaves   *ebpf.Program `ebpf:"thread_leaves"`
 	TryHistSlot    *ebpf.Program `ebpf:"try_hist_slot"`
 	WatchThread    *ebpf.Program `ebpf:"watch_thread"`
 	XdpExcepted    *ebpf.Program `ebpf:"xdp_excepted"`
@@ -314,9 +316,7 @@ func (p *probePrograms) Close() error {
 		p.SegmentAgain,
 		p.SegmentComes,
 		p.TcpChanges,
-		p.ThreadBegins,
-		p.ThreadSwitches,
-		p.ThreadWakes,
+		p.ThreadLeaves,
 		p.TryHistSlot,
 		p.WatchThread,
 		p.XdpExcepted,

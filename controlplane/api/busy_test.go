@@ -34,6 +34,7 @@ func busy() *telemetry.Snapshot {
 		RuleGroups: []telemetry.RuleGroup{{Name: "motors", Keys: 1}},
 		Notifiers: []telemetry.Notifier{{Name: "ops", Type: "log", ByRule: map[string]uint64{"Hot": 1},
 			Dropped: map[string]uint64{"refused": 1}, Skipped: map[string]uint64{"known": 1}}},
+		Traces:       &telemetry.Traces{Exported: 1},
 		Stages:       map[string]*hist.Snapshot{"write": h(), "end_to_end": h()},
 		AlertLatency: h(),
 	}

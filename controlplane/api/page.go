@@ -49,10 +49,11 @@ func (s *Server) addPage() error {
 	})
 }
 
-// page is the dashboard for browsers, and the status as text for who does not ask for HTML.
+// page is the dashboard for browsers, and the status as text for who does not ask for HTML, or asks for text:
+// a browser without JavaScript is shown the way to that.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, html []byte) {
 	w.Header().Set("Vary", "Accept")
-	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
+	if r.URL.Query().Has("text") || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		// As in answer: an error means that the client has gone.
 		telemetry.Render(w, telemetry.NewStatus(s.snapshot()))

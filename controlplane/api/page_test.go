@@ -48,6 +48,11 @@ func TestPageIsServed(t *testing.T) {
 		!strings.Contains(text, "gateway gw-7") {
 		t.Errorf("for curl: %s\n%.200s", kind, text)
 	}
+	response, asText := fetch("/?text", "text/html,*/*;q=0.8")
+	if kind := response.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain") ||
+		!strings.Contains(asText, "gateway gw-7") {
+		t.Errorf("for a browser that asks for text: %s\n%.200s", kind, asText)
+	}
 	response, text = fetch("/", "text/html,application/xhtml+xml,*/*;q=0.8")
 	if kind := response.Header.Get("Content-Type"); kind != "text/html; charset=utf-8" ||
 		response.Header.Get("Content-Security-Policy") != policy || response.Header.Get("Vary") != "Accept" {
@@ -64,6 +69,9 @@ func TestPageIsServed(t *testing.T) {
 			!strings.HasPrefix(got, kind) {
 			t.Errorf("%s: %d, %s", name, response.StatusCode, got)
 		}
+	}
+	if !strings.Contains(text, `<noscript>`) || !strings.Contains(text, `<a href="?text">`) {
+		t.Error("the page does not show the way to the text for who has no JavaScript")
 	}
 	// The policy would refuse these; a browser says so in its console alone.
 	for _, refused := range []string{"<script>", " style=", " onclick=", "http://", "https://"} {

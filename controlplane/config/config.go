@@ -318,7 +318,8 @@ type Probes struct {
 type Traces struct {
 	// Where they go.
 	Exporter string `yaml:"exporter" enum:"off,otlp,file"`
-	// The collector's URL, or a file. Empty: http://127.0.0.1:4317, or traces.json.
+	// The collector's URL, for OTLP over gRPC, or a file. Empty: http://127.0.0.1:4317, or traces.json. With
+	// https the environment's OTEL_EXPORTER_OTLP_CERTIFICATE may name a file of authorities that are trusted.
 	Endpoint string `yaml:"endpoint"`
 	// One batch in so many is traced.
 	OneIn int `yaml:"one_in" min:"1"`

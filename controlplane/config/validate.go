@@ -46,6 +46,7 @@ func (c *Config) Validate() []*Error {
 	k.notifiers()
 	k.sinks()
 	k.spool()
+	k.traces()
 	if _, port, err := net.SplitHostPort(c.HTTP.Listen); err != nil || !isPort(port, 0) {
 		k.failf("http.listen", "%q is not an address and a port such as 127.0.0.1:9490", c.HTTP.Listen)
 	}
@@ -311,6 +312,19 @@ func (k *checker) spool() {
 	}
 	if least := 2 * s.Segment * Size(urls); s.Max < least {
 		k.failf("spool.max", "%s is less than two segments for each of %d urls: %s", s.Max, urls, least)
+	}
+}
+
+// traces checks a collector's address. Whether a file can be had is seen when it is opened.
+func (k *checker) traces() {
+	t := &k.config.Traces
+	if t.Exporter != "otlp" || t.Endpoint == "" {
+		return
+	}
+	u, err := url.Parse(t.Endpoint)
+	if err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port(), 1) ||
+		u.Scheme != "http" && u.Scheme != "https" {
+		k.failf("traces.endpoint", "%q is not a collector's URL such as http://127.0.0.1:4317", t.Endpoint)
 	}
 }
 

@@ -24,6 +24,8 @@ const (
 	// what that takes: the time between two saves is as many times that of one.
 	checkpointSoon  = time.Second
 	checkpointShare = 20
+	// stateDirRemedy is for a folder that cannot be had.
+	stateDirRemedy = "name a folder that is there and may be written, or keep no state with state_dir: \"\""
 )
 
 // checkpoints are the files in which the rules' state outlives the gateway, one for each worker.
@@ -48,9 +50,9 @@ func (g *Gateway) openCheckpoints() error {
 			"folder", dir)
 		return nil
 	case err != nil:
-		return fmt.Errorf("open state_dir: %w", err)
+		return fmt.Errorf("open state_dir: %w; %s", err, stateDirRemedy)
 	case !about.IsDir():
-		return fmt.Errorf("open state_dir %q: it is no folder", dir)
+		return fmt.Errorf("open state_dir %q: it is no folder; %s", dir, stateDirRemedy)
 	}
 	g.checkpoints.dir = dir
 	g.checkpoints.found = g.readCheckpoints()

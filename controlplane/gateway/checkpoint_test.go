@@ -50,11 +50,13 @@ func TestCheckpointsAreReadBack(t *testing.T) {
 		t.Errorf("writing leaves %q", left)
 	}
 	g.options.Config.StateDir = filepath.Join(dir, "none")
-	if err := g.openCheckpoints(); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if err := g.openCheckpoints(); err == nil || !strings.Contains(err.Error(), "no such file") ||
+		!strings.Contains(err.Error(), stateDirRemedy) {
 		t.Errorf("a folder that is not there gives %v", err)
 	}
 	g.options.Config.StateDir = filepath.Join(dir, "other")
-	if err := g.openCheckpoints(); err == nil || !strings.Contains(err.Error(), "it is no folder") {
+	if err := g.openCheckpoints(); err == nil ||
+		!strings.Contains(err.Error(), "it is no folder; "+stateDirRemedy) {
 		t.Errorf("a file gives %v", err)
 	}
 	if err := writeWhole(filepath.Join(dir, "none", "x"), nil); !os.IsNotExist(err) {

@@ -456,7 +456,8 @@ func (g *Gateway) close() error {
 	for _, w := range g.ways {
 		w.close()
 	}
-	errs = append(errs, g.probes.close(), g.closeTraces())
+	errs = append(errs, g.probes.close())
+	g.closeTraces()
 	g.carriers.Wait()
 	if g.notifiers != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), notifyTime)

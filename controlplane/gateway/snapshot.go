@@ -53,6 +53,7 @@ func (g *Gateway) Snapshot() *telemetry.Snapshot {
 	s.Heavy = g.heavySeries(looks)
 	s.Rules, s.RuleGroups = g.rulesOf(looks)
 	s.Notifiers = g.notifiersOf()
+	s.Traces = g.tracesShown()
 	g.mutex.Lock()
 	for _, p := range g.interfaces {
 		s.Interfaces = append(s.Interfaces, g.interfaceOf(p))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"culvert/controlplane/telemetry"
 	"culvert/controlplane/traces"
 	"culvert/dataplane"
 	"culvert/dataplane/spsc"
@@ -79,15 +80,27 @@ func (g *Gateway) emitTraces() {
 	}
 }
 
-// closeTraces sends what is left. The workers and spoolers have ended.
-func (g *Gateway) closeTraces() error {
+// tracesShown is what became of spans; nil where traces are off.
+func (g *Gateway) tracesShown() *telemetry.Traces {
 	if g.exporter == nil {
 		return nil
+	}
+	counts := telemetry.Traces(g.exporter.Counts())
+	return &counts
+}
+
+// closeTraces sends what is left. The workers and spoolers have ended. What a collector does not take in time
+// is lost, which is said; the stop does not fail by it, since no point depends on it.
+func (g *Gateway) closeTraces() {
+	if g.exporter == nil {
+		return
 	}
 	if len(g.workers) == len(g.traced) {
 		g.emitTraces()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), tracesTime)
 	defer cancel()
-	return g.exporter.Close(ctx)
+	if err := g.exporter.Close(ctx); err != nil {
+		g.log.Warn("traces are lost at the stop", "error", err)
+	}
 }

@@ -193,3 +193,23 @@ func checkTrace(t *testing.T, spans []*tracepb.Span, parents []string, before ti
 		t.Errorf("the server was told %q, the spans are %q", parents, told)
 	}
 }
+
+// Goal: a collector that is not there loses traces and nothing else: points arrive, the stop is none that
+// failed, and the log says that traces are lost. Method: a port that nobody listens on.
+func TestTracesWithoutACollector(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint := "http://" + listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	g, port := startWith(t, &tracedServer{}, "retry: {first: 10ms}",
+		"traces: {exporter: otlp, one_in: 1, endpoint: '"+endpoint+"'}\n")
+	// Fails the test if the stop fails.
+	sendTwoPoints(t, g, port)
+	if shown := g.Snapshot().Traces; shown == nil || shown.Exported != 0 {
+		t.Errorf("spans that nobody took: %+v", shown)
+	}
+}

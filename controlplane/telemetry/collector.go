@@ -55,6 +55,7 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	w.sinks()
 	w.spools()
 	w.workers()
+	w.traces()
 	for stage, h := range s.Stages {
 		w.histogram(w.families.stages, h, stage)
 	}
@@ -118,6 +119,14 @@ func (w *writer) pointLedger(c *dataplane.Counters) {
 	w.counter(f.pointsDerived, c.PointsDerived)
 	w.counter(f.pointsFiltered, c.PointsFiltered)
 	w.counter(f.pointsCopied, c.PointsCopied)
+}
+
+func (w *writer) traces() {
+	if t := w.snapshot.Traces; t != nil {
+		w.counter(w.families.traceSpans, t.Exported, "exported")
+		w.counter(w.families.traceSpans, t.Failed, "failed")
+		w.counter(w.families.traceSpans, t.Dropped, "dropped")
+	}
 }
 
 func (w *writer) interfaces(c *dataplane.Counters) {

@@ -136,6 +136,9 @@ func TestMetricValues(t *testing.T) {
 	f(0, "sink_up", "main", "http://127.0.0.1:8086")
 	f(2, "sink_breaker_state", "main", "http://127.0.0.1:8086")
 	f(3, "sink_zerocopy_total", "copied", "main")
+	f(13, "trace_spans_total", "exported")
+	f(2, "trace_spans_total", "failed")
+	f(1, "trace_spans_total", "dropped")
 	f(0, "ready")
 }
 
@@ -197,5 +200,24 @@ func TestPromtoolFindsNothing(t *testing.T) {
 	check.Stdin = answer.Body
 	if out, err := check.CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+}
+
+// Goal: the classic buckets are what the histogram itself says of their bounds. Method: values at, below and
+// above each bound, and beyond the last.
+func TestClassicBucketsCountBelowTheirBounds(t *testing.T) {
+	var values []int64
+	for _, bound := range classicBounds() {
+		values = append(values, int64(bound)-1, int64(bound), int64(bound)+1, int64(bound)*3/2)
+	}
+	h := recorded(append(values, 0, 1<<50)...)
+	got := classicBuckets(h)
+	for _, bound := range classicBounds() {
+		if want := h.CountBelow(bound); got[float64(bound)/second] != want {
+			t.Errorf("%d ns: %d, want %d", bound, got[float64(bound)/second], want)
+		}
+	}
+	if len(got) != len(classicBounds()) {
+		t.Errorf("%d buckets, want %d", len(got), len(classicBounds()))
 	}
 }

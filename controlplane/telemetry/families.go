@@ -24,6 +24,7 @@ type families struct {
 	pointsSpooled, pointsReplayed, pointsRestored, spoolPending      *prometheus.Desc
 	spoolFailures, spoolBytes, spoolOldest                           *prometheus.Desc
 	workerHeartbeat, workerBatches, workerTurns, workerSleeps, place *prometheus.Desc
+	traceSpans                                                       *prometheus.Desc
 }
 
 func (f *families) add(name, help string, labels ...string) *prometheus.Desc {
@@ -53,6 +54,10 @@ func newFamilies(byTenant bool) *families {
 	f.clockSteps = f.add("clock_steps_total",
 		"Times wall time moved against the monotonic clock by more than 1 ms: mend the host's time "+
 			"service.")
+	f.traceSpans = f.add("trace_spans_total",
+		"Spans of traced batches, by what became of them. failed: the collector refused them or did not "+
+			"answer, the log says why. dropped: 2048 waited for it already; it is too slow, or raise "+
+			"traces.one_in.", "result")
 	f.stages = f.add("stage_seconds",
 		"Time that packets (steer_to_worker, decode, rules) and points (batch_wait, write) spent in a "+
 			"stage; end_to_end is from the XDP program's stamp to the database's answer. The means of "+

@@ -28,16 +28,31 @@ func classicBounds() []uint64 {
 	return append(bounds, 10*second)
 }
 
+// classicBuckets are the cumulated counts by upper bound in seconds: what CountBelow says of each, but in
+// one pass over the two thousand counts for all of them.
+func classicBuckets(h *hist.Snapshot) map[float64]uint64 {
+	bounds := classicBounds()
+	classic := make(map[float64]uint64, len(bounds))
+	below, next := uint64(0), 0
+	for i, n := range h.Counts {
+		_, high := hist.Bounds(i)
+		for ; next < len(bounds) && high > bounds[next]+1; next++ {
+			classic[float64(bounds[next])/second] = below
+		}
+		below += n
+	}
+	for _, bound := range bounds[next:] {
+		classic[float64(bound)/second] = below
+	}
+	return classic
+}
+
 // histogram writes a histogram, classic and native at once.
 func (w *writer) histogram(desc *prometheus.Desc, h *hist.Snapshot, labels ...string) {
-	classic := map[float64]uint64{}
-	for _, bound := range classicBounds() {
-		classic[float64(bound)/second] = h.CountBelow(bound)
-	}
 	native, zeros := nativeBuckets(h)
 	sum := float64(h.Sum) / second
 	w.metrics <- &bothHistograms{
-		Metric: prometheus.MustNewConstHistogram(desc, h.Count, sum, classic, labels...),
+		Metric: prometheus.MustNewConstHistogram(desc, h.Count, sum, classicBuckets(h), labels...),
 		native: prometheus.MustNewConstNativeHistogram(desc, h.Count, sum, native, nil, zeros, nativeSchema,
 			zeroThreshold, w.snapshot.Started, labels...),
 	}

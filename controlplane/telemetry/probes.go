@@ -47,23 +47,25 @@ func NewProbeCollector(source ProbeSource, log *slog.Logger) *ProbeCollector {
 		"1 while a probe in the kernel measures. 0: it is switched off by probes in the "+
 			"configuration, or the log of the start says what it lacks.", "probe")
 	c.runqueue = c.add("runqueue_seconds",
-		"Time that workers' threads which could run waited for a CPU. Above some µs: something else "+
-			"runs on the workers' CPUs; keep it off them.")
+		"Time that workers' threads which could run waited for a CPU, by the scheduler's own account. "+
+			"Above some µs: something else runs on the workers' CPUs; keep it off them.")
 	c.napiPoll = c.add("napi_poll_seconds",
-		"Time of NAPI polls of our interfaces, the XDP program included. Long ones with few packets: "+
-			"interrupts or the host's other work come between.")
+		"Time of NAPI polls of our interfaces, the XDP program included; one in eight is measured and "+
+			"counts for all. Long ones with few packets: interrupts or the host's other work come between.")
 	c.softirq = c.add("softirq_seconds",
-		"Time of whole NET_RX softirqs that polled an interface of ours. Those of milliseconds keep a"+
-			" worker on the same CPU from running: move the queue's interrupt.")
+		"Time of whole NET_RX softirqs that polled an interface of ours; one in eight is measured and "+
+			"counts for all. Those of milliseconds keep a worker on the same CPU from running: move the "+
+			"queue's interrupt.")
 	c.ioUring = c.add("io_uring_seconds",
-		"Time from submission to completion of the workers' io_uring requests. recv is the wait for "+
-			"the database's answer, sendmsg and send_zc the way into the kernel.", "opcode")
+		"Time from submission to completion of the workers' io_uring requests; one in eight is measured "+
+			"and counts for all. recv is the wait for the database's answer, sendmsg and send_zc the way "+
+			"into the kernel.", "opcode")
 	c.tcpConnect = c.add("tcp_connect_seconds",
 		"Time from SYN to an established connection to a sink. A second or more is a lost SYN: look "+
 			"at the sink's listen backlog and the path to it.")
 	c.tcpRTT = c.add("tcp_rtt_seconds",
-		"The kernel's smoothed round trip time of connections to the sinks, at each segment that came"+
-			" in. It bounds culvert_stage_seconds of write from below.")
+		"The kernel's smoothed round trip time of connections to the sinks, at one segment in eight that "+
+			"came in, which counts for all. It bounds culvert_stage_seconds of write from below.")
 	c.tcpRetransmits = c.add("tcp_retransmits_total",
 		"Segments to the sinks that were sent again. Growing: the path loses packets, or the sink's "+
 			"host does not keep up.")

@@ -35,6 +35,8 @@ type Snapshot struct {
 	Notifiers  []Notifier
 	// Deviations are where the workers' placement is not as planned, or not the best, in plain words.
 	Deviations []string
+	// Traces is nil where traces are off.
+	Traces *Traces
 	// Confinement is nil where nobody says.
 	Confinement *Confinement
 
@@ -46,6 +48,10 @@ type Snapshot struct {
 	// ClockSteps is how often wall time moved against the monotonic clock by more than 1 ms.
 	ClockSteps uint64
 }
+
+// Traces are the spans of traced batches, by what became of them: those that the exporter took, those that it
+// did not, and those that came while as many waited as may.
+type Traces struct{ Exported, Failed, Dropped uint64 }
 
 // Confinement is what the gateway may still do to the host.
 type Confinement struct {

@@ -69,6 +69,7 @@ func (t *Traces) AddSink(s Sink) {
 type Traces struct {
 	config   Config
 	sinks    atomic.Pointer[[]Sink]
+	counter  counter
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
 	file     *os.File // nil unless there is one
@@ -76,26 +77,43 @@ type Traces struct {
 
 // New opens the exporter. A collector that does not answer is no error: it is tried again.
 func New(ctx context.Context, config Config) (*Traces, error) {
+	t := newTraces(config)
+	exporter, err := t.exporter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.begin(exporter); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func newTraces(config Config) *Traces {
 	t := &Traces{config: config}
 	t.sinks.Store(&config.Sinks)
 	// The SDK knows one place for its failures, which come from threads of its own.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		config.Log.Warn("traces are lost", "error", err)
 	}))
-	exporter, err := t.exporter(ctx)
-	if err != nil {
-		return nil, err
-	}
+	return t
+}
+
+// begin gives all spans to the exporter from now on.
+func (t *Traces) begin(exporter sdktrace.SpanExporter) error {
 	about, err := resource.Merge(resource.Default(), resource.NewSchemaless(
-		attribute.String("service.name", "culvert"), attribute.String("service.version", config.Version),
-		attribute.String("service.instance.id", config.Gateway)))
+		attribute.String("service.name", "culvert"),
+		attribute.String("service.version", t.config.Version),
+		attribute.String("service.instance.id", t.config.Gateway)))
 	if err != nil {
-		return nil, fmt.Errorf("describe the gateway in traces: %w", err)
+		return fmt.Errorf("describe the gateway in traces: %w", err)
 	}
-	t.provider = sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about),
-		sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithIDGenerator(numbers{}))
+	queue := sdktrace.NewBatchSpanProcessor(outlet{exporter, &t.counter},
+		sdktrace.WithMaxQueueSize(waitingMax))
+	t.provider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(entrance{queue, t}),
+		sdktrace.WithResource(about), sdktrace.WithSampler(sdktrace.AlwaysSample()),
+		sdktrace.WithIDGenerator(numbers{}))
 	t.tracer = t.provider.Tracer("culvert")
-	return t, nil
+	return nil
 }
 
 func (t *Traces) exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
@@ -120,7 +138,7 @@ func (t *Traces) exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 		}
 		file, err := os.OpenFile(endpoint, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 		if err != nil {
-			return nil, fmt.Errorf("open the file of traces: %w", err)
+			return nil, fmt.Errorf("open the file of traces: %w; traces.endpoint names another", err)
 		}
 		exporter, err := stdouttrace.New(stdouttrace.WithWriter(file))
 		if err != nil {
