@@ -134,7 +134,7 @@ func (in *inlet) take() []*parcel {
 	return parcels
 }
 
-// adopt takes over what others give, and tells them what has reached the disk. It returns how much it did.
+// adopt takes over what others give; that it is on disk is told with the flush. It returns how much it did.
 func (s *Spooler) adopt(now int64) (work int) {
 	for _, p := range s.inlet.take() {
 		if !p.state.CompareAndSwap(parcelOffered, parcelTaken) {
@@ -149,7 +149,6 @@ func (s *Spooler) adopt(now int64) (work int) {
 		s.adopted = append(s.adopted, p)
 		p.answer(parcelAccepted)
 	}
-	s.tellDurable(s.flusher.good)
 	return work
 }
 
