@@ -304,9 +304,11 @@ func TestAnHeirLeavesBeforeItHasAll(t *testing.T) {
 	seen := map[string]int{}
 	for _, one := range []*spoolRig{r.spoolRig, r.heirs[0], r.heirs[1]} {
 		one.balance()
+		one.d.mutex.Lock()
 		for line, times := range one.d.lines {
 			seen[line] += times
 		}
+		one.d.mutex.Unlock()
 	}
 	for line, times := range seen {
 		if times != 1 {
