@@ -66,7 +66,7 @@ func (r *urlsRig) start(urls ...string) {
 func (r *urlsRig) write(urls ...string) {
 	r.t.Helper()
 	text := fmt.Sprintf("interfaces: [{name: lo, mode: socket}]\nlisteners: [{name: plant, port: %d}]\n"+
-		"sinks: [{name: main, urls: [%s], database: d, version: 3, token_file: token, timeout: 200ms, "+
+		"sinks: [{name: main, urls: [%s], database: d, version: 3, token_file: token, timeout: 5s, "+
 		"retry: {attempts: 2, first: 1ms, max: 10ms}, %s}]\nspool: {dir: %s, max: 1GiB%s}\n",
 		r.port, strings.Join(urls, ", "), r.more, filepath.Join(r.dir, "spool"), r.spool)
 	if err := os.WriteFile(r.file, []byte(text), 0o600); err != nil {

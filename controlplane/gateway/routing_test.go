@@ -19,7 +19,7 @@ func (r *leavingRig) have(want ...int) {
 	for i, s := range r.servers {
 		lines, twice, _ := s.has()
 		if twice > 0 {
-			r.t.Fatalf("%d lines came twice to server %d", twice, i)
+			r.t.Fatalf("%d lines came twice to server %d: %v", twice, i, r.status().Sinks[i].Requests)
 		}
 		counts = append(counts, len(lines))
 	}
