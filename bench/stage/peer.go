@@ -20,6 +20,8 @@ type peer struct {
 	name  string
 	child *lab.Child
 	count func(ctx context.Context) (Count, error)
+	// empty is nil for one that keeps nothing.
+	empty func(ctx context.Context) error
 	// belongings end after it, in this order.
 	belongings []func() error
 }
@@ -27,6 +29,13 @@ type peer struct {
 func (p *peer) Name() string                             { return p.name }
 func (p *peer) Main() *lab.Child                         { return p.child }
 func (p *peer) Count(ctx context.Context) (Count, error) { return p.count(ctx) }
+
+func (p *peer) Empty(ctx context.Context) error {
+	if p.empty == nil {
+		return nil
+	}
+	return p.empty(ctx)
+}
 
 func (p *peer) Close() error {
 	var errs []error
@@ -222,6 +231,7 @@ func (s *Stage) OpenInfluxUDP(ctx context.Context, cpus string) (Receiver, error
 			points, err := db.Count(ctx)
 			return Count{Points: points}, err
 		},
+		empty: db.Empty,
 	}, err
 }
 

@@ -30,10 +30,24 @@ type Receiver interface {
 	Close() error
 }
 
+// Emptier is a receiver that may keep what it takes. Whoever stores, and counts what is stored, is slower the
+// more it has: each try begins without what the ones before it left.
+type Emptier interface {
+	Empty(ctx context.Context) error
+}
+
 // Together is a receiver and what it needs, which ends after it.
 type Together struct {
 	Receiver
 	Belongings []func() error
+}
+
+// Empty is the receiver's.
+func (t *Together) Empty(ctx context.Context) error {
+	if keeper, keeps := t.Receiver.(Emptier); keeps {
+		return keeper.Empty(ctx)
+	}
+	return nil
 }
 
 // Close ends the receiver and then its belongings in their order.

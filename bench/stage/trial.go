@@ -141,6 +141,11 @@ func (s *Stage) read(ctx context.Context, r Receiver) (reading, error) {
 
 // Try sends a load and waits until the receiver has come to rest. What was lost is no error.
 func (s *Stage) Try(ctx context.Context, r Receiver, l Load) (*Trial, error) {
+	if keeper, keeps := r.(Emptier); keeps {
+		if err := keeper.Empty(ctx); err != nil {
+			return nil, fmt.Errorf("measure %s: %w", r.Name(), err)
+		}
+	}
 	before, err := s.read(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", r.Name(), err)

@@ -68,20 +68,33 @@ func (db *Influx) Child() *Child { return db.child }
 func (db *Influx) Close() error { return db.child.Stop() }
 
 func (db *Influx) create(ctx context.Context) error {
-	form := url.Values{"q": {"CREATE DATABASE " + db.database}}
+	return db.tell(ctx, "create database", "CREATE DATABASE "+db.database)
+}
+
+// Empty throws away all that is stored.
+func (db *Influx) Empty(ctx context.Context) error {
+	if err := db.tell(ctx, "drop database", "DROP DATABASE "+db.database); err != nil {
+		return err
+	}
+	return db.create(ctx)
+}
+
+// tell sends a command, which is called so in errors.
+func (db *Influx) tell(ctx context.Context, what, command string) error {
+	form := url.Values{"q": {command}}
 	body := strings.NewReader(form.Encode())
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, db.URL()+"/query", body)
 	if err != nil {
-		return fmt.Errorf("create database: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	response, err := db.client.Do(request)
 	if err != nil {
-		return fmt.Errorf("create database: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("create database: %s", response.Status)
+		return fmt.Errorf("%s: %s", what, response.Status)
 	}
 	return nil
 }
