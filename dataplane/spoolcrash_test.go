@@ -186,10 +186,10 @@ func TestMovesOutliveCrashes(t *testing.T) {
 
 	moves, err := strconv.Atoi(os.Getenv(crashesEnv))
 	if err != nil {
-		moves = 20
+		moves = 9
 	}
 	if testing.Short() {
-		moves = 6
+		moves = 3
 	}
 	repeated := 0
 	for n := range moves {
