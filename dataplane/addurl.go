@@ -9,11 +9,11 @@ import (
 	"culvert/numa"
 )
 
-// AddURL gives a sink that goes by RoutingHash one URL more while the worker runs: the next one behind those
-// of all sinks, with memory of its own. No point goes there before the sink's table names it, and the table
-// must not do so before all workers have it. spool is its port, nil where none is kept; writer is as
-// SinkConfig.Writers are. Calls come one at a time, and for all workers in the same order: they count URLs
-// alike. The memory is the worker's node's, but no ring has it registered: see docs/decisions/0053.
+// AddURL gives a sink one URL more while the worker runs: the next one behind those of all sinks, with memory
+// of its own. No point goes there before the sink's table, or its order, names it, and neither must do so
+// before all workers have it. spool is its port, nil where none is kept; writer is as SinkConfig.Writers are.
+// Calls come one at a time, and for all workers in the same order: they count URLs alike. The memory is the
+// worker's node's, but no ring has it registered: see docs/decisions/0053.
 func (w *Worker) AddURL(sink int, writer influx.Config, spool *SpoolPort) error {
 	c := &w.config.Sinks[sink]
 	// Taken here, since touching all of its pages takes milliseconds.
@@ -37,9 +37,8 @@ func (w *Worker) AddURL(sink int, writer influx.Config, spool *SpoolPort) error 
 // addURL is AddURL's part on the worker's thread.
 func (w *Worker) addURL(sink int, writer influx.Config, spool *SpoolPort, batches, heads *numa.Memory) error {
 	c := w.config.Sinks[sink]
-	if c.Routing != RoutingHash || len(w.urls) == LanesMax {
-		return fmt.Errorf("add a URL: there are %d of at most %d, with routing %d", len(w.urls), LanesMax,
-			c.Routing)
+	if len(w.urls) == LanesMax {
+		return fmt.Errorf("add a URL: there are %d of at most %d", len(w.urls), LanesMax)
 	}
 	// Others may have been given the same memory with the configuration.
 	c.Writers = append(slices.Clip(c.Writers), writer)
@@ -85,13 +84,15 @@ func (w *Worker) widen(sink int, first *lane) {
 	}
 }
 
-// LeaveURL lets a URL get nothing more, once the sink's table names it for no series and the worker has been
-// told by Reroute: what the worker has for it goes to its spool, but for what is under way, whose answer
-// counts. Where no spool is kept what the worker has is still sent.
+// LeaveURL lets a URL get nothing more, once neither the sink's table nor its order names it and the worker
+// has been told by Reroute: what the worker has for it goes to its spool, but for what is under way, whose
+// answer counts. Where no spool is kept what the worker has is still sent.
 func (w *Worker) LeaveURL(url int) error {
 	return w.Do(func() error {
-		// Before what is open is sealed: an idle connection would take it.
-		w.urls[url].writer.Leave()
+		if o := w.urls[url]; o.spool != nil {
+			// Before what is open is sealed: an idle connection would take it.
+			o.writer.Leave()
+		}
 		now := w.clock.Now()
 		for _, o := range w.lanes {
 			if o.index == url {

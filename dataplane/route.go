@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"culvert/dataplane/influx"
@@ -28,6 +29,11 @@ type route struct {
 	routing Routing
 	shared  *atomic.Pointer[shard.Table]
 	table   *shard.Table // as of this turn
+	// chosen are the lanes that points go to where no table says whose they are, the first one first; places
+	// is what they come from, as of this turn.
+	chosen []*lane
+	order  *atomic.Pointer[[]int]
+	places *[]int
 	// only is the lane of every point, whatever its series; nil where that decides.
 	only   *lane
 	ttl    int64 // nanoseconds; 0: none
@@ -36,7 +42,8 @@ type route struct {
 }
 
 func newRoute(c *SinkConfig, lanes []*lane) route {
-	return route{lanes: lanes, routing: c.Routing, shared: c.Table, ttl: c.TTL, oldest: math.MinInt64}
+	return route{lanes: lanes, routing: c.Routing, shared: c.Table, order: c.Order, ttl: c.TTL,
+		oldest: math.MinInt64}
 }
 
 // join connects the lanes once they are open. The route does not move afterwards.
@@ -44,23 +51,51 @@ func (r *route) join() {
 	for i := range r.lanes {
 		r.lanes[i].route = r
 	}
-	if r.routing == RoutingReplicate {
-		for i := 1; i < len(r.lanes); i++ {
-			r.lanes[0].copies = append(r.lanes[0].copies, r.lanes[i])
+	r.choose(slices.Clone(r.lanes))
+	r.refresh()
+}
+
+// choose lets points go to these lanes, in this order, where no table says whose they are.
+func (r *route) choose(lanes []*lane) {
+	r.chosen = lanes
+	for _, o := range r.lanes {
+		o.copies = nil
+		if r.routing == RoutingFailover && o.spool == nil {
+			// Another server takes over what this one does not take, if there is one.
+			o.writer.PassOn(len(lanes) > 1 || lanes[0] != o)
 		}
 	}
-	r.refresh()
+	if r.routing == RoutingReplicate {
+		lanes[0].copies = lanes[1:]
+	}
+}
+
+// follow takes over which URLs points go to, if that has changed.
+func (r *route) follow() {
+	if r.order == nil || r.order.Load() == r.places {
+		return
+	}
+	r.places = r.order.Load()
+	lanes := make([]*lane, len(*r.places))
+	for i, place := range *r.places {
+		lanes[i] = r.lanes[place]
+	}
+	r.choose(lanes)
 }
 
 // refresh looks once a turn what others may have changed: whose the slots are, and which server is in order.
 func (r *route) refresh() {
 	switch {
-	case len(r.lanes) == 1 || r.routing == RoutingReplicate:
-		r.only = r.lanes[0]
+	case r.routing == RoutingReplicate:
+		r.follow()
+		r.only = r.chosen[0]
 	case r.routing == RoutingFailover:
+		r.follow()
 		if r.only = r.healthy(nil); r.only == nil {
-			r.only = r.lanes[0]
+			r.only = r.chosen[0]
 		}
+	case len(r.lanes) == 1:
+		r.only = r.lanes[0]
 	default:
 		r.only, r.table = nil, r.shared.Load() // There was only one server, perhaps.
 	}
@@ -86,8 +121,7 @@ func (r *route) lane(p *point.Point) *lane { return r.lanes[r.table.Find(shard.H
 
 // healthy is the first lane in order, but for one, whose server takes points or may be tried again.
 func (r *route) healthy(but *lane) *lane {
-	for i := range r.lanes {
-		o := r.lanes[i]
+	for _, o := range r.chosen {
 		if o == but {
 			continue
 		}
@@ -120,8 +154,8 @@ func (w *Worker) routeOf(tenant uint16) *route {
 	return &w.routes[0]
 }
 
-// Reroute lets the worker go by its sinks' tables as they are now: each turn begins with those of the end of
-// the one before, which may be long ago.
+// Reroute lets the worker go by its sinks' tables and orders as they are now: each turn begins with those of
+// the end of the one before, which may be long ago.
 func (w *Worker) Reroute() error {
 	return w.Do(func() error {
 		for i := range w.routes {

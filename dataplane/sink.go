@@ -35,6 +35,10 @@ type SinkConfig struct {
 	// Table (shared, replaced by the control plane) says whose a series is, for RoutingHash with several
 	// URLs.
 	Table *atomic.Pointer[shard.Table]
+	// Order (optional; shared, replaced by the control plane) are the places among Writers of the URLs that
+	// points go to, the first one first, for the other routings; without it they go to all, as they stand.
+	// There is at least one.
+	Order *atomic.Pointer[[]int]
 	Uint  lineproto.UintPolicy
 	// Batches of BatchBytes each are what a worker can hold for one URL, open, waiting and in flight.
 	Batches, BatchBytes int
@@ -127,10 +131,6 @@ func (w *Worker) openLane(o *lane, c *SinkConfig, url int, batches, heads []byte
 	}
 	o.index = len(w.urls)
 	config.Ring, config.Pool, config.Tag, config.Memory = w.ring, o.pool, uint8(o.index), heads
-	if c.Routing == RoutingFailover && len(c.Writers) > 1 && !config.Aside {
-		// The next server in order takes over what this one does not take.
-		config.Aside, config.NoRelief = true, true
-	}
 	if config.Remote != nil {
 		one := *config.Remote
 		one.Wake = w.waker.Wake

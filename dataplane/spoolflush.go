@@ -62,6 +62,7 @@ func (s *Spooler) flushed(f *spool.Flush, now int64) {
 		return
 	}
 	s.flusher.good = s.flusher.count
+	s.tellDurable(s.flusher.good)
 	if now >= s.diskAt {
 		s.counts.DiskError = ""
 	}

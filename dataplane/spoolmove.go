@@ -3,6 +3,7 @@ package dataplane
 import (
 	"errors"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,9 +41,9 @@ const (
 
 // Heirs are who gets what a spooler shares out.
 type Heirs struct {
-	// Spoolers are those of a sink's URLs, by their place in the table.
+	// Spoolers are those of a sink's URLs, by their place in the table; nil for those that take nothing.
 	Spoolers []*Spooler
-	// Table (shared, replaced by the control plane) says whose a series is.
+	// Table (shared, replaced by the control plane) says whose a series is; nil: all are the first one's.
 	Table *atomic.Pointer[shard.Table]
 }
 
@@ -133,7 +134,7 @@ func (in *inlet) take() []*parcel {
 	return parcels
 }
 
-// adopt takes over what others give, and tells them what has reached the disk. It returns how much it did.
+// adopt takes over what others give; that it is on disk is told with the flush. It returns how much it did.
 func (s *Spooler) adopt(now int64) (work int) {
 	for _, p := range s.inlet.take() {
 		if !p.state.CompareAndSwap(parcelOffered, parcelTaken) {
@@ -148,7 +149,6 @@ func (s *Spooler) adopt(now int64) (work int) {
 		s.adopted = append(s.adopted, p)
 		p.answer(parcelAccepted)
 	}
-	s.tellDurable(s.flusher.good)
 	return work
 }
 
@@ -259,8 +259,11 @@ func (s *Spooler) pack(f *flown, body []byte) (parcels []*parcel) {
 		n := s.replayer.next
 		whole.Tenant, whole.Oldest, whole.Worker, whole.Batch = n.Tenant, n.Oldest, n.Worker, n.Batch
 	}
-	split := &s.giving.splitter
-	if !split.Split(body, len(s.heirs.Spoolers), s.heirs.Table.Load()) {
+	split, table := &s.giving.splitter, (*shard.Table)(nil)
+	if s.heirs.Table != nil {
+		table = s.heirs.Table.Load()
+	}
+	if !split.Split(body, len(s.heirs.Spoolers), table) {
 		return nil
 	}
 	found := 0
@@ -269,7 +272,7 @@ func (s *Spooler) pack(f *flown, body []byte) (parcels []*parcel) {
 			continue
 		}
 		heir := s.heirs.Spoolers[i]
-		if heir == s {
+		if heir == nil || heir == s {
 			return nil
 		}
 		p := &parcel{record: whole, giver: s, heir: heir}
@@ -312,8 +315,9 @@ func (s *Spooler) pursue(now int64) (work int) {
 }
 
 // entered counts what heirs took over of a record, and returns how many parcels are not on disk yet, and
-// whether some were refused. With again set these are offered once more: where they were, or to this spooler
-// itself if it is not to share out any more, since the rest of their record is elsewhere by now.
+// whether some were refused. With again set these are offered once more: where they were, or, since the rest
+// of their record is elsewhere by now, to this spooler itself if it is not to share out any more, or their
+// heir is none any more.
 func (s *Spooler) entered(g *given, again bool) (left int, refused bool) {
 	for _, p := range g.parcels {
 		switch state := p.state.Load(); state {
@@ -327,7 +331,7 @@ func (s *Spooler) entered(g *given, again bool) (left int, refused bool) {
 			left++
 			refused = true
 			if again {
-				if s.mode != SpoolGive {
+				if s.mode != SpoolGive || !slices.Contains(s.heirs.Spoolers, p.heir) {
 					p.heir = s
 				}
 				p.offer()

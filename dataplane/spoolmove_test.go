@@ -261,3 +261,61 @@ func TestSharingEndsInTheMiddle(t *testing.T) {
 		t.Fatalf("%d lines of 2000 are on disk", len(found))
 	}
 }
+
+// Goal: heirs without a table are one, the first: as with failover, whose servers are as good as each other.
+func TestTheFirstInOrderIsTheHeir(t *testing.T) {
+	r := newMovingRig(t, nil)
+	r.sendSeries(100)
+	r.until("all is taken", func() bool { return r.spooler.State().Taken == 1000 })
+	r.spooler.Turn(SpoolGive, Heirs{Spoolers: []*Spooler{r.heirs[1].spooler}})
+	r.sendSeries(100)
+	r.until("all is delivered", r.delivered)
+	s := r.balance()
+	if n := r.heirs[1].d.count(); n != 2000 || r.heirs[0].d.count() != 0 || s.Moved != 2000 {
+		t.Fatalf("the first heir has %d lines of 2000: %+v", n, s)
+	}
+	r.heirs[1].balance()
+}
+
+// Goal: parts of records that an heir has no room for go to another one when that heir leaves, too, and each
+// line comes once. Method: one heir is full, and then none any more.
+func TestAnHeirLeavesBeforeItHasAll(t *testing.T) {
+	r := newFullHeirRig(t, 4<<10)
+	r.until("one heir is full", func() bool {
+		return r.spooler.State().Moved > 0 &&
+			r.heirs[1].spooler.State().Adopted > r.heirs[0].spooler.State().Adopted
+	})
+	table, err := shard.NewTable([]shard.Member{
+		{Name: "gone", Weight: 0}, {Name: "one", Weight: 0}, {Name: "two", Weight: 100},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.table.Store(table)
+	r.spooler.Turn(SpoolGive, Heirs{Spoolers: []*Spooler{nil, nil, r.heirs[1].spooler}, Table: &r.table})
+	r.until("nothing waits at the giver", func() bool {
+		s := r.spooler.State()
+		return s.Pending() == 0
+	})
+	for _, heir := range r.heirs {
+		heir.d.answer(nil)
+	}
+	r.until("all is delivered", r.delivered)
+	seen := map[string]int{}
+	for _, one := range []*spoolRig{r.spoolRig, r.heirs[0], r.heirs[1]} {
+		one.balance()
+		one.d.mutex.Lock()
+		for line, times := range one.d.lines {
+			seen[line] += times
+		}
+		one.d.mutex.Unlock()
+	}
+	for line, times := range seen {
+		if times != 1 {
+			t.Errorf("%q came %d times", line, times)
+		}
+	}
+	if len(seen) != r.sent || r.d.count() != 0 {
+		t.Fatalf("%d lines of %d came, %d of them to the URL that left", len(seen), r.sent, r.d.count())
+	}
+}

@@ -81,8 +81,8 @@ func (g *Gateway) grow(s *sink, t *sinkTarget, spooler *dataplane.Spooler) {
 	s.targets = append(s.targets, t)
 	s.deals.mutex.Unlock()
 	g.growing.Unlock()
-	if spooler != nil && !g.limitSpools() {
-		g.background.Go(func() { g.evenOut(g.life) })
+	if spooler != nil {
+		g.dealSpools()
 	}
 	if g.exporter != nil {
 		g.exporter.AddSink(traces.Sink{Name: t.config.Name, URL: t.url})

@@ -151,7 +151,7 @@ func (g *Gateway) logSinks(ctx context.Context) {
 				g.log.Info("sink is up", "sink", state.Name, "url", state.URL)
 				continue
 			}
-			g.log.Warn(g.downMessage(t.config),
+			g.log.Warn(g.downMessage(t),
 				"sink", state.Name, "url", state.URL, "error", orUnknown(state.LastError))
 		}
 	}
@@ -180,10 +180,12 @@ func (g *Gateway) logRefusals(t *sinkTarget, states [][]dataplane.SinkState, sai
 	}
 }
 
-// downMessage says what becomes of points while a sink's server is down.
-func (g *Gateway) downMessage(c *config.Sink) string {
-	if c.Routing == "failover" && len(c.URLs) > 1 {
-		return "sink is down: the next of its urls that is up takes its points"
+// downMessage says what becomes of points while a server is down.
+func (g *Gateway) downMessage(t *sinkTarget) string {
+	for _, s := range g.sinks {
+		if s.config == t.config && s.config.Routing == "failover" && len(*s.order.Load()) > 1 {
+			return "sink is down: the next of its urls that is up takes its points"
+		}
 	}
 	if g.spools.dir != "" {
 		return "sink is down: points wait in the spool"

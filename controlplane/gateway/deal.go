@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"culvert/dataplane"
 	"culvert/dataplane/shard"
 )
 
@@ -21,12 +22,13 @@ const (
 	keeps
 )
 
-// leavingBy is what a sink's on_remove asks for.
-func leavingBy(onRemove string) leaving {
-	switch onRemove {
-	case "drain":
+// leavingBy is what an on_remove asks for. With replicate the others have what waits for a URL that leaves,
+// so that it stays where it is.
+func (s *sink) leavingBy(onRemove string) leaving {
+	switch {
+	case onRemove == "drain":
 		return drains
-	case "keep":
+	case onRemove == "keep" || routingOf(s.config.Routing) == dataplane.RoutingReplicate:
 		return keeps
 	}
 	return rehashes
@@ -59,12 +61,17 @@ func (s *sink) weigh(weights []int) error {
 	return s.deal()
 }
 
-// part lets the series of URLs that leave go to the others, and those of the rest be where they are or were.
-func (s *sink) part(leaving []leaving) error {
+// part lets what comes for URLs that leave go to the others, in the order of their places, and the series of
+// the rest be where they are or were.
+func (s *sink) part(leaving []leaving, order []int) error {
 	s.deals.mutex.Lock()
 	defer s.deals.mutex.Unlock()
 	s.deals.leaving = slices.Clone(leaving)
-	return s.deal()
+	if err := s.deal(); err != nil {
+		return err
+	}
+	s.order.Store(&order)
+	return nil
 }
 
 // deal makes the table; workers read the new one from their next turn on, and have lanes to all URLs that it
@@ -93,4 +100,23 @@ func (s *sink) urls() []*sinkTarget {
 	s.deals.mutex.Lock()
 	defer s.deals.mutex.Unlock()
 	return s.targets
+}
+
+// placesOf are the places of URLs among the sink's, all of which it has. Only a start and a reload ask.
+func (s *sink) placesOf(urls []string) []int {
+	places := make([]int, len(urls))
+	for i, url := range urls {
+		places[i] = slices.IndexFunc(s.targets, func(t *sinkTarget) bool { return t.url == url })
+	}
+	return places
+}
+
+// inOrder are the URLs that get points now, in the order of the configuration.
+func (s *sink) inOrder() []string {
+	urls, order := s.urls(), *s.order.Load()
+	names := make([]string, len(order))
+	for i, place := range order {
+		names[i] = urls[place].url
+	}
+	return names
 }

@@ -66,7 +66,7 @@ func (r *urlsRig) start(urls ...string) {
 func (r *urlsRig) write(urls ...string) {
 	r.t.Helper()
 	text := fmt.Sprintf("interfaces: [{name: lo, mode: socket}]\nlisteners: [{name: plant, port: %d}]\n"+
-		"sinks: [{name: main, urls: [%s], database: d, version: 3, token_file: token, timeout: 200ms, "+
+		"sinks: [{name: main, urls: [%s], database: d, version: 3, token_file: token, timeout: 5s, "+
 		"retry: {attempts: 2, first: 1ms, max: 10ms}, %s}]\nspool: {dir: %s, max: 1GiB%s}\n",
 		r.port, strings.Join(urls, ", "), r.more, filepath.Join(r.dir, "spool"), r.spool)
 	if err := os.WriteFile(r.file, []byte(text), 0o600); err != nil {
@@ -218,32 +218,35 @@ func TestReloadOfURLs(t *testing.T) {
 func TestReloadOfURLsWaits(t *testing.T) {
 	urls := []string{"http://127.0.0.1:1", "http://127.0.0.1:2"}
 	for _, row := range []struct {
-		more, why string
-		next      []string
+		before, more, why string
+		next              []string
 	}{
-		{"routing: failover", "only with routing hash", urls[:1]},
-		{"routing: failover", "only with routing hash", []string{urls[1], urls[0]}},
-		{"on_remove: drain, routing: replicate", "only with routing hash",
-			append(urls, "http://127.0.0.1:3")},
-		{"order: series", "with order: series", urls[:1]},
-		{"on_remove: drain", "another way to write", []string{urls[0], "HTTP://127.0.0.1:2"}},
-		{"on_remove: drain", "spool.max has no room", []string{urls[0], "http://127.0.0.1:3",
-			"http://127.0.0.1:4", "http://127.0.0.1:5"}},
+		{"on_remove: drain", "routing: failover", "routing changes with them", urls[:1]},
+		{"routing: replicate", "routing: load_aware", "routing changes with them",
+			[]string{urls[1], urls[0]}},
+		{"order: series", "order: series", "with order: series", urls[:1]},
+		{"on_remove: drain", "on_remove: drain", "another way to write",
+			[]string{urls[0], "HTTP://127.0.0.1:2"}},
+		{"routing: replicate", "routing: replicate", "spool.max has no room", []string{urls[0],
+			"http://127.0.0.1:3", "http://127.0.0.1:4", "http://127.0.0.1:5"}},
 	} {
-		r := newURLsRig(t, row.more, urls...)
-		before := r.sinks[0].table.Load()
+		r := newURLsRig(t, row.before, urls...)
+		table, order := r.sinks[0].table.Load(), r.sinks[0].order.Load()
+		r.more = row.more
 		r.write(row.next...)
 		report, err := r.Reload()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], row.why) ||
-			len(report.Restart) == 0 || !strings.HasPrefix(report.Restart[0], "sinks[0].urls") ||
+		named := slices.ContainsFunc(report.Restart, func(key string) bool {
+			return strings.HasPrefix(key, "sinks[0].urls")
+		})
+		if len(report.Warnings) != 1 || !strings.Contains(report.Warnings[0], row.why) || !named ||
 			len(report.URLs.Kept) != 2 || len(r.targets) != 2 {
 			t.Errorf("%s: %+v", row.more, report)
 		}
-		if r.sinks[0].table.Load() != before {
-			t.Errorf("%s: the series are shared out anew", row.more)
+		if r.sinks[0].table.Load() != table || r.sinks[0].order.Load() != order {
+			t.Errorf("%s: points are shared out anew", row.more)
 		}
 	}
 }

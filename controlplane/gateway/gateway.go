@@ -102,6 +102,7 @@ type Gateway struct {
 	// growing guards targets, the spoolers and their share, refusals and replayed against a reload that adds
 	// a URL; what holds changing reads them without it.
 	growing sync.RWMutex
+	evening evening
 	uneven  error           // why no URL can be added any more; guarded by changing
 	life    context.Context // ends with the stop; for what begins later than the start
 	probes  *probes

@@ -21,8 +21,8 @@ func (g *Gateway) sinksDown(targets []*sinkTarget, urls []telemetry.Sink) (reaso
 		left := s.deals.all(len(own))
 		// With failover one place is enough for all, else each server has points of its own.
 		failover, anywhere := routingOf(s.config.Routing) == dataplane.RoutingFailover, false
-		for _, u := range own {
-			anywhere = anywhere || u.Up || hasRoom(u)
+		for i, u := range own {
+			anywhere = anywhere || left[i] == stays && (u.Up || hasRoom(u))
 		}
 		for i, u := range own {
 			if u.Up || !left[i].sends() {

@@ -52,9 +52,9 @@ func (g *Gateway) rehome(used map[string]bool) {
 	}
 }
 
-// rehashes tells whether what waits for a URL that is gone belongs to others. With replicate these have it.
+// rehashes tells whether what waits for a URL that is gone belongs to others.
 func (s *sink) rehashes() bool {
-	return s.config.OnRemove == "rehash" && routingOf(s.config.Routing) != dataplane.RoutingReplicate
+	return s.leavingBy(s.config.OnRemove) == rehashes
 }
 
 // lookInto says whose a spool is and how many points wait in it.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -29,7 +30,24 @@ func spoolParts(most int64, held []int64) []int64 {
 	return parts
 }
 
-// limitSpools gives each spool its part, and tells whether the parts are equal.
+// evening is how spool.max is dealt out among spools: by one goroutine at a time.
+type evening struct {
+	mutex sync.Mutex
+	goes  bool // one deals it out anew each second
+}
+
+// dealSpools gives each spool its part now, and each second from then on while they are not equal.
+func (g *Gateway) dealSpools() {
+	g.evening.mutex.Lock()
+	defer g.evening.mutex.Unlock()
+	if g.limitSpools() || g.evening.goes {
+		return
+	}
+	g.evening.goes = true
+	g.background.Go(func() { g.evenOut(g.life) })
+}
+
+// limitSpools gives each spool its part, and tells whether the parts are equal. The mutex of evening is held.
 func (g *Gateway) limitSpools() (even bool) {
 	spoolers, _ := g.spoolers()
 	held := make([]int64, len(spoolers))
@@ -49,7 +67,11 @@ func (g *Gateway) limitSpools() (even bool) {
 // evenOut deals spool.max out anew each second, until what some spool held beyond its part has gone.
 func (g *Gateway) evenOut(ctx context.Context) {
 	for range each(ctx, time.Second) {
-		if g.limitSpools() {
+		g.evening.mutex.Lock()
+		even := g.limitSpools()
+		g.evening.goes = !even
+		g.evening.mutex.Unlock()
+		if even {
 			return
 		}
 	}

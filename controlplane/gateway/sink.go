@@ -31,6 +31,8 @@ type sink struct {
 	token   string        // as last read, by the goroutine that follows the file
 	// table says whose a series is, where that decides; workers read it.
 	table atomic.Pointer[shard.Table]
+	// order are the places of those that get points, in the order of the configuration; workers read it, too.
+	order atomic.Pointer[[]int]
 	deals deals
 }
 
@@ -55,6 +57,8 @@ func openSinks(ctx context.Context, g *Gateway) error {
 			}
 			s.targets, g.targets = append(s.targets, t), append(g.targets, t)
 		}
+		order := s.placesOf(c.URLs)
+		s.order.Store(&order)
 		if err := s.deal(); err != nil {
 			return fmt.Errorf("sink %q: %w", c.Name, err)
 		}
@@ -90,8 +94,8 @@ func (s *sink) worker(index int, slow bool, seed uint64) dataplane.SinkConfig {
 	c := s.config
 	batches, bytes := s.batches(slow)
 	w := dataplane.SinkConfig{
-		Routing: routingOf(c.Routing), Table: &s.table, Uint: uintPolicy(c.Uint), Batches: batches,
-		BatchBytes: bytes, BatchPoints: c.Batch.Points, Linger: int64(c.Batch.Linger),
+		Routing: routingOf(c.Routing), Table: &s.table, Order: &s.order, Uint: uintPolicy(c.Uint),
+		Batches: batches, BatchBytes: bytes, BatchPoints: c.Batch.Points, Linger: int64(c.Batch.Linger),
 		Age: int64(c.Batch.Age), TTL: int64(c.TTL),
 	}
 	for _, t := range s.targets {

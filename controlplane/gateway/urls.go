@@ -13,6 +13,7 @@ import (
 // urlChange is what a reload makes of one sink's urls.
 type urlChange struct {
 	sink    *sink
+	urls    []string  // as they are to be, in their order
 	leaving []leaving // by URL that there is
 	added   []string  // URLs that were never there
 	// refused is why all of it waits for a restart, in plain words; empty if it does not.
@@ -20,7 +21,7 @@ type urlChange struct {
 }
 
 // urlChanges are, by sink, what a reload makes of its urls: nil where the sinks are not those that run.
-// Series go where workers have lanes. So a URL that is new gets one on each of them first, and one that
+// Points go where workers have lanes. So a URL that is new gets one on each of them first, and one that
 // leaves keeps its own, and its spooler, until the gateway ends.
 func (g *Gateway) urlChanges(c *config.Config) []*urlChange {
 	changes := make([]*urlChange, len(g.sinks))
@@ -51,13 +52,13 @@ func (g *Gateway) urlChanges(c *config.Config) []*urlChange {
 
 // urlChangeOf is what a reload makes of a sink's urls.
 func (g *Gateway) urlChangeOf(s *sink, next *config.Sink) *urlChange {
-	change := &urlChange{sink: s}
+	change := &urlChange{sink: s, urls: next.URLs}
 	before := s.deals.all(len(s.targets))
 	moves := false // what waits for a URL that was there until now
 	for i, t := range s.targets {
 		now := stays
 		if !slices.Contains(next.URLs, t.url) {
-			now = leavingBy(next.OnRemove)
+			now = s.leavingBy(next.OnRemove)
 		}
 		change.leaving = append(change.leaving, now)
 		moves = moves || now == rehashes && before[i] != rehashes
@@ -67,10 +68,9 @@ func (g *Gateway) urlChangeOf(s *sink, next *config.Sink) *urlChange {
 			change.added = append(change.added, url)
 		}
 	}
-	byTable := next.Routing == s.config.Routing && (next.Routing == "hash" || next.Routing == "load_aware")
 	switch {
-	case !byTable && !slices.Equal(next.URLs, s.config.URLs):
-		change.refuse("only with routing hash or load_aware, before and after, do they change by a reload")
+	case next.Routing != s.config.Routing && !slices.Equal(next.URLs, s.inOrder()):
+		change.refuse("the sink's routing changes with them, and that takes one")
 	case moves && s.config.Order == orderSeries && g.spools.dir != "":
 		change.refuse("with order: series, what waits for a URL that leaves goes to the others over a " +
 			"restart alone; on_remove: drain or keep needs none")
@@ -108,8 +108,8 @@ func (c *urlChange) refuse(format string, arguments ...any) {
 func (g *Gateway) changeURLs(changes []*urlChange) (d telemetry.Difference, err error) {
 	for i, s := range g.sinks {
 		known := len(s.targets)
-		before := s.deals.all(known)
-		next := slices.Clone(before)
+		before, was := s.deals.all(known), *s.order.Load()
+		next, order := slices.Clone(before), was
 		if change := changes[i]; change != nil && change.refused == "" {
 			for _, url := range change.added {
 				if err := g.addURL(s, url); err != nil {
@@ -118,7 +118,7 @@ func (g *Gateway) changeURLs(changes []*urlChange) (d telemetry.Difference, err 
 				}
 			}
 			if change.refused == "" {
-				next = change.leaving
+				next, order = change.leaving, s.placesOf(change.urls)
 			}
 			// Those that were added before one that could not be are as if they had left.
 			for range s.targets[known:] {
@@ -129,22 +129,37 @@ func (g *Gateway) changeURLs(changes []*urlChange) (d telemetry.Difference, err 
 				before, next = append(before, drains), append(next, now)
 			}
 		}
-		if len(next) > known || !slices.Equal(before, next) {
-			err = errors.Join(err, g.turnURLs(s, before, next))
+		if len(next) > known || !slices.Equal(before, next) || !slices.Equal(was, order) {
+			err = errors.Join(err, g.turnURLs(s, before, next, order))
 		}
-		for j, t := range s.targets {
-			name := s.config.Name + " " + t.shownURL()
-			switch was := before[j] == stays; {
-			case !was && next[j] == stays:
-				d.Added = append(d.Added, name)
-			case was && next[j] != stays:
-				d.Removed = append(d.Removed, name)
-			case was:
-				d.Kept = append(d.Kept, name)
-			}
-		}
+		s.tell(&d, was, order)
 	}
 	return d, err
+}
+
+// tell says which URLs get points now and did not before, the other way round, and both: those with another
+// place in the order, where that matters, as changed.
+func (s *sink) tell(d *telemetry.Difference, was, order []int) {
+	both := func(places, others []int) []int {
+		return slices.DeleteFunc(slices.Clone(places), func(place int) bool {
+			return !slices.Contains(others, place)
+		})
+	}
+	from, to := both(was, order), both(order, was)
+	for place, t := range s.targets {
+		name := s.config.Name + " " + t.shownURL()
+		switch at := slices.Index(to, place); {
+		case at >= 0 && at != slices.Index(from, place) &&
+			routingOf(s.config.Routing) == dataplane.RoutingFailover:
+			d.Changed = append(d.Changed, name)
+		case at >= 0:
+			d.Kept = append(d.Kept, name)
+		case slices.Contains(order, place):
+			d.Added = append(d.Added, name)
+		case slices.Contains(was, place):
+			d.Removed = append(d.Removed, name)
+		}
+	}
 }
 
 // reloadURLs applies what there is to apply of the sinks' urls, and says why the rest waits for a restart.
@@ -171,13 +186,10 @@ func (g *Gateway) reloadURLs(changes []*urlChange, report *telemetry.Reload) {
 // urlsKey is the key of a sink's urls.
 func urlsKey(sink int) string { return fmt.Sprintf("sinks[%d].urls", sink) }
 
-// turnURLs lets URLs of a sink come, leave and come back, workers and spoolers together.
-func (g *Gateway) turnURLs(s *sink, before, next []leaving) (err error) {
-	heirs := dataplane.Heirs{Table: &s.table}
-	for _, t := range s.targets {
-		heirs.Spoolers = append(heirs.Spoolers, g.spoolerOf(t))
-	}
-	turn := func(t *sinkTarget, mode dataplane.SpoolMode) {
+// turnURLs lets URLs of a sink come, leave and come back, and have these places, workers and spoolers
+// together.
+func (g *Gateway) turnURLs(s *sink, before, next []leaving, order []int) (err error) {
+	turn := func(t *sinkTarget, mode dataplane.SpoolMode, heirs dataplane.Heirs) {
 		if spooler := g.spoolerOf(t); spooler != nil {
 			spooler.Turn(mode, heirs)
 		}
@@ -190,10 +202,10 @@ func (g *Gateway) turnURLs(s *sink, before, next []leaving) (err error) {
 	for i, t := range s.targets {
 		if !before[i].sends() && next[i].sends() {
 			workers(func(w *dataplane.Worker) error { return w.ReturnURL(t.lane) })
-			turn(t, dataplane.SpoolDeliver)
+			turn(t, dataplane.SpoolDeliver, dataplane.Heirs{})
 		}
 	}
-	if partErr := s.part(next); partErr != nil {
+	if partErr := s.part(next, order); partErr != nil {
 		return errors.Join(err, fmt.Errorf("share out the series of sink %q: %w", s.config.Name, partErr))
 	}
 	workers((*dataplane.Worker).Reroute)
@@ -204,10 +216,24 @@ func (g *Gateway) turnURLs(s *sink, before, next []leaving) (err error) {
 		}
 		switch next[i] {
 		case rehashes:
-			turn(t, dataplane.SpoolGive)
+			turn(t, dataplane.SpoolGive, g.heirsOf(s))
 		case keeps:
-			turn(t, dataplane.SpoolKeep)
+			turn(t, dataplane.SpoolKeep, dataplane.Heirs{})
 		}
 	}
 	return err
+}
+
+// heirsOf are who gets what waits for URLs of a sink that leave: those that own its series now, or with
+// failover the first in order, as with a start.
+func (g *Gateway) heirsOf(s *sink) dataplane.Heirs {
+	order := *s.order.Load()
+	if routingOf(s.config.Routing) == dataplane.RoutingFailover {
+		return dataplane.Heirs{Spoolers: []*dataplane.Spooler{g.spoolerOf(s.targets[order[0]])}}
+	}
+	heirs := dataplane.Heirs{Spoolers: make([]*dataplane.Spooler, len(s.targets)), Table: &s.table}
+	for _, place := range order {
+		heirs.Spoolers[place] = g.spoolerOf(s.targets[place])
+	}
+	return heirs
 }

@@ -6,6 +6,10 @@ import "slices"
 // that wait the longest: whoever takes them needs a moment to let go of them.
 const asideShare = 4
 
+// PassOn changes Config.Aside and Config.NoRelief, both at once, for a caller that keeps nothing itself: with
+// on, it has another server for what this one does not take.
+func (w *Writer) PassOn(on bool) { w.config.Aside, w.config.NoRelief = on, on }
+
 // Rest is what of a settled batch was set aside: the parts, in the order of the body, that are neither
 // written nor refused, or about which nothing is known. Their points are Outcome.Aside. The slice is valid
 // until Release.
