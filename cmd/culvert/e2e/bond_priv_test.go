@@ -47,7 +47,8 @@ func TestPrivBond(t *testing.T) {
 			"workers: {frames: 1024, huge_pages: off}\nsinks: [{name: m, urls: [%s], database: d}]\n",
 			interfaces, port, lab.GatewayIPv4, sink.url)
 	}
-	path := write(t, dir, "bond.yaml", of("interfaces: [{name: bond0}]"))
+	// A veth leaves checksums unfinished, which is accepted where its own name is that of the driver.
+	path := write(t, dir, "bond.yaml", of("interfaces: [{name: bond0, checksum: off}]"))
 	bond := path
 	mends(t, func() doctor.Report { return diagnose(t, lab, withSysfs("doctor", "--json", "-c", path)) },
 		func(line string) { path = write(t, dir, "member.yaml", of(line)) }, "", "bond",
