@@ -123,7 +123,7 @@ test-priv: web ## the privileged tests alone; a skip is a failure
 	@CULVERT_REQUIRE_PRIV=1 $(GO) run ./scripts/tally -suite priv -- $(PACKAGES)
 
 .PHONY: test-user
-test-user: web ## the end-to-end tests with gateways as the unit runs them: a user, five capabilities (as root)
+test-user: web ## the end-to-end tests with gateways of the unit's user and capabilities (as root)
 	@scripts/setup test
 	@$(GO) run ./scripts/tally -suite user -- ./cmd/culvert/e2e
 

@@ -109,6 +109,6 @@ func TestPrivDoctorMendsVLAN(t *testing.T) {
 	if f == nil || !strings.Contains(f.Remedy, "address: [10.99.0.1]") {
 		t.Errorf("doctor finds %+v", f)
 	}
-	mends(t, diagnosis, func(line string) { path = write(t, dir, "parent.yaml", of(line)) }, "", "driver", text,
-		"")
+	mends(t, diagnosis, func(line string) { path = write(t, dir, "parent.yaml", of(line)) }, "", "driver",
+		text, "")
 }

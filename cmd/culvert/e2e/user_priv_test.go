@@ -18,7 +18,7 @@ import (
 )
 
 // asUser, in the environment, has the suite's gateways run as the unit runs them (`make test-user`): as a
-// user without rights, with the unit's capabilities, pins and folders. So does `culvert attach`, the unit's
+// user without rights, with the unit's capabilities and pins. So does `culvert attach`, the unit's
 // second pre-step; other commands stay root's, who administers the host.
 const asUser = "CULVERT_AS_USER"
 
@@ -45,7 +45,7 @@ func asService(t *testing.T, lab *testenv.Lab, command *exec.Cmd) {
 		return
 	}
 	serviceHost(t, lab)
-	for _, folder := range foldersOf(t, command.Args) {
+	for _, folder := range foldersOf(command.Args[1:]) {
 		hand(t, folder)
 	}
 	command.SysProcAttr = &syscall.SysProcAttr{
@@ -53,16 +53,12 @@ func asService(t *testing.T, lab *testenv.Lab, command *exec.Cmd) {
 	}
 }
 
-// serviceHost gives the lab's gateway namespace what systemd and the unit's first pre-step give the service,
-// once: a BPF file system and folders that belong to the user. They vanish with the lab.
+// serviceHost gives the lab's gateway namespace what the unit's first pre-step gives the service, once: a BPF
+// file system of the user's. It vanishes with the lab. Folders for state are the tests' own.
 func serviceHost(t *testing.T, lab *testenv.Lab) {
 	t.Helper()
-	const pins, state = "/run/culvert/bpf", "/var/lib/culvert"
-	ready := func() bool {
-		var about unix.Stat_t
-		return unix.Stat(pins, &about) == nil && about.Uid == nobody
-	}
-	for _, folder := range []string{filepath.Dir(pins), pins, state} {
+	const pins = "/run/culvert/bpf"
+	for _, folder := range []string{filepath.Dir(pins), pins} {
 		err := os.Mkdir(folder, 0o755)
 		if err == nil {
 			t.Cleanup(func() { os.Remove(folder) })
@@ -70,12 +66,12 @@ func serviceHost(t *testing.T, lab *testenv.Lab) {
 			t.Fatal(err)
 		}
 	}
-	owned := fmt.Sprintf("uid=%d,gid=%d,mode=0750", nobody, nobody)
 	err := lab.Gateway.Do(func() error {
-		if ready() {
+		var about unix.Stat_t
+		if unix.Stat(pins, &about) == nil && about.Uid == nobody {
 			return nil
 		}
-		// The namespace's thread ends with the lab, and so do these mounts.
+		// The namespace's thread ends with the lab, and so does this mount.
 		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("make a mount namespace: %w", err)
 		}
@@ -85,18 +81,7 @@ func serviceHost(t *testing.T, lab *testenv.Lab) {
 		if err := unix.Mount("bpf", pins, "bpf", 0, "mode=0700"); err != nil {
 			return fmt.Errorf("mount a BPF file system: %w", err)
 		}
-		if err := os.Chown(pins, nobody, nobody); err != nil {
-			return err
-		}
-		if err := unix.Mount("state", state, "tmpfs", 0, owned); err != nil {
-			return fmt.Errorf("mount folders for the state: %w", err)
-		}
-		var err error
-		for _, name := range []string{"spool", "state"} {
-			folder := filepath.Join(state, name)
-			err = errors.Join(err, os.Mkdir(folder, 0o750), os.Chown(folder, nobody, nobody))
-		}
-		return err
+		return os.Chown(pins, nobody, nobody)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -107,10 +92,14 @@ func serviceHost(t *testing.T, lab *testenv.Lab) {
 var temporary = regexp.MustCompile(regexp.QuoteMeta(os.TempDir()) + `/[^/\s"',}\]]+`)
 
 // foldersOf are the tests' folders that a command line names, or the configuration that it names.
-func foldersOf(t *testing.T, arguments []string) (folders []string) {
-	t.Helper()
-	text := strings.Join(arguments, "\n")
+func foldersOf(arguments []string) (folders []string) {
+	text := ""
 	for i, argument := range arguments {
+		if rest, inside := strings.CutPrefix(argument, os.TempDir()+"/"); inside {
+			// A test's name may have commas.
+			first, _, _ := strings.Cut(rest, "/")
+			folders = append(folders, filepath.Join(os.TempDir(), first))
+		}
 		if argument != "-c" || i+1 == len(arguments) {
 			continue
 		}
