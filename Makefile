@@ -122,6 +122,11 @@ test-priv: web ## the privileged tests alone; a skip is a failure
 	@scripts/setup test
 	@CULVERT_REQUIRE_PRIV=1 $(GO) run ./scripts/tally -suite priv -- $(PACKAGES)
 
+.PHONY: test-user
+test-user: web ## the end-to-end tests with gateways of the unit's user and capabilities (as root)
+	@scripts/setup test
+	@$(GO) run ./scripts/tally -suite user -- ./cmd/culvert/e2e
+
 # Linux 6.1 does not see that cores of the emulated processor have two threads.
 SMT_KERNEL = $(lastword $(filter-out 6.1,$(KERNELS)))
 

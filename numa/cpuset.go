@@ -12,10 +12,33 @@ import (
 // Cpuset is what the process's control group leaves it: a slice of systemd, a container, a partition. It is
 // the bound up to which an affinity may be widened again.
 type Cpuset struct {
-	// Group is the directory that says so, "" where no group restricts anything.
-	Group string
+	// Group is the directory of the group that says so, the process's own or one above whose bounds it has;
+	// "" where no group restricts anything. Legacy ones are of control groups version 1.
+	Group  string
+	Legacy bool
 	// CPUs and Nodes are what it leaves, ascending; nil where there is no restriction.
 	CPUs, Nodes []int
+}
+
+// WiderCPUs is the command that leaves the process these CPUs, too.
+func (s *Cpuset) WiderCPUs(cpus []int) string {
+	return s.wider("AllowedCPUs", "cpuset.cpus", slices.Concat(s.CPUs, cpus))
+}
+
+// WiderNodes is the command that leaves the process the memory of these nodes, too.
+func (s *Cpuset) WiderNodes(nodes []int) string {
+	return s.wider("AllowedMemoryNodes", "cpuset.mems", slices.Concat(s.Nodes, nodes))
+}
+
+// wider sets what systemd keeps for its own groups, and a file of any other. The cpusets of version 1 are not
+// systemd's.
+func (s *Cpuset) wider(property, file string, list []int) string {
+	unit := path.Base(s.Group)
+	kinds := []string{".service", ".slice", ".scope"}
+	if !s.Legacy && slices.Contains(kinds, path.Ext(unit)) {
+		return fmt.Sprintf("systemctl set-property %s %s=%s", unit, property, FormatList(list))
+	}
+	return fmt.Sprintf("echo %s > %s/%s", FormatList(list), s.Group, file)
 }
 
 // ReadCpuset reads the cpuset of the process with the tree under root, of control groups version 2 or, where
@@ -50,7 +73,9 @@ func ReadCpuset(root string) (Cpuset, error) {
 		options := strings.Split(fields[3], ",")
 		switch {
 		case fields[2] == "cgroup" && legacy != "" && slices.Contains(options, "cpuset"):
-			return climb(root, fields[1], legacy, "cpuset.effective_cpus", "cpuset.effective_mems")
+			set, err := climb(root, fields[1], legacy, "cpuset.effective_cpus", "cpuset.effective_mems")
+			set.Legacy = set.Group != ""
+			return set, err
 		case fields[2] == "cgroup2" && legacy == "" && unified != "":
 			return climb(root, fields[1], unified, "cpuset.cpus.effective", "cpuset.mems.effective")
 		}
@@ -58,23 +83,27 @@ func ReadCpuset(root string) (Cpuset, error) {
 	return Cpuset{}, nil
 }
 
-// climb reads the two files in the group's directory or in the next one above that has them.
-func climb(root, mount, group, cpus, nodes string) (Cpuset, error) {
+// climb reads the two files in the group's directory or in the next one above that has them, and goes on to
+// the topmost one with the same bounds: they are that one's, and are widened there.
+func climb(root, mount, group, cpus, nodes string) (found Cpuset, err error) {
 	for group = path.Clean("/" + group); ; group = path.Dir(group) {
-		dir := filepath.Join(root, mount, group)
-		list, err := readOptionalList(filepath.Join(dir, cpus))
+		set := Cpuset{Group: path.Join(mount, group)}
+		if set.CPUs, err = readOptionalList(filepath.Join(root, set.Group, cpus)); err == nil {
+			set.Nodes, err = readOptionalList(filepath.Join(root, set.Group, nodes))
+		}
 		if err != nil {
 			return Cpuset{}, fmt.Errorf("read the cpuset: %w", err)
 		}
-		if len(list) > 0 {
-			set := Cpuset{Group: path.Join(mount, group), CPUs: list}
-			if set.Nodes, err = readOptionalList(filepath.Join(dir, nodes)); err != nil {
-				return Cpuset{}, fmt.Errorf("read the cpuset: %w", err)
-			}
-			return set, nil
+		same := slices.Equal(set.CPUs, found.CPUs) && slices.Equal(set.Nodes, found.Nodes)
+		switch {
+		case len(set.CPUs) == 0:
+		case found.CPUs == nil || same:
+			found = set
+		default:
+			return found, nil
 		}
 		if group == "/" {
-			return Cpuset{}, nil
+			return found, nil
 		}
 	}
 }

@@ -46,6 +46,16 @@ func TestReadCpusetSuccess(t *testing.T) {
 		"sys/fs/cgroup/system.slice/culvert.service/cpuset.mems.effective": "1\n",
 		"sys/fs/cgroup/cpuset.cpus.effective":                              "0-7\n",
 	}, "/sys/fs/cgroup/system.slice/culvert.service", "2-5", "1")
+	// What a slice restricts is said of the slice, not of what inherits it.
+	f(map[string]string{
+		"proc/self/cgroup": "0::/user.slice/user-0.slice/session-1.scope\n", "proc/self/mounts": mountsV2,
+		"sys/fs/cgroup/cpuset.cpus.effective":                                         "0-7\n",
+		"sys/fs/cgroup/cpuset.mems.effective":                                         "0-1\n",
+		"sys/fs/cgroup/user.slice/cpuset.cpus.effective":                              "0-1\n",
+		"sys/fs/cgroup/user.slice/cpuset.mems.effective":                              "0-1\n",
+		"sys/fs/cgroup/user.slice/user-0.slice/session-1.scope/cpuset.cpus.effective": "0-1\n",
+		"sys/fs/cgroup/user.slice/user-0.slice/session-1.scope/cpuset.mems.effective": "0-1\n",
+	}, "/sys/fs/cgroup/user.slice", "0-1", "0-1")
 	// A container sees its own group as the root of what is mounted, under another name.
 	f(map[string]string{
 		"proc/self/cgroup": "0::/docker/abc\n", "proc/self/mounts": mountsV2,
@@ -63,6 +73,26 @@ func TestReadCpusetSuccess(t *testing.T) {
 		"sys/fs/cgroup/unified/c/d/cpuset.mems.effective": "9\n",
 	}
 	f(legacy, "/sys/fs/cgroup/cpuset/b", "4-5", "0-1")
+}
+
+// Goal: a cpuset is widened by systemd where it is systemd's, and by the kernel's file where not.
+func TestWider(t *testing.T) {
+	f := func(group string, legacy bool, cpus, nodes string) {
+		t.Helper()
+		s := Cpuset{Group: group, Legacy: legacy, CPUs: []int{0, 1}, Nodes: []int{0}}
+		if got := s.WiderCPUs([]int{4, 1}); got != cpus {
+			t.Errorf("%s: %s, want %s", group, got, cpus)
+		}
+		if got := s.WiderNodes([]int{1}); got != nodes {
+			t.Errorf("%s: %s, want %s", group, got, nodes)
+		}
+	}
+	f("/sys/fs/cgroup/user.slice", false, "systemctl set-property user.slice AllowedCPUs=0-1,4",
+		"systemctl set-property user.slice AllowedMemoryNodes=0-1")
+	f("/sys/fs/cgroup/mine", false, "echo 0-1,4 > /sys/fs/cgroup/mine/cpuset.cpus",
+		"echo 0-1 > /sys/fs/cgroup/mine/cpuset.mems")
+	f("/sys/fs/cgroup/cpuset/a.slice", true, "echo 0-1,4 > /sys/fs/cgroup/cpuset/a.slice/cpuset.cpus",
+		"echo 0-1 > /sys/fs/cgroup/cpuset/a.slice/cpuset.mems")
 }
 
 func TestReadCpusetFailure(t *testing.T) {

@@ -11,14 +11,19 @@ import (
 // five levels deep, and bridges in between add one each.
 const climbMax = 32
 
-// NICNode is the node of the card behind an interface, or -1 when nobody knows: a virtual interface has no
-// card, and firmware without a table says -1 itself. The device of a virtio card is virtioN, which has no
-// numa_node file; the PCI device above it has.
-func NICNode(root, iface string) int {
+// lowerMax bounds the way from an interface down to those that it stands on: a VLAN on a bond of VLANs.
+const lowerMax = 4
+
+// NICNode is the node of the card behind an interface, or of all cards that a bond, bridge or VLAN stands on;
+// -1 when nobody knows: a virtual interface has no card, and firmware without a table says -1 itself. The
+// device of a virtio card is virtioN, which has no numa_node file; the PCI device above it has.
+func NICNode(root, iface string) int { return nicNode(root, iface, lowerMax) }
+
+func nicNode(root, iface string, deep int) int {
 	devices := filepath.Join(root, "sys/devices")
 	dir, err := filepath.EvalSymlinks(filepath.Join(root, "sys/class/net", iface, "device"))
 	if err != nil {
-		return -1
+		return nodeBelow(root, iface, deep)
 	}
 	if devices, err = filepath.EvalSymlinks(devices); err != nil {
 		return -1
@@ -38,4 +43,25 @@ func NICNode(root, iface string) int {
 		dir = filepath.Dir(dir)
 	}
 	return -1
+}
+
+// nodeBelow is the node of all cards that an interface without one stands on, or -1 where they differ.
+func nodeBelow(root, iface string, deep int) int {
+	entries, err := os.ReadDir(filepath.Join(root, "sys/class/net", iface))
+	if err != nil || deep == 0 {
+		return -1
+	}
+	node := -1
+	for _, entry := range entries {
+		name, below := strings.CutPrefix(entry.Name(), "lower_")
+		if !below {
+			continue
+		}
+		found := nicNode(root, name, deep-1)
+		if found < 0 || node >= 0 && found != node {
+			return -1
+		}
+		node = found
+	}
+	return node
 }

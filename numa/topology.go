@@ -188,6 +188,17 @@ func (t *Topology) Nearest(id int) []int {
 	return order
 }
 
+// CPUsNear are the CPUs of a node, or of the nearest one that has any: a card may be on a node that is memory
+// alone, or whose CPUs are all offline. Where there is no such node they are all that run.
+func (t *Topology) CPUsNear(id int) []int {
+	for _, near := range t.Nearest(id) {
+		if cpus := t.Node(near).CPUs; len(cpus) > 0 {
+			return cpus
+		}
+	}
+	return t.Online
+}
+
 func readList(file string) ([]int, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

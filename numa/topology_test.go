@@ -74,6 +74,11 @@ func TestReadExpander(t *testing.T) {
 	if got := topology.Nearest(4); !slices.Equal(got, []int{4, 0, 1}) {
 		t.Fatalf("from node 4: %v", got)
 	}
+	for id, want := range map[int][]int{0: {0, 1}, 1: {2, 3}, 4: {0, 1}, 2: {0, 1, 2, 3}, -1: {0, 1, 2, 3}} {
+		if got := topology.CPUsNear(id); !slices.Equal(got, want) {
+			t.Errorf("CPUs near node %d: %v, want %v", id, got, want)
+		}
+	}
 }
 
 func TestReadThisMachine(t *testing.T) {
@@ -145,5 +150,37 @@ func TestNICNode(t *testing.T) {
 	f("absent", -1)
 	if got := NICNode("testdata/absent", "eth0"); got != -1 {
 		t.Fatalf("without a tree: %d", got)
+	}
+}
+
+// Goal: what stands on cards of one node is on that node, a VLAN on a bond too; on cards of several, on none.
+func TestNICNodeBelow(t *testing.T) {
+	root := write(t, t.TempDir(), map[string]string{"sys/devices/pci0/a/numa_node": "1\n",
+		"sys/devices/pci0/b/numa_node": "1\n", "sys/devices/pci1/c/numa_node": "0\n"})
+	link := func(target, name string) {
+		t.Helper()
+		name = filepath.Join(root, "sys/class/net", name)
+		err := os.MkdirAll(filepath.Dir(name), 0o755)
+		if err == nil {
+			err = os.Symlink(filepath.Join(root, target), name)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for iface, device := range map[string]string{"eth1": "pci0/a", "eth2": "pci0/b", "eth3": "pci1/c"} {
+		link("sys/devices/"+device, iface+"/device")
+	}
+	for upper, lowers := range map[string][]string{"bond0": {"eth1", "eth2"}, "bond0.7": {"bond0"},
+		"bond1": {"eth2", "eth3"}, "bond2": {"eth1", "veth0"}, "self0": {"self0"}} {
+		for _, lower := range lowers {
+			link("sys/class/net/"+lower, upper+"/lower_"+lower)
+		}
+	}
+	for iface, want := range map[string]int{"eth1": 1, "eth3": 0, "bond0": 1, "bond0.7": 1, "bond1": -1,
+		"bond2": -1, "self0": -1, "veth0": -1} {
+		if got := NICNode(root, iface); got != want {
+			t.Errorf("%s is on node %d, want %d", iface, got, want)
+		}
 	}
 }

@@ -21,6 +21,8 @@ import (
 type tuning struct {
 	iface, file, stateDir string
 	defaultRoute, raw     bool
+
+	card doctor.Card // as it was looked at last
 }
 
 func newTuneCommand() *cobra.Command {
@@ -91,6 +93,7 @@ func (t *tuning) look(c *config.Config) ([]tune.Change, error) {
 		return nil, &attach.Error{Kind: attach.Missing, Interface: t.iface, Attempt: "tune",
 			Problem: "there is no such interface", Remedy: "`ip -br link` lists those there are"}
 	}
+	t.card = host.Cards[0]
 	return tune.Plan(host, tune.Machine{Root: "/"})
 }
 
@@ -110,10 +113,21 @@ func (t *tuning) plan(out io.Writer, c *config.Config) error {
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SETTING\tNOW\tBECOMES\tWHY")
+	var settings []tune.Setting
 	for _, change := range changes {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", change.Setting, change.Now, change.Becomes, change.Why)
+		settings = append(settings, change.Setting)
 	}
-	return w.Flush()
+	err = w.Flush()
+	t.warn(out, settings)
+	return err
+}
+
+// warn says what of the settings will not last.
+func (t *tuning) warn(out io.Writer, settings []tune.Setting) {
+	if note := tune.Forgotten(&t.card, settings); note != "" {
+		fmt.Fprintf(out, "\nwarning: %s\n", note)
+	}
 }
 
 func (t *tuning) session(c *config.Config) (*tune.Session, error) {
@@ -146,7 +160,13 @@ func (t *tuning) apply(out io.Writer, c *config.Config) error {
 		return err
 	}
 	outcomes, err := session.Apply()
-	return errors.Join(report(out, outcomes, "all is as it should be"), err)
+	err = errors.Join(report(out, outcomes, "all is as it should be"), err)
+	var settings []tune.Setting
+	for _, outcome := range outcomes {
+		settings = append(settings, outcome.Setting)
+	}
+	t.warn(out, settings)
+	return err
 }
 
 func (t *tuning) revert(out io.Writer, c *config.Config) error {

@@ -145,20 +145,16 @@ func (a *Attachment) willBeGeneric(mode Mode) bool {
 // attach makes a link of its own, held by its descriptor.
 func (a *Attachment) attach(o Options) error {
 	mode := o.Mode
-	if a.state.program.id != 0 || a.state.program.mode != 0 {
+	if a.state.Occupied() {
 		return a.foreign()
 	}
 	if mode != Generic {
-		err := a.tryMode(Native)
-		if err == nil || !refusedByDriver(err) {
-			return a.explain(err)
+		err := a.tryNative()
+		var refused *Error
+		if !errors.As(err, &refused) || refused.Kind != Unsupported || mode == Native {
+			return err
 		}
-		problem, remedy := whyNotNative(err, a.name, a.driver, a.state.MTU)
-		a.refused = &Error{Kind: Unsupported, Interface: a.name, Attempt: "attach", Problem: problem,
-			Remedy: remedy, Err: err}
-		if mode == Native {
-			return a.refused
-		}
+		a.refused = refused
 	}
 	if a.pieces {
 		if err := errors.Join(a.steer.Close(), a.load(o, false)); err != nil {
@@ -171,6 +167,24 @@ func (a *Attachment) attach(o Options) error {
 			Problem: "the kernel refuses even generic XDP", Remedy: "use mode socket", Err: err}
 	}
 	return a.explain(err)
+}
+
+// tryNative attaches in the driver. Where that is not to be had the error is an *Error of kind Unsupported.
+func (a *Attachment) tryNative() error {
+	refused := &Error{Kind: Unsupported, Interface: a.name, Attempt: "attach"}
+	if a.driver == bondDriver {
+		refused.Problem = "AF_XDP takes packets from a bond's members alone"
+		refused.Remedy = "list them as `interfaces`, and the bond's addresses as `address` of the " +
+			"listeners, or use mode generic"
+		return refused
+	}
+	err := a.tryMode(Native)
+	if err == nil || !refusedByDriver(err) {
+		return a.explain(err)
+	}
+	refused.Problem, refused.Remedy = whyNotNative(err, a.name, a.driver, a.state.MTU)
+	refused.Err = err
+	return refused
 }
 
 func (a *Attachment) tryMode(mode Mode) error {

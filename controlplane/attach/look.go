@@ -16,7 +16,8 @@ import (
 // State is how an interface is at one moment.
 type State struct {
 	Present   bool
-	Index     int // another one after the interface went and came back
+	Name      string // another than it was asked for by, where that is an alternative one
+	Index     int    // another one after the interface went and came back
 	Up        bool
 	Carrier   bool // it is up and its link works
 	MAC       [6]byte
@@ -28,6 +29,9 @@ type State struct {
 
 	program program
 }
+
+// Occupied tells whether there is an XDP program on the interface, whoever's.
+func (s State) Occupied() bool { return s.program.id != 0 || s.program.mode != 0 }
 
 // program is what XDP says about the interface.
 type program struct {
@@ -82,7 +86,7 @@ func (l *lookout) look() (State, error) {
 	attributes := found.Attrs()
 	// LinkByName also answers to alternative names; ethtool and the pins know only the one.
 	state := State{
-		Present: true, Index: attributes.Index, MTU: attributes.MTU,
+		Present: true, Name: attributes.Name, Index: attributes.Index, MTU: attributes.MTU,
 		QueuesMax: max(attributes.NumRxQueues, 1),
 		Up:        attributes.Flags&net.FlagUp != 0,
 		Carrier:   attributes.Flags&net.FlagUp != 0 && attributes.RawFlags&unix.IFF_LOWER_UP != 0,

@@ -44,8 +44,17 @@ func (genericHeader) Len() int { return nl.SizeofGenlmsg }
 // Serialize is the header as it is sent.
 func (h genericHeader) Serialize() []byte { return h[:] }
 
-// AskOffer asks the kernel what an interface's driver offers. It needs no privilege and changes nothing.
+// bondDriver is what the driver of a bond calls itself.
+const bondDriver = "bonding"
+
+// AskOffer asks the kernel what an interface's driver offers. It needs no privilege and changes nothing. A
+// bond puts a program on its members and says that it has native XDP; but a packet's queue is a member's
+// then, and AF_XDP gives it to a socket of its own interface and queue or to none (xsk_rcv_check,
+// net/xdp/xsk.c): all that is for the gateway would be lost.
 func AskOffer(index int) (Offer, error) {
+	if link, err := netlink.LinkByIndex(index); err == nil && link.Type() == "bond" {
+		return Offer{Known: true}, nil
+	}
 	family, err := netlink.GenlFamilyGet(netdevFamily)
 	if err != nil {
 		return Offer{}, nil // The kernel does not know the family.

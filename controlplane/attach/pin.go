@@ -206,7 +206,16 @@ func (o Options) pinDir() string {
 }
 
 func (o Options) pinPath() string {
-	return filepath.Join(o.pinDir(), pinVersion, o.Interface, pinnedLink)
+	return filepath.Join(o.pinDir(), pinVersion, folderOf(o.Interface), pinnedLink)
+}
+
+// folderOf is an interface's name as the folder of its pins: a BPF file system keeps dots in names for itself
+// (bpf_lookup, kernel/bpf/inode.c), and VLANs are mostly called with one.
+func folderOf(name string) string { return strings.NewReplacer("%", "%25", ".", "%2E").Replace(name) }
+
+// interfaceOf is the way back.
+func interfaceOf(folder string) string {
+	return strings.NewReplacer("%25", "%", "%2E", ".").Replace(folder)
 }
 
 // checkName refuses what no interface can be called (dev_valid_name, net/core/dev.c), because the name

@@ -210,3 +210,35 @@ func recreate(t *testing.T, lab *testenv.Lab) {
 		})
 	})
 }
+
+// Goal: an interface whose name has dots, as VLANs' have, is pinned, adopted and detached by its own name.
+func TestPrivPinOfNameWithDots(t *testing.T) {
+	lab, pins := testenv.NewLab(t, 1), pinDir(t)
+	o := Options{Interface: "gw0.7", PinDir: pins}
+	within(t, lab.Gateway, func() error {
+		link, err := netlink.LinkByName(lab.GatewayInterface)
+		if err != nil {
+			return err
+		}
+		return errors.Join(netlink.LinkSetDown(link), netlink.LinkSetName(link, o.Interface),
+			netlink.LinkSetUp(link))
+	})
+	within(t, lab.Gateway, func() error {
+		_, err := Pin(o)
+		return err
+	})
+	within(t, lab.Gateway, func() error {
+		a, err := Open(o)
+		if err != nil {
+			return err
+		}
+		if !a.Adopted() {
+			t.Error("the pinned link is not adopted")
+		}
+		return a.Close()
+	})
+	removed, err := UnpinAll(pins)
+	if err != nil || len(removed) != 1 || removed[0].Interface != o.Interface || removed[0].Program == 0 {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+}

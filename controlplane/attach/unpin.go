@@ -80,10 +80,11 @@ func unpinBelow(root string, wanted func(string) bool) (removed []Removed, err e
 		interfaces, readErr := os.ReadDir(dir)
 		err = errors.Join(err, readErr)
 		for _, entry := range interfaces {
-			if !wanted(entry.Name()) {
+			name := interfaceOf(entry.Name())
+			if !wanted(name) {
 				continue
 			}
-			one, oneErr := unpinOne(filepath.Join(dir, entry.Name()), entry.Name())
+			one, oneErr := unpinOne(filepath.Join(dir, entry.Name()), name)
 			err = errors.Join(err, oneErr)
 			if oneErr == nil {
 				removed = append(removed, one)

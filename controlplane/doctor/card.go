@@ -33,6 +33,13 @@ func (e *examination) card(card *Card) {
 	} else {
 		e.add(Warn, "interface", card.Name, fmt.Sprintf("`ip link set dev %s up`", card.Name), "it is down")
 	}
+	if card.Called != "" && card.Called != card.Name {
+		e.add(Warn, "interface", card.Name, fmt.Sprintf("`name: %s`", card.Called),
+			"it is another name of %s, by which alone node, interrupts and bonds are found", card.Called)
+	}
+	for _, err := range card.Unread {
+		e.add(Skip, "interface", card.Name, "", "%v", err)
+	}
 	e.bond(card)
 	e.managing(card)
 	e.mode(card)
@@ -56,15 +63,38 @@ func (e *examination) card(card *Card) {
 	}
 }
 
+// bond looks whether the interface is one, or belongs to one.
 func (e *examination) bond(card *Card) {
-	if members := nic.Members(e.host.Root, card.Name); members != nil {
-		e.add(Warn, "bond", card.Name, fmt.Sprintf("`interfaces: [%s]` instead of it",
-			namedList(members)), "a bond has no zero-copy, its members have")
+	const check = "bond"
+	members := nic.Members(e.host.Root, card.Name)
+	switch {
+	case len(members) == 0:
+	case card.Mode == "generic" || card.Mode == "socket":
+		e.add(Pass, check, card.Name, "", "its packets take the way through the kernel, as mode %s says",
+			card.Mode)
+	default:
+		e.add(Warn, check, card.Name, card.below(members), "a bond has generic XDP alone: AF_XDP takes "+
+			"packets from its members alone, each by the queue that it came by")
 	}
 	if master := nic.Master(e.host.Root, card.Name); master != "" {
-		e.add(Pass, "bond", card.Name, "", "it belongs to %s, whose addresses it takes packets for if "+
+		e.add(Pass, check, card.Name, "", "it belongs to %s, whose addresses it takes packets for if "+
 			"`address` lists them", master)
 	}
+}
+
+// below asks for the interfaces that one stands on, with its addresses.
+func (card *Card) below(names []string) string {
+	remedy := fmt.Sprintf("`interfaces: [%s]` instead of it", namedList(names))
+	var own []string
+	for _, address := range card.Addresses {
+		if !address.IsLinkLocalUnicast() {
+			own = append(own, address.String())
+		}
+	}
+	if own == nil {
+		return remedy + ", and its addresses as `address` of the listeners"
+	}
+	return remedy + fmt.Sprintf(", and `address: [%s]` at the listeners", strings.Join(own, ", "))
 }
 
 // managing warns of the interface that the host may be managed by.
@@ -99,6 +129,9 @@ func (e *examination) mode(card *Card) {
 	if name == "" {
 		name = "no driver"
 	}
+	if !card.Offer.Known && nic.Parent(e.host.Root, card.Name) != "" {
+		listed, source = true, "as no VLAN has"
+	}
 	if !card.Offer.Known && !listed {
 		e.add(Skip, check, card.Name, "", "%s is not in the table, and this kernel cannot be asked", name)
 		return
@@ -132,12 +165,24 @@ func (e *examination) mode(card *Card) {
 	switch {
 	case lacks:
 		e.add(Fail, check, card.Name, "`mode: auto`", "%s, and `mode: %s` demands more", about, card.Mode)
-	case !native && card.Mode == "auto":
-		e.add(Warn, check, card.Name, "another card, or `mode: generic` to say that it is meant so",
+	case !native && card.Mode == "auto" && len(nic.Members(e.host.Root, card.Name)) == 0:
+		e.add(Warn, check, card.Name, e.faster(card),
 			"%s: packets take the way through the kernel first", about)
 	default:
 		e.add(Pass, check, card.Name, "", "%s", about)
 	}
+}
+
+// faster is what helps where an interface has no XDP of its own.
+func (e *examination) faster(card *Card) string {
+	parent := nic.Parent(e.host.Root, card.Name)
+	if parent == "" {
+		return "another card, or `mode: generic` to say that it is meant so"
+	}
+	if members := nic.Members(e.host.Root, parent); len(members) > 0 {
+		return card.below(members)
+	}
+	return card.below([]string{parent})
 }
 
 func (e *examination) foreign(card *Card) {
@@ -275,7 +320,7 @@ func (e *examination) interruptsOf(card *Card) {
 	if e.Topology == nil || e.Topology.Node(node) == nil || len(list) == 0 {
 		return
 	}
-	local := e.Topology.Node(node).CPUs
+	local := e.Topology.CPUsNear(node)
 	strayed := false
 	for _, i := range list {
 		goes := i.Effective
@@ -314,11 +359,12 @@ func (e *examination) node(card *Card) {
 		e.add(Warn, check, card.Name, "memory in that socket's slots, or the card in another socket's slot",
 			"node %d has no memory: packets cross nodes", id)
 	case e.Cpuset.Nodes != nil && !slices.Contains(e.Cpuset.Nodes, id):
-		wider := numa.FormatList(append(slices.Clone(e.Cpuset.Nodes), id))
-		e.add(Warn, check, card.Name,
-			fmt.Sprintf("`systemctl set-property culvert.service AllowedMemoryNodes=%s`", wider),
+		e.add(Warn, check, card.Name, "`"+e.Cpuset.WiderNodes([]int{id})+"`",
 			"it is on node %d, whose memory the cpuset %s keeps from this process (it leaves %s)", id,
 			e.Cpuset.Group, numa.FormatList(e.Cpuset.Nodes))
+	case len(node.CPUs) == 0:
+		e.add(Pass, check, card.Name, "", "it is on node %d, which has no CPU; the nearest are %s", id,
+			numa.FormatList(e.Topology.CPUsNear(id)))
 	default:
 		e.add(Pass, check, card.Name, "", "it is on node %d, with CPUs %s", id, numa.FormatList(node.CPUs))
 	}

@@ -12,7 +12,9 @@ type driver struct {
 	attachResets bool
 	// noLRO: with LRO the driver refuses programs, or hands over merged packets.
 	noLRO bool
-	note  string
+	// forgetsSpread: attaching resets by what the card chooses a packet's queue.
+	forgetsSpread bool
+	note          string
 }
 
 // ChannelsMax is how many of a driver's channels may be in use with native XDP, of those that it can have.
@@ -22,6 +24,9 @@ func ChannelsMax(name string, most int) int {
 	}
 	return most
 }
+
+// ForgetsSpread tells whether a driver forgets hash, table and rules when a program is attached.
+func ForgetsSpread(name string) bool { return drivers()[name].forgetsSpread }
 
 // drivers are the makes that gateways are built with. docs/kernels.md has the same table for people, and a
 // test compares the two.
@@ -42,11 +47,12 @@ func drivers() map[string]driver {
 		"gve": {native: true, zeroCopy: true, halfChannels: true,
 			note: "needs as many transmit as receive queues"},
 		"virtio_net": {native: true, zeroCopy: true, zeroCopySince: "6.13", metadata: "hash", noLRO: true,
+			forgetsSpread: true,
 			note: "zero-copy takes a host that offers iommu_platform; with fewer queues than twice the " +
 				"CPUs transmission by XDP takes a lock"},
 		"veth": {native: true, metadata: "timestamp, hash, vlan",
 			note: "a sender on this host leaves checksums unfinished: `checksum: auto` accepts them"},
 		"tun":     {native: true},
-		"bonding": {native: true, note: "zero-copy is with its members, not with the bond"},
+		"bonding": {note: "AF_XDP takes packets from its members alone"},
 	}
 }

@@ -152,10 +152,14 @@ func findings() []finding {
 			check:  "rt_throttling"},
 		{name: "irqbalance", files: files{"proc/4711/comm": "irqbalance"}, status: Warn, check: "irqbalance",
 			text: "process 4711", remedy: "`systemctl disable --now irqbalance`"},
-		{name: "a worker's sibling", files: files{cpus + "cpu5/topology/thread_siblings_list": "0,5",
+		{name: "a worker's sibling", files: files{cpus + "cpu5/topology/thread_siblings_list": "5,7",
+			cpus + "cpu7/topology/thread_siblings_list": "5,7", cpus + "cpu7/online": "1"}, status: Warn,
+			check: "smt", text: "CPU 7 is one of",
+			remedy: "`echo 0 > /sys/devices/system/cpu/cpu7/online`"},
+		{name: "a worker's sibling that stays", files: files{
+			cpus + "cpu5/topology/thread_siblings_list": "0,5",
 			cpus + "cpu0/topology/thread_siblings_list": "0,5"}, status: Warn, check: "smt",
-			text:   "CPU 0 is one of",
-			remedy: "echo 0 > /sys/devices/system/cpu/cpu0/online"},
+			text: "CPU 0 is one of", remedy: "`workers: {cpus: \"6\"}`"},
 		{name: "deep sleep", files: files{cpus + "cpu5/cpuidle/state2/disable": "0"}, status: Warn,
 			check: "sleep_states", text: "C6 (133 µs) on CPUs 5",
 			remedy: "`echo 1 | tee /sys/devices/system/cpu/cpu*/cpuidle/state2/disable`"},
@@ -169,6 +173,10 @@ func findings() []finding {
 		{name: "huge pages demanded", files: files{nodes + "node1" + pages + "free_hugepages": "0"},
 			host: func(h *Host) { h.Workers.HugePages = "on" }, status: Fail, check: "huge_pages",
 			text: "`workers.huge_pages: on` demands them"},
+		{name: "huge pages of another size", files: files{nodes + "node1" + pages + "nr_hugepages": gone,
+			nodes + "node1" + pages + "free_hugepages": gone},
+			host: func(h *Host) { h.Workers.HugePages = "on" }, status: Fail, check: "huge_pages|node 1",
+			text: "no huge pages of this size", remedy: "`workers: {huge_pages: auto}`"},
 		{name: "a list across nodes", host: func(h *Host) { h.Workers.CPUs = []int{1, 2} },
 			files: files{nodes + "node0" + pages + "free_hugepages": "64",
 				"proc/irq/70/effective_affinity_list": "5"},
@@ -207,12 +215,24 @@ func cardFindings() []finding {
 	return []finding{
 		{name: "absent", card: func(c *Card) { *c = Card{Name: "eth1"} }, status: Fail, check: "interface",
 			remedy: "`ip -br link`"},
+		{name: "an alternative name", card: func(c *Card) { c.Called = "enp65s0f0" }, status: Warn,
+			check: "interface", text: "it is another name of enp65s0f0", remedy: "`name: enp65s0f0`"},
 		{name: "down", card: func(c *Card) { c.Up = false }, status: Warn, check: "interface",
 			remedy: "`ip link set dev eth1 up`"},
 		{name: "a bond", files: files{card1 + "net/eth1/bonding/slaves": "eth3 eth4"},
-			card: func(c *Card) { c.Driver, c.Offer.ZeroCopy = "bonding", false }, status: Warn,
-			check:  "bond",
-			remedy: "`interfaces: [{name: eth3}, {name: eth4}]`"},
+			card: func(c *Card) {
+				c.Driver, c.Offer = "bonding", attach.Offer{Known: true}
+				c.Addresses = addresses("10.0.0.7 fd00::7 fe80::7")
+			}, status: Warn, check: "bond", text: "AF_XDP takes packets from its members alone",
+			remedy: "`interfaces: [{name: eth3}, {name: eth4}]` instead of it, and " +
+				"`address: [10.0.0.7, fd00::7]` at the listeners"},
+		{name: "a VLAN", files: files{card1 + "net/eth1/uevent": "DEVTYPE=vlan\nINTERFACE=eth1",
+			card1 + "net/eth1/lower_eth0": "-> ../eth0"},
+			card: func(c *Card) {
+				c.Driver, c.Offer = "802.1Q VLAN Support", attach.Offer{Known: true}
+				c.Addresses = addresses("10.0.0.7")
+			}, status: Warn, check: "driver", text: "802.1Q VLAN Support has no XDP of its own",
+			remedy: "`interfaces: [{name: eth0}]` instead of it, and `address: [10.0.0.7]` at the listeners"},
 		{name: "zero-copy demanded", card: func(c *Card) { c.Mode, c.Offer.ZeroCopy = "zerocopy", false },
 			status: Fail, check: "driver", text: "`mode: zerocopy` demands more", remedy: "`mode: auto`"},
 		{name: "native demanded by the table", card: func(c *Card) {
@@ -273,10 +293,12 @@ func cardFindings() []finding {
 			check: "interrupts"},
 		{name: "a node without memory", files: files{nodes + "has_memory": "0"}, status: Warn, check: "node",
 			text: "node 1 has no memory"},
-		{name: "a cpuset without the node's memory", files: files{"proc/self/cgroup": "0::/a",
+		{name: "a cpuset without the node's memory", files: files{
+			"proc/self/cgroup": "0::/system.slice/culvert.service",
 			"proc/self/mounts": "bpf /sys/fs/bpf bpf rw 0 0\n" +
 				"cgroup2 /sys/fs/cgroup cgroup2 rw 0 0",
-			"sys/fs/cgroup/a/cpuset.cpus.effective": "0-7", "sys/fs/cgroup/a/cpuset.mems.effective": "0"},
+			"sys/fs/cgroup/system.slice/culvert.service/cpuset.cpus.effective": "0-7",
+			"sys/fs/cgroup/system.slice/culvert.service/cpuset.mems.effective": "0"},
 			status: Warn, check: "node",
 			remedy: "`systemctl set-property culvert.service AllowedMemoryNodes=0-1`"},
 		{name: "open to everyone", card: func(c *Card) { c.Open = []string{"plant"} }, status: Warn,

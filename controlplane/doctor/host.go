@@ -3,6 +3,7 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,7 @@ type Host struct {
 // Card is an interface that a gateway serves or would serve.
 type Card struct {
 	Name    string
+	Called  string // by the kernel, where Name is an alternative name; or empty
 	Present bool
 	Up      bool
 	Index   int
@@ -39,6 +41,12 @@ type Card struct {
 	Queues  int // receive queues in use
 	Driver  string
 	Offer   attach.Offer
+	// Unread are the questions that went wrong; of what they ask for nothing is known.
+	Unread []error
+	// Occupied tells that there is an XDP program on it, whoever's.
+	Occupied bool
+	// Addresses are its own.
+	Addresses []netip.Addr
 	// Foreign says whose program is on it, nil where none is or ours.
 	Foreign  error
 	Channels nic.Channels // all 0 where the driver has none to tell of
@@ -119,38 +127,40 @@ func (card *Card) configure(c *config.Config) {
 	}
 }
 
+// lookAt asks for all that is judged of a card. What cannot be asked is noted, and the rest is looked at all
+// the same.
 func lookAt(name string) (Card, error) {
 	card := Card{Name: name}
 	state, err := attach.Look(name)
 	if err != nil || !state.Present {
 		return card, err
 	}
-	card.Present, card.Up, card.Index = true, state.Up, state.Index
-	card.MTU, card.Queues = state.MTU, state.RXQueues
-	card.Flows = flowsTo(state.Addresses)
-	if card.Offer, err = attach.AskOffer(state.Index); err != nil {
-		return card, err
-	}
-	if card.Driver, err = nic.Driver(name); err != nil {
-		return card, err
-	}
+	card.Present, card.Called, card.Up, card.Index = true, state.Name, state.Up, state.Index
+	card.MTU, card.Queues, card.Occupied = state.MTU, state.RXQueues, state.Occupied()
+	card.Addresses, card.Flows = state.Addresses, flowsTo(state.Addresses)
 	card.DefersByQueue = nic.DefersByQueue(state.Index)
 	card.Foreign = attach.Occupant(name)
-	if card.Channels, err = nic.AskChannels(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
-		return card, err
-	}
-	if card.Rings, err = nic.AskRings(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
-		return card, err
-	}
-	if card.Features, err = nic.AskFeatures(name); err != nil && !errors.Is(err, nic.ErrNotOffered) {
-		return card, err
-	}
+	card.Offer, err = attach.AskOffer(state.Index)
+	card.note(err)
+	card.Driver, err = nic.Driver(name)
+	card.note(err)
+	card.Channels, err = nic.AskChannels(name)
+	card.note(err)
+	card.Rings, err = nic.AskRings(name)
+	card.note(err)
+	card.Features, err = nic.AskFeatures(name)
+	card.note(err)
 	card.DefaultRoute, err = nic.CarriesDefaultRoute(name)
-	if err != nil {
-		return card, err
-	}
+	card.note(err)
 	card.Spread = askSpread(name)
 	return card, nil
+}
+
+// note keeps an error but that of a driver that has no such thing to tell of.
+func (card *Card) note(err error) {
+	if err != nil && !errors.Is(err, nic.ErrNotOffered) {
+		card.Unread = append(card.Unread, err)
+	}
 }
 
 // tryIOUring asks for a ring without saying where its parameters are: a kernel that would give one finds that

@@ -176,24 +176,41 @@ func (e *examination) siblings() {
 		e.add(Pass, check, "", "", "no worker's core has another thread that others run on")
 		return
 	}
-	var commands []string
-	for _, cpu := range shared {
-		commands = append(commands, fmt.Sprintf("echo 0 > /sys/devices/system/cpu/cpu%d/online", cpu))
-	}
 	if house := e.Plan.Housekeeping; len(house) > 0 && slices.Contains(shared, house[0]) {
-		remedy := "more cores"
-		apart := slices.DeleteFunc(slices.Clone(workers), func(cpu int) bool {
-			return slices.Contains(e.Topology.Siblings(house[0]), cpu)
-		})
-		if len(apart) > 0 {
-			remedy = fmt.Sprintf("`workers: {cpus: %q}`, or more cores", numa.FormatList(apart))
-		}
-		e.add(Warn, check, "", remedy,
+		e.add(Warn, check, "", e.apart(workers, house[:1]),
 			"housekeeping has but threads of workers' cores (%s)", e.Plan.HousekeepingList())
 		return
 	}
-	e.add(Warn, check, "", "`"+strings.Join(commands, "; ")+"`, or isolcpus= with them on the kernel's line",
+	var commands []string
+	var stay []int
+	for _, cpu := range shared {
+		// The first of x86 cannot be switched off, and has no such file.
+		file := fmt.Sprintf("sys/devices/system/cpu/cpu%d/online", cpu)
+		if _, can := e.read(file); can {
+			commands = append(commands, "echo 0 > /"+file)
+		} else {
+			stay = append(stay, cpu)
+		}
+	}
+	remedy := "`" + strings.Join(commands, "; ") + "`"
+	if len(stay) > 0 {
+		remedy = e.apart(workers, stay)
+	}
+	e.add(Warn, check, "", remedy+", or isolcpus= with them on the kernel's line",
 		"%s threads of workers' cores: what runs there takes half of a worker's core", subject(shared))
+}
+
+// apart asks for workers on none of these CPUs' cores.
+func (e *examination) apart(workers, from []int) string {
+	left := slices.DeleteFunc(slices.Clone(workers), func(cpu int) bool {
+		return slices.ContainsFunc(from, func(other int) bool {
+			return slices.Contains(e.Topology.Siblings(other), cpu)
+		})
+	})
+	if len(left) == 0 {
+		return "more cores"
+	}
+	return fmt.Sprintf("`workers: {cpus: %q}`, or more cores", numa.FormatList(left))
 }
 
 func subject(cpus []int) string {

@@ -35,6 +35,10 @@ func (e *examination) hugePages() {
 		}
 		wanted := e.host.HugePagesFor(queues)
 		on := fmt.Sprintf("node %d", id)
+		if _, offered := e.read(e.host.HugePagesFile(id)); !offered {
+			e.withoutHugePages(on)
+			continue
+		}
 		file := "/" + e.host.HugePagesFile(id)
 		remedy := fmt.Sprintf("`echo %d > %s`", node.HugePages+max(wanted-node.HugePagesFree, 0), file)
 		elsewhere := e.freeElsewhere(id)
@@ -55,6 +59,17 @@ func (e *examination) hugePages() {
 				"%s, and transparent ones are off: each frame costs misses of the TLB", short)
 		}
 	}
+}
+
+// withoutHugePages is said of a kernel whose huge pages have another size, as with base pages of 64 KiB.
+func (e *examination) withoutHugePages(on string) {
+	const check = "huge_pages"
+	if e.host.Workers.HugePages == "on" {
+		e.add(Fail, check, on, "`workers: {huge_pages: auto}`",
+			"the kernel has no huge pages of this size, 2 MiB, which `workers.huge_pages: on` asks for")
+		return
+	}
+	e.add(Pass, check, on, "", "the kernel has none of 2 MiB; usual pages do")
 }
 
 // HugePagesFile is the file, from the root, that sets how many huge pages a node has.
@@ -92,6 +107,10 @@ func (e *examination) sleepStates() {
 	const check = "sleep_states"
 	cpus := e.WorkerCPUs()
 	if e.Topology == nil || len(cpus) == 0 {
+		return
+	}
+	if e.host.Workers.Wait == "busy" {
+		e.add(Pass, check, "", "", "workers that wait busily (`workers.wait`) do not let their CPUs sleep")
 		return
 	}
 	deep := map[string][]int{} // "name (latency)" → CPUs

@@ -117,11 +117,31 @@ func (card *Card) Astray() []int {
 	})
 }
 
-// Steer is what brings packets to the queues that have a socket, where others get some, too: for one queue on
-// a card that takes rules one for each port, each with a free location; else another table. A rule leaves all
-// other packets where they are. Nothing is returned where nothing is to be done.
+// Unfed are the queues that have a socket and get no packet: the card's table leaves them out, and no rule
+// leads to them. A table that is shorter than the queues are many cannot name all.
+func (card *Card) Unfed() []int {
+	table, served := card.Spread.Indirection, card.served()
+	beyond := func(queue int) bool { return queue >= card.Queues }
+	if len(table) < len(served) || card.Mode == "socket" || slices.ContainsFunc(served, beyond) {
+		return nil
+	}
+	fed := table.Queues()
+	for _, rule := range card.Spread.Rules.Rules {
+		fed = append(fed, rule.Queue)
+	}
+	return slices.DeleteFunc(slices.Clone(served), func(queue int) bool {
+		return slices.Contains(fed, queue)
+	})
+}
+
+// Steer is what brings packets to the queues that have a socket, where others get some, too, or some get
+// none: for one queue on a card that takes rules one for each port, each with a free location; else another
+// table. A rule leaves all other packets where they are. Nothing is returned where nothing is to be done.
 func (card *Card) Steer() (rules []nic.Rule, locations []int, table nic.Indirection) {
 	if len(card.Astray()) == 0 {
+		if len(card.Unfed()) > 0 {
+			return nil, nil, nic.InTurn(card.served(), len(card.Spread.Indirection))
+		}
 		return nil, nil, nil
 	}
 	if len(card.Served) == 1 && len(card.Listens) > 0 && card.Features[ntuple].Active {
@@ -138,7 +158,7 @@ func (card *Card) Steer() (rules []nic.Rule, locations []int, table nic.Indirect
 			return rules, locations, nil
 		}
 	}
-	return nil, nil, nic.InTurn(card.Served, len(card.Spread.Indirection))
+	return nil, nil, nic.InTurn(card.served(), len(card.Spread.Indirection))
 }
 
 // steering looks at how the card's packets find their queues.
@@ -162,13 +182,22 @@ func (e *examination) steering(card *Card) {
 		commands = append(commands, fmt.Sprintf("ethtool -N %s flow-type %s", card.Name, rule))
 	}
 	if table != nil {
-		commands = append(commands, fmt.Sprintf("ethtool -X %s %s", card.Name, inWords(card.Served)))
+		commands = append(commands, fmt.Sprintf("ethtool -X %s %s", card.Name, inWords(card.served())))
 	}
+	astray := card.Astray()
 	if commands != nil {
 		found = true
-		e.add(Warn, check, card.Name, "`"+strings.Join(commands, " && ")+"`",
-			"the card gives packets to queues %s, too, which are not served: these pass to the kernel",
-			numa.FormatList(card.Astray()))
+		remedy := "`" + strings.Join(commands, " && ") + "`"
+		if len(astray) > 0 {
+			e.add(Warn, check, card.Name, remedy,
+				"the card gives packets to queues %s, too, which are not served: these pass to the kernel",
+				numa.FormatList(astray))
+		} else {
+			remedy += fmt.Sprintf(", or fewer queues (`ethtool -L %s`)", card.Name)
+			e.add(Warn, check, card.Name, remedy,
+				"queues %s are served and get no packets: the card's table leaves them out",
+				numa.FormatList(card.Unfed()))
+		}
 	}
 	if !found && card.Spread.Indirection != nil {
 		e.add(Pass, check, card.Name, "", "it spreads packets over queues %s",

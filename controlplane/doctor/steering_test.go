@@ -38,6 +38,10 @@ func steeringFindings() []finding {
 			c.Spread.Rules.Elsewhere = true
 		}, status: Warn, check: "rss", text: "packets to queues 0, too",
 			remedy: "`ethtool -X eth1 start 1 equal 1`"},
+		{name: "queues that get no packets", card: func(c *Card) {
+			c.Spread.Indirection = nic.InTurn([]int{1}, 128)
+		}, status: Warn, check: "rss", text: "queues 0 are served and get no packets",
+			remedy: "`ethtool -X eth1 equal 2`, or fewer queues"},
 		{name: "the default route", card: func(c *Card) { c.DefaultRoute = true }, status: Warn,
 			check: "interface", text: "the host's default route leaves by eth1", remedy: "`mode: generic`"},
 	}
@@ -72,6 +76,14 @@ func TestSteeringContent(t *testing.T) {
 		steeringFindings()[2].card(c)
 		c.Spread.Rules.Rules = map[int]nic.Rule{3: {Flow: nic.UDP4, Port: 8089, Queue: 1},
 			9: {Flow: nic.UDP6, Port: 8089, Queue: 1}}
+	})
+	f("a rule for the queue that the table leaves out", func(c *Card) {
+		c.Spread.Indirection = nic.InTurn([]int{1}, 128)
+		c.Spread.Rules.Rules = map[int]nic.Rule{3: {Flow: nic.UDP4, Port: 8089, Queue: 0}}
+	})
+	f("a table too short for all queues", func(c *Card) { c.Spread.Indirection = nic.InTurn([]int{1}, 1) })
+	f("kernel sockets and a table of one queue", func(c *Card) {
+		c.Spread.Indirection, c.Mode = nic.InTurn([]int{1}, 128), "socket"
 	})
 	f("kernel sockets", func(c *Card) {
 		steeringFindings()[1].card(c)

@@ -60,7 +60,7 @@ func (g *Gateway) deviations() []string {
 			return i.Queue >= port.state.RXQueues
 		})
 		if node := numa.NICNode(sysfsRoot, name); err == nil && topology.Node(node) != nil {
-			p.nodes[name] = topology.Node(node).CPUs
+			p.nodes[name] = topology.CPUsNear(node)
 		}
 	}
 	found := p.deviations()

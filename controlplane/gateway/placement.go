@@ -65,6 +65,9 @@ func (p *Placement) candidates(port Port) ([]int, Note) {
 		for _, n := range p.Topology.Nodes {
 			all = append(all, p.free(n.ID)...)
 		}
+		if len(all) == 0 {
+			all = p.spare()
+		}
 		return all, note
 	}
 	for _, near := range p.Topology.Nearest(node) {
@@ -77,7 +80,33 @@ func (p *Placement) candidates(port Port) ([]int, Note) {
 		}
 		return free, note
 	}
-	return nil, note
+	spare := p.spare()
+	if near := p.onNode(spare, node); len(near) > 0 {
+		return near, note
+	}
+	if len(spare) > 0 {
+		note = p.crossing("this process may use no CPU for a worker", node, port.Name, nil)
+	}
+	return spare, note
+}
+
+// spare are the CPUs for workers where no node has more than one: the first that is not on the node of the
+// first card keeps house for all.
+func (p *Placement) spare() []int {
+	if len(p.Allowed) < 2 {
+		return nil
+	}
+	served, house := p.Node, 0
+	if served < 0 {
+		served = p.Ports[0].Node
+	}
+	for i, cpu := range p.Allowed {
+		if p.Topology.NodeOf(cpu) != served {
+			house = i
+			break
+		}
+	}
+	return slices.Delete(slices.Clone(p.Allowed), house, house+1)
 }
 
 func (p *Placement) onNode(cpus []int, node int) []int {
@@ -97,15 +126,48 @@ func (p *Placement) onNode(cpus []int, node int) []int {
 func (p *Placement) crossing(why string, node int, port string, better []int) Note {
 	note := Note{Text: fmt.Sprintf("%s of node %d, where %s is: its packets cross nodes", why, node, port)}
 	local := p.Topology.Node(node)
-	switch {
-	case len(better) > 0:
+	if len(better) > 0 {
 		note.Remedy = fmt.Sprintf("`workers: {cpus: %q}`, or auto", numa.FormatList(better))
-	case p.Cpuset.CPUs != nil && local != nil && len(local.CPUs) > 0:
-		wider := slices.Concat(p.Cpuset.CPUs, local.CPUs)
-		note.Remedy = fmt.Sprintf("`systemctl set-property culvert.service AllowedCPUs=%s` (the cpuset %s "+
-			"leaves %s)", numa.FormatList(wider), p.Cpuset.Group, numa.FormatList(p.Cpuset.CPUs))
+		return note
+	}
+	if local == nil || len(local.CPUs) == 0 {
+		note.Remedy = "the card in a slot of a node with CPUs"
+		return note
+	}
+	kept := func(cpu int) bool { return p.Cpuset.CPUs != nil && !slices.Contains(p.Cpuset.CPUs, cpu) }
+	own := p.onNode(p.Allowed, node)
+	switch {
+	case slices.ContainsFunc(local.CPUs, kept):
+		note.Remedy = p.widerCpuset(local.CPUs)
+	case len(own) > 0:
+		// It keeps house, since the node has no other; asked for by its number it serves.
+		note.Remedy = fmt.Sprintf("`workers: {cpus: %q}`", numa.FormatList(own))
+	default:
+		note.Remedy = fmt.Sprintf("`CPUAffinity=%s` in the unit, or taskset: the mask it was started with "+
+			"leaves %s", numa.FormatList(local.CPUs), numa.FormatList(p.Allowed))
 	}
 	return note
+}
+
+// widerCpuset gives the process these CPUs, too.
+func (p *Placement) widerCpuset(cpus []int) string {
+	return fmt.Sprintf("`%s` (the cpuset %s leaves %s)", p.Cpuset.WiderCPUs(cpus), p.Cpuset.Group,
+		numa.FormatList(p.Cpuset.CPUs))
+}
+
+// more gives the process another CPU than its only one.
+func (p *Placement) more() string {
+	online, offline := p.Topology.Online, p.Topology.Offline
+	switch {
+	case p.Cpuset.CPUs != nil && len(p.Cpuset.CPUs) < len(online):
+		return p.widerCpuset(online)
+	case len(online) > 1:
+		return fmt.Sprintf("`CPUAffinity=%s` in the unit, or taskset: the mask it was started with leaves %s",
+			numa.FormatList(online), numa.FormatList(p.Allowed))
+	case len(offline) > 0:
+		return fmt.Sprintf("`echo 1 > /sys/devices/system/cpu/cpu%d/online`", offline[0])
+	}
+	return "a machine with more CPUs"
 }
 
 // free are the CPUs of a node that `auto` takes for workers, best first. What isolcpus= set aside was meant

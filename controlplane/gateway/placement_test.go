@@ -117,11 +117,26 @@ func TestPlanAuto(t *testing.T) {
 	f("the card's node", two, "0-7", eth(1, 2), "5 6", "0-4,7", "")
 	f("a card whose node nobody knows", two, "0-7", eth(-1, 2), "1 2", "0,3-7", "")
 	f("a mask without the card's node", two, "0-3", eth(1, 2), "1 2", "0,3", "",
-		"this process may use no CPU for a worker of node 1, where eth0 is")
+		"this process may use no CPU for a worker of node 1, where eth0 is: its packets cross nodes: "+
+			"`CPUAffinity=4-7` in the unit, or taskset: the mask it was started with leaves 0-3")
 	f("the nearest node with a CPU", machine(t, []string{"0-1", "2-3", "4-5"}, nil, "", ""), "0-3",
 		eth(2, 1), "3", "0-2", "", "no CPU for a worker of node 2")
 	f("two cards on one node", two, "0-7", []Port{{Name: "eth0", Node: 0, Queues: queues(2)},
 		{Name: "eth1", Node: 0, Queues: queues(2)}}, "1 2 3 2", "0,4-7", "")
+	one := machine(t, []string{"0", "1"}, nil, "", "")
+	f("one CPU on each node", one, "0-1", eth(1, 2), "1 1", "0", "")
+	f("one CPU on each node, and nobody knows the card's", one, "0-1", eth(-1, 1), "1", "0", "")
+	f("one CPU and a card on each node", one, "0-1", []Port{{Name: "eth0", Node: 0, Queues: queues(1)},
+		{Name: "eth1", Node: 1, Queues: queues(1)}}, "0 0", "1", "",
+		"no CPU for a worker of node 1, where eth1 is: its packets cross nodes: `workers: {cpus: \"1\"}`")
+	f("a mask of one CPU on the card's node", two, "0-4", eth(1, 1), "1", "0,2-4", "",
+		"node 1, where eth0 is: its packets cross nodes: `workers: {cpus: \"4\"}`")
+	f("one CPU alone", two, "2", eth(0, 1), "-1", "2", "",
+		"one CPU only: the worker shares it with all else, not pinned: `CPUAffinity=0-7` in the unit")
+	f("a machine of one CPU", machine(t, []string{"0"}, nil, "", "1"), "0", eth(0, 1), "-1", "0", "",
+		"not pinned: `echo 1 > /sys/devices/system/cpu/cpu1/online`")
+	f("a card on a node without CPUs", topology(t, "expander"), "0-3", eth(4, 1), "1", "0,2-3", "",
+		"node 4, where eth0 is: its packets cross nodes: the card in a slot of a node with CPUs")
 }
 
 // Goal: a list that was asked for is taken, and what is not best about it is said with what would be.

@@ -92,7 +92,7 @@ func NewPlan(p Placement) (*Plan, error) {
 			plan.Notes = append(plan.Notes, note)
 		}
 		for i, queue := range port.Queues {
-			worker := plan.seat(candidates, taken, i, p.Topology)
+			worker := plan.seat(candidates, taken, i, &p)
 			plan.Seats = append(plan.Seats, Seat{Interface: port.Name, Queue: queue, Worker: worker})
 		}
 	}
@@ -112,18 +112,18 @@ func NewPlan(p Placement) (*Plan, error) {
 
 // seat finds the worker for the i-th queue of a port: a new one while there are free candidates, else they
 // share in turn. Without any candidate the worker is not pinned.
-func (plan *Plan) seat(candidates []int, taken map[int]int, i int, topology *numa.Topology) int {
+func (plan *Plan) seat(candidates []int, taken map[int]int, i int, p *Placement) int {
 	if len(candidates) == 0 {
 		if worker, ok := taken[-1]; ok {
 			return worker
 		}
-		plan.Notes = append(plan.Notes,
-			Note{Text: "there is one CPU only: the worker shares it with all else, not pinned"})
+		plan.Notes = append(plan.Notes, Note{Remedy: p.more(),
+			Text: "there is one CPU only: the worker shares it with all else, not pinned"})
 		return plan.add(taken, -1, -1)
 	}
 	for _, cpu := range candidates {
 		if _, ok := taken[cpu]; !ok {
-			return plan.add(taken, cpu, topology.NodeOf(cpu))
+			return plan.add(taken, cpu, p.Topology.NodeOf(cpu))
 		}
 	}
 	return taken[candidates[i%len(candidates)]]

@@ -105,9 +105,10 @@ func interruptNames(root string) (map[int]string, error) {
 
 // queueName finds the queue in what drivers call their interrupts: "eth1-TxRx-3" (ixgbe, igb, igc),
 // "i40e-eth1-TxRx-3", "ice-eth1-TxRx-3", "mlx5_comp3@pci:0000:3b:00.0", "eth1-Tx-Rx-3" (ena),
-// "bnxt_en-eth1-3" is "eth1-TxRx-3" there, "virtio0-input.3", "eth1-rx-3", "gve-ntfy-blk3@pci:…".
+// "bnxt_en-eth1-3" is "eth1-TxRx-3" there, "virtio0-input.3", "eth1-rx-3", "gve-ntfy-blk3@pci:…",
+// "eth1-rxtx-3" (vmxnet3, nfp), "eth1-fp-3" (bnx2x, qede).
 var queueName = regexp.MustCompile(
-	`(?i)(?:-tx-?rx-?|-rx-|_comp|-input\.|ntfy-blk)([0-9]+)(?:@|$)`)
+	`(?i)(?:-tx-?rx-?|-rxtx-|-rx-|-fp-|_comp|-input\.|ntfy-blk)([0-9]+)(?:@|$)`)
 
 func queueOf(name string) int {
 	match := queueName.FindStringSubmatch(name)
@@ -152,4 +153,23 @@ func Master(root, iface string) string {
 		return ""
 	}
 	return filepath.Base(target)
+}
+
+// Parent is the interface that a VLAN's packets come by, or "" for what is no VLAN.
+func Parent(root, iface string) string {
+	dir := filepath.Join(root, "sys/class/net", iface)
+	about, err := os.ReadFile(filepath.Join(dir, "uevent"))
+	if err != nil || !slices.Contains(strings.Fields(string(about)), "DEVTYPE=vlan") {
+		return ""
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ""
+	}
+	for _, entry := range entries {
+		if parent, is := strings.CutPrefix(entry.Name(), "lower_"); is {
+			return parent
+		}
+	}
+	return "" // It is in another network namespace.
 }

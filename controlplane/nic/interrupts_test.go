@@ -104,6 +104,8 @@ func TestQueueOf(t *testing.T) {
 	f("virtio0-input.1", 1)
 	f("eth1-rx-5", 5)
 	f("gve-ntfy-blk4@pci:0000:00:04.0", 4)
+	f("ens192-rxtx-6", 6)
+	f("eth1-fp-2", 2)
 	f("virtio0-output.1", -1)
 	f("virtio0-config", -1)
 	f("mlx5_async0@pci:0000:3b:00.0", -1)
@@ -123,5 +125,27 @@ func TestMembersAndMaster(t *testing.T) {
 	}
 	if Master(root, "eth1") != "bond0" || Master(root, "bond0") != "" {
 		t.Errorf("masters %q and %q", Master(root, "eth1"), Master(root, "bond0"))
+	}
+}
+
+// Goal: the parent of a VLAN is found, also of one with a dot in its name, and nothing else has one.
+func TestParent(t *testing.T) {
+	root := tree(t, map[string]string{
+		"sys/class/net/eth1.7/uevent":      "DEVTYPE=vlan\nINTERFACE=eth1.7\nIFINDEX=9\n",
+		"sys/class/net/eth1.7/lower_eth1":  "->../eth1",
+		"sys/class/net/away.7/uevent":      "DEVTYPE=vlan\nINTERFACE=away.7\n",
+		"sys/class/net/bond0/uevent":       "DEVTYPE=bond\nINTERFACE=bond0\n",
+		"sys/class/net/bond0/lower_eth1":   "->../eth1",
+		"sys/class/net/eth1/uevent":        "INTERFACE=eth1\n",
+		"sys/class/net/eth1/upper_eth1.7":  "->../eth1.7",
+		"sys/class/net/bonding_masters":    "bond0\n",
+		"sys/class/net/unrelated/lower_x":  "->../x",
+		"sys/class/net/eth1/queues/rx-0/a": "",
+	})
+	for name, want := range map[string]string{"eth1.7": "eth1", "away.7": "", "bond0": "", "eth1": "",
+		"unrelated": "", "absent": ""} {
+		if got := Parent(root, name); got != want {
+			t.Errorf("the parent of %s is %q, want %q", name, got, want)
+		}
 	}
 }

@@ -137,12 +137,7 @@ func (p *planner) interrupts() error {
 	if err != nil {
 		return err
 	}
-	var local []int
-	if node := p.place.Topology.Node(numa.NICNode(p.host.Root, p.card.Name)); node != nil {
-		local = node.CPUs
-	} else {
-		local = p.place.Topology.Online
-	}
+	local := p.place.Topology.CPUsNear(numa.NICNode(p.host.Root, p.card.Name))
 	for _, i := range list {
 		if i.Queue < 0 {
 			continue
@@ -190,6 +185,9 @@ func (p *planner) hugePages() {
 }
 
 func (p *planner) sleepStates() {
+	if p.host.Workers.Wait == "busy" {
+		return // Workers that never sleep leave no pause to their CPUs.
+	}
 	for _, cpu := range p.place.WorkerCPUs() {
 		dir := fmt.Sprintf("sys/devices/system/cpu/cpu%d/cpuidle", cpu)
 		states, _ := os.ReadDir(filepath.Join(p.host.Root, dir))

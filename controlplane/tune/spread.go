@@ -2,8 +2,10 @@ package tune
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
+	"culvert/controlplane/doctor"
 	"culvert/controlplane/nic"
 )
 
@@ -84,8 +86,28 @@ func (p *planner) steering() {
 		p.want(Setting{Kind: Rule, Interface: p.card.Name, Name: strconv.Itoa(locations[i])}, rule.String(),
 			"what comes to a listener comes by the queue that is served")
 	}
-	if table != nil {
-		p.want(Setting{Kind: Indirection, Interface: p.card.Name}, table.String(),
-			"packets come by the queues that are served alone")
+	// With another number of queues drivers mostly make another table: it is looked at anew after that.
+	recounted := slices.ContainsFunc(p.changes, func(c Change) bool { return c.Kind == Channels })
+	if table == nil || recounted {
+		return
 	}
+	why := "packets come by the queues that are served alone"
+	if len(p.card.Astray()) == 0 {
+		why = "packets come by all queues that are served"
+	}
+	p.want(Setting{Kind: Indirection, Interface: p.card.Name}, table.String(), why)
+}
+
+// Forgotten says that a card will forget what was set of its choice of queues as soon as a program is
+// attached, since none is yet; "" where all of it is kept.
+func Forgotten(card *doctor.Card, settings []Setting) string {
+	set := slices.ContainsFunc(settings, func(s Setting) bool {
+		return s.Kind == Hash || s.Kind == Indirection || s.Kind == Rule
+	})
+	if !set || card.Occupied || !doctor.ForgetsSpread(card.Driver) {
+		return ""
+	}
+	return fmt.Sprintf("%s may forget hash, table and rules when a program is attached, and none is: "+
+		"`culvert attach -i %s` first, or `culvert tune apply` again once the gateway runs", card.Driver,
+		card.Name)
 }

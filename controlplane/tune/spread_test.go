@@ -174,7 +174,8 @@ func TestPlanSpread(t *testing.T) {
 	f(hash, nil, 0, 4)
 	// A card that hashes by nothing does not hash, and one table entry needs no hash.
 	f("", func(s *spreading) { s.hash["udp4"] = "none" })
-	f("", func(s *spreading) { s.table = "0 / 128" })
+	f("eth1 indirection: 0 / 128 → 0 1 2 3 / 128", func(s *spreading) { s.table = "0 / 128" })
+	f("", func(s *spreading) { s.table, s.card.Queues = "0 / 128", 1 })
 	f("", func(s *spreading) { s.card.Listens = s.card.Listens[1:] })
 }
 
@@ -268,4 +269,44 @@ func TestApplyReportsRefusedRule(t *testing.T) {
 			t.Errorf("%s refused: after revert %s, journal %q", flow, got, s.h.journal())
 		}
 	}
+}
+
+// Goal: where more queues are served than an earlier apply set the table for, apply widens it, and revert
+// still restores what was before both.
+func TestApplyWidens(t *testing.T) {
+	s := newSpreading(t, 0, 1)
+	s.table = "3 2 1 0 / 128"
+	before := s.state()
+	s.h.apply(s.session(), 2) // the hash, and the table
+	if s.table != "0 1 / 128" {
+		t.Fatalf("after apply: %s", s.state())
+	}
+	s.card.Served = nil
+	s.h.apply(s.session(), 1)
+	if s.table != "0 1 2 3 / 128" {
+		t.Fatalf("after the second apply: %s", s.state())
+	}
+	s.h.apply(s.session(), 0)
+	s.h.revert(s.session(), "")
+	if got := s.state(); got != before {
+		t.Fatalf("after revert: %s\nbefore: %s", got, before)
+	}
+}
+
+// Goal: whoever sets what a card forgets is told so, unless a program is on it already.
+func TestForgotten(t *testing.T) {
+	f := func(driver string, occupied bool, kind Kind, want string) {
+		t.Helper()
+		card := doctor.Card{Name: "eth1", Driver: driver, Occupied: occupied}
+		got := Forgotten(&card, []Setting{{Kind: File}, {Kind: kind}})
+		if want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s, occupied %t, %s: %q, want %q", driver, occupied, kind, got, want)
+		}
+	}
+	f("virtio_net", false, Indirection, "`culvert attach -i eth1` first")
+	f("virtio_net", false, Hash, "virtio_net may forget")
+	f("virtio_net", false, Rule, "virtio_net may forget")
+	f("virtio_net", false, Offload, "")
+	f("virtio_net", true, Indirection, "")
+	f("ice", false, Indirection, "")
 }

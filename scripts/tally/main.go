@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	suite := flag.String("suite", "test", "what to run: test, race or priv")
+	suite := flag.String("suite", "test", "what to run: test, race, priv or user")
 	sum := flag.String("sum", "", "add up the counts in this file and exit")
 	flag.Parse()
 	var counts Counts
@@ -108,8 +108,11 @@ func stepsOf(suite string, packages []string) ([]step, error) {
 		return []step{test("tests under the race detector", []string{"CGO_ENABLED=1"}, "-race")}, nil
 	case "priv":
 		return []step{test("privileged tests", nil, "-run", "^TestPriv")}, nil
+	case "user":
+		return []step{test("end-to-end tests, with gateways of the service's user",
+			[]string{"CULVERT_AS_USER=1"})}, nil
 	}
-	return nil, fmt.Errorf("find suite %q: it is test, race or priv", suite)
+	return nil, fmt.Errorf("find suite %q: it is test, race, priv or user", suite)
 }
 
 // innerModules lists the folders below the root that have a go.mod of their own, and tests. Those that have

@@ -41,6 +41,7 @@ func programOn(t *testing.T, lab *testenv.Lab) (name string, id uint32) {
 // Debian's xdp-loader; a start as root and as the service's user; the printed command.
 func TestPrivBesideLibxdp(t *testing.T) {
 	need(t)
+	rootAlone(t, "it plays both users by itself")
 	object := libxdpObject(t, "xdpfilt_alw_udp.o")
 	lab := testenv.NewLab(t, 1)
 	privatePins(t, lab)

@@ -46,8 +46,12 @@ func startCalls() []uintptr {
 
 // runWatched never returns.
 func runWatched() {
+	runBelow(confine.Filter(unix.SECCOMP_RET_TRAP, startCalls()...), os.Getenv(watched))
+}
+
+// runBelow becomes another program below a filter of system calls. It never returns.
+func runBelow(filter []unix.SockFilter, binary string) {
 	runtime.LockOSThread()
-	filter := confine.Filter(unix.SECCOMP_RET_TRAP, startCalls()...)
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	if err == nil {
@@ -56,11 +60,10 @@ func runWatched() {
 			err = errno
 		}
 	}
-	binary := os.Getenv(watched)
 	if err == nil {
 		err = syscall.Exec(binary, append([]string{binary}, os.Args[1:]...), os.Environ())
 	}
-	fmt.Fprintln(os.Stderr, "run watched:", err)
+	fmt.Fprintln(os.Stderr, "run below a filter:", err)
 	os.Exit(1)
 }
 
@@ -136,7 +139,7 @@ func TestPrivPrivilegesAreGivenUp(t *testing.T) {
 		nobodys(t, folder, "state")
 		config := write(t, folder, "culvert.yaml", minimal(lab.GatewayInterface, sink.url)+
 			"state_dir: "+filepath.Join(folder, "state")+"\n")
-		command, want := exec.Command(culvert, "run", "-c", config), kept|1<<unix.CAP_SYS_NICE
+		command, want := asRoot(exec.Command(culvert, "run", "-c", config)), kept|1<<unix.CAP_SYS_NICE
 		if user == "nobody" {
 			command, want = nobodyWith(serviceCapabilities(), "run", "-c", config), kept
 		} else if err := os.Chown(filepath.Join(folder, "state"), 0, 0); err != nil {

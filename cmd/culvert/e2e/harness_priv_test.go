@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(watched) != "" {
 		runWatched()
 	}
+	if answer := os.Getenv(ringRefused); answer != "" {
+		runWithoutRing(answer)
+	}
 	code := 1
 	defer func() { os.Exit(code) }()
 	culvert = os.Getenv("CULVERT_BINARY")
@@ -114,6 +117,7 @@ func startCommand(t *testing.T, lab *testenv.Lab, command *exec.Cmd) *gateway {
 	t.Helper()
 	g := &gateway{t: t, lab: lab, command: command, output: &lockedBuffer{}, exited: make(chan struct{})}
 	g.command.Stdout, g.command.Stderr = g.output, g.output
+	asService(t, lab, command)
 	// A child belongs to the namespace of the thread that starts it.
 	if err := lab.Gateway.Do(g.command.Start); err != nil {
 		t.Fatalf("start culvert: %v", err)

@@ -92,6 +92,7 @@ func arrives(t *testing.T, g *gateway, conn *net.UDPConn, n int, when string) {
 // who is there.
 func TestPrivJoinsLibxdp(t *testing.T) {
 	need(t)
+	rootAlone(t, "it plays both users by itself")
 	pass, drop := libxdpObject(t, "xdpfilt_alw_udp.o"), libxdpObject(t, "xdpfilt_dny_udp.o")
 	lab := testenv.NewLab(t, 1)
 	privatePins(t, lab)

@@ -243,6 +243,7 @@ func setQueues(t *testing.T, lab *testenv.Lab, n int) {
 // Goal: another's program on the interface is named and not touched. Method: attach one, run culvert, look.
 func TestPrivForeignProgramStays(t *testing.T) {
 	need(t)
+	rootAlone(t, "a program's name takes CAP_SYS_ADMIN to read")
 	lab := testenv.NewLab(t, 1)
 	sink := newRecorder(t, lab)
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "somebody_else", Type: ebpf.XDP, License: "GPL",

@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,7 +73,39 @@ func TestPrivDoctorMendsLab(t *testing.T) {
 		// Older kernels do not tell what an interface without a driver of the table offers.
 		f("", of("lo", ", «mode: auto»"), "driver", "packets take the way through the kernel first")
 	}
+	f("ip link property add dev gw0 altname telemetry0",
+		"interfaces: [{«name: telemetry0»}]\n"+listeners+sinks, "interface", "it is another name of gw0")
 	f("ip tuntap add dev tp0 mode tap", of("tp0", ", «busy_poll: on»"), "driver", "busy_poll is left off")
+
+	// The same is said by check.
+	for setting, want := range map[string]bool{"on": true, "off": false} {
+		config := write(t, dir, "polled.yaml", of("tp0", ", busy_poll: "+setting))
+		code, output := once(t, lab, "check", "-c", config)
+		said := strings.Contains(output, "busy_poll of tp0 is left off") &&
+			strings.Contains(output, "`busy_poll: off`")
+		if code != 0 || said != want {
+			t.Errorf("check, busy_poll %s: exit code %d, %s", setting, code, output)
+		}
+	}
+
+	// What an interface that is not there can be replaced by is what the printed command lists.
+	config := write(t, dir, "absent.yaml", of("gw9", ""))
+	absent := func() doctor.Report {
+		return diagnose(t, lab, exec.Command(culvert, "doctor", "--json", "-c", config))
+	}
+	run := func(line string) {
+		t.Helper()
+		var listed bytes.Buffer
+		command := exec.Command("sh", "-c", line)
+		command.Stdout = &listed
+		err := lab.Gateway.Do(command.Run)
+		name := regexp.MustCompile(`(?m)^gw0\b`).FindString(listed.String())
+		if err != nil || name == "" {
+			t.Fatalf("%s: %v: %s", line, err, listed.String())
+		}
+		config = write(t, dir, "there.yaml", of(name, ""))
+	}
+	mends(t, absent, run, "", "interface", "there is no such interface", "")
 }
 
 // Goal: a BPF file system that is not mounted is found, and the printed command mends it. Method: a mount

@@ -219,6 +219,7 @@ func TestPrivPinInAnotherMode(t *testing.T) {
 // pinned link and without. Method: two configurations that share the interface alone.
 func TestPrivSecondGateway(t *testing.T) {
 	need(t)
+	rootAlone(t, "a program's name takes CAP_SYS_ADMIN to read")
 	for _, pinned := range []bool{false, true} {
 		t.Run(fmt.Sprintf("pinned=%t", pinned), func(t *testing.T) {
 			lab := testenv.NewLab(t, 1)
