@@ -229,11 +229,11 @@ func (s *suite) describe() {
 			"XDP program included; CPU %s: the receiver", s.Places.SenderList(), s.Places.WorkerList()),
 		fmt.Sprintf("unless said otherwise: lines of 92 bytes (`%s`), %d series, nanoseconds, every value "+
 			"and timestamp another", usual, series),
-		fmt.Sprintf("rates: the highest without loss, found by search, then confirmed in %d runs; median "+
-			"and least to greatest. Lost is what the sender gave to the kernel and the receiver's own count "+
-			"does not have. Limit tells who held the rate down. Fewer than half as many runs at that rate "+
-			"may have lost something, since this machine is not alone on its host: they are counted beside "+
-			"the limit and taken again", runs),
+		fmt.Sprintf("rates: the highest without loss, found by search, then confirmed in %d runs, or as "+
+			"many as the spread says; median and least to greatest. Lost is what the sender gave to the "+
+			"kernel and the receiver's own count does not have. Limit tells who held the rate down. Fewer "+
+			"than half as many runs at that rate may have lost something, since this machine is not alone "+
+			"on its host: they are counted beside the limit and taken again", runs),
 		"all programs of the lab run at nice -20; sockets may have buffers of 64 MiB and have 32 MiB where " +
 			"their programs ask for nothing",
 		fmt.Sprintf("sender: `culvert load --via %s` into every receiver; under those by sockets lies an "+
