@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,9 +129,41 @@ func schedstat(t testing.TB) (waited, turns uint64) {
 	return waited, turns
 }
 
+// contend lets the calling thread share one CPU with another that never sleeps, until it has waited for it. A
+// thread of an idle machine waits for next to nothing, which an emulated one counts as nothing.
+func contend(t testing.TB) {
+	t.Helper()
+	var all, one unix.CPUSet
+	check(t, unix.SchedGetaffinity(0, &all))
+	cpu := 0
+	for !all.IsSet(cpu) {
+		cpu++
+	}
+	one.Set(cpu)
+	check(t, unix.SchedSetaffinity(0, &one))
+	defer unix.SchedSetaffinity(0, &all)
+	var stop atomic.Bool
+	ended := make(chan error)
+	go func() {
+		runtime.LockOSThread() // Never unlocked: the thread ends with its place.
+		err := unix.SchedSetaffinity(0, &one)
+		for err == nil && !stop.Load() {
+		}
+		ended <- err
+	}()
+	before, _ := schedstat(t)
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		if waited, _ := schedstat(t); waited-before > uint64(time.Millisecond) {
+			break
+		}
+	}
+	stop.Store(true)
+	check(t, <-ended)
+}
+
 // Goal: each time a watched thread gets a CPU its wait is measured, no other thread's is, and the waits
-// are what the kernel adds up. Method: a thread sleeps before and after it is watched. Its last turn has
-// not ended when the waits are read.
+// are what the kernel adds up. Method: a thread sleeps before and after it is watched, and has a rival. Its
+// last turn has not ended when the waits are read.
 func TestPrivProbeRunqueue(t *testing.T) {
 	p := newProbes(t)
 	runtime.LockOSThread()
@@ -144,9 +177,11 @@ func TestPrivProbeRunqueue(t *testing.T) {
 	}
 	waitedBefore, turnsBefore := schedstat(t)
 	check(t, p.WatchThread())
-	for range naps + 1 {
+	for range naps {
 		nap(t)
 	}
+	contend(t)
+	nap(t)
 	h := measured(t, p).Runqueue
 	waited, turns := schedstat(t)
 	waited, turns = waited-waitedBefore, turns-turnsBefore
