@@ -1,8 +1,8 @@
 package dataplane
 
 import (
+	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -186,14 +186,7 @@ type crashHandle struct {
 func (h *crashHandle) ReadAt(b []byte, at int64) (int, error) {
 	h.disk.mutex.Lock()
 	defer h.disk.mutex.Unlock()
-	if at >= int64(len(h.file.seen)) {
-		return 0, io.EOF
-	}
-	n := copy(b, h.file.seen[at:])
-	if n < len(b) {
-		return n, io.EOF
-	}
-	return n, nil
+	return bytes.NewReader(h.file.seen).ReadAt(b, at)
 }
 
 func (h *crashHandle) WriteAt(b []byte, at int64) (int, error) {

@@ -47,16 +47,11 @@ func nicNode(root, iface string, deep int) int {
 
 // nodeBelow is the node of all cards that an interface without one stands on, or -1 where they differ.
 func nodeBelow(root, iface string, deep int) int {
-	entries, err := os.ReadDir(filepath.Join(root, "sys/class/net", iface))
-	if err != nil || deep == 0 {
+	if deep == 0 {
 		return -1
 	}
 	node := -1
-	for _, entry := range entries {
-		name, below := strings.CutPrefix(entry.Name(), "lower_")
-		if !below {
-			continue
-		}
+	for _, name := range Lower(root, iface) {
 		found := nicNode(root, name, deep-1)
 		if found < 0 || node >= 0 && found != node {
 			return -1
@@ -64,4 +59,18 @@ func nodeBelow(root, iface string, deep int) int {
 		node = found
 	}
 	return node
+}
+
+// Lower are the interfaces that one stands on, as a bond, a bridge or a VLAN does, in this network namespace.
+func Lower(root, iface string) (names []string) {
+	entries, err := os.ReadDir(filepath.Join(root, "sys/class/net", iface))
+	if err != nil {
+		return nil
+	}
+	for _, entry := range entries {
+		if name, is := strings.CutPrefix(entry.Name(), "lower_"); is {
+			names = append(names, name)
+		}
+	}
+	return names
 }

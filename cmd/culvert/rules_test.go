@@ -9,10 +9,11 @@ import (
 	"testing"
 )
 
-// TestRulesCommands runs the offline commands on the examples and on small files, with their exit codes.
-func TestRulesCommands(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name, text string) string {
+// writer makes a folder, and a function that writes a file into it and returns its path.
+func writer(t *testing.T) (dir string, write func(name, text string) string) {
+	t.Helper()
+	dir = t.TempDir()
+	return dir, func(name, text string) string {
 		t.Helper()
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -20,6 +21,11 @@ func TestRulesCommands(t *testing.T) {
 		}
 		return path
 	}
+}
+
+// TestRulesCommands runs the offline commands on the examples and on small files, with their exit codes.
+func TestRulesCommands(t *testing.T) {
+	dir, write := writer(t)
 	const examples = "../../docs/examples/rules/"
 	good := write("good.yaml", `groups:
   - name: g
@@ -116,15 +122,7 @@ func TestRulesCommands(t *testing.T) {
 // any case. Method: a file of tests that fails, with a name that XML has to escape, one whose rules are
 // wrong, and one that passes; the report is read back.
 func TestReportOfUnitTests(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		t.Helper()
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	dir, write := writer(t)
 	write("good.yaml", "groups: [{name: g, rules: [{alert: A, on: m, expr: v > 1}]}]\n")
 	write("wrong.yaml", "groups: [{name: g, rules: [{alert: A, on: m, expr: v >}]}]\n")
 	const test = "tests:\n  - name: '<\"it\"> & \u00fc'\n    input: m v=1 1\n" +

@@ -143,8 +143,7 @@ func (p *Placement) crossing(why string, node int, port string, better []int) No
 		// It keeps house, since the node has no other; asked for by its number it serves.
 		note.Remedy = fmt.Sprintf("`workers: {cpus: %q}`", numa.FormatList(own))
 	default:
-		note.Remedy = fmt.Sprintf("`CPUAffinity=%s` in the unit, or taskset: the mask it was started with "+
-			"leaves %s", numa.FormatList(local.CPUs), numa.FormatList(p.Allowed))
+		note.Remedy = p.widerMask(local.CPUs)
 	}
 	return note
 }
@@ -155,6 +154,12 @@ func (p *Placement) widerCpuset(cpus []int) string {
 		numa.FormatList(p.Cpuset.CPUs))
 }
 
+// widerMask has the process started with these CPUs.
+func (p *Placement) widerMask(cpus []int) string {
+	return fmt.Sprintf("`CPUAffinity=%s` in the unit, or taskset: the mask it was started with leaves %s",
+		numa.FormatList(cpus), numa.FormatList(p.Allowed))
+}
+
 // more gives the process another CPU than its only one.
 func (p *Placement) more() string {
 	online, offline := p.Topology.Online, p.Topology.Offline
@@ -162,8 +167,7 @@ func (p *Placement) more() string {
 	case p.Cpuset.CPUs != nil && len(p.Cpuset.CPUs) < len(online):
 		return p.widerCpuset(online)
 	case len(online) > 1:
-		return fmt.Sprintf("`CPUAffinity=%s` in the unit, or taskset: the mask it was started with leaves %s",
-			numa.FormatList(online), numa.FormatList(p.Allowed))
+		return p.widerMask(online)
 	case len(offline) > 0:
 		return fmt.Sprintf("`echo 1 > /sys/devices/system/cpu/cpu%d/online`", offline[0])
 	}

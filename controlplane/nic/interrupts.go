@@ -157,19 +157,12 @@ func Master(root, iface string) string {
 
 // Parent is the interface that a VLAN's packets come by, or "" for what is no VLAN.
 func Parent(root, iface string) string {
-	dir := filepath.Join(root, "sys/class/net", iface)
-	about, err := os.ReadFile(filepath.Join(dir, "uevent"))
+	about, err := os.ReadFile(filepath.Join(root, "sys/class/net", iface, "uevent"))
 	if err != nil || !slices.Contains(strings.Fields(string(about)), "DEVTYPE=vlan") {
 		return ""
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return ""
-	}
-	for _, entry := range entries {
-		if parent, is := strings.CutPrefix(entry.Name(), "lower_"); is {
-			return parent
-		}
+	if lower := numa.Lower(root, iface); len(lower) > 0 {
+		return lower[0]
 	}
 	return "" // It is in another network namespace.
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
-	"slices"
 	"strconv"
 
 	"culvert/dataplane/point"
@@ -156,35 +155,25 @@ func (s *Set) Render(t *Transition) Alert {
 	return a
 }
 
-// reserved are the words that are no fields where they stand alone.
-var reserved = []string{
-	"measurement", "time", "tags", "fields", "true", "false", "in", "not", "NOT", "null", "nil", "NULL",
-}
-
 // String is the name as expressions write it.
 func (n name) String() string {
-	prefix := ""
 	switch n.kind {
 	case nameMeasurement:
 		return "measurement"
 	case nameTime:
 		return "time"
 	case nameTag:
-		prefix = "tags"
-	}
-	if tokens, err := lex(n.text); err == nil && len(tokens) == 2 && tokens[0].kind == tokenName {
-		if prefix == "" && slices.Contains(reserved, n.text) {
-			return `fields["` + n.text + `"]`
+		tag := "tags." + n.text
+		if tree, err := parse(tag); err == nil && tree.kind == nodeName && tree.name == n {
+			return tag
 		}
-		if prefix == "" {
-			return n.text
-		}
-		return prefix + "." + n.text
+		return "tags[" + strconv.Quote(n.text) + "]"
 	}
-	if prefix == "" {
-		prefix = "fields"
+	// Some words are no fields where they stand alone; the parser knows them.
+	if tree, err := parse(n.text); err == nil && tree.kind == nodeName && tree.name == n {
+		return n.text
 	}
-	return prefix + "[" + strconv.Quote(n.text) + "]"
+	return "fields[" + strconv.Quote(n.text) + "]"
 }
 
 // keyWords is a key's text, read. Tags that the points lack are left out.

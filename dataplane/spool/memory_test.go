@@ -1,8 +1,8 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"iter"
 	"maps"
@@ -258,14 +258,7 @@ func (h *handle) use(what string) {
 
 func (h *handle) ReadAt(b []byte, at int64) (int, error) {
 	h.use("read")
-	if at >= int64(len(h.file.seen)) {
-		return 0, io.EOF
-	}
-	n := copy(b, h.file.seen[at:])
-	if n < len(b) {
-		return n, io.EOF
-	}
-	return n, nil
+	return bytes.NewReader(h.file.seen).ReadAt(b, at)
 }
 
 func (h *handle) put(w write) {
