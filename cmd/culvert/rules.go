@@ -46,9 +46,15 @@ func wrongRules(wrong []*rules.Error, w io.Writer) error {
 	return exit(exitConfig, fmt.Errorf("read rules: %s", counted(len(wrong), "mistake")))
 }
 
+// mistakesShown bounds what is shown of one command: who has more mistakes has made one of them often.
+const mistakesShown = 100
+
 func showMistakes(wrong []*rules.Error, w io.Writer) {
-	for _, e := range wrong {
+	for _, e := range wrong[:min(len(wrong), mistakesShown)] {
 		fmt.Fprintln(w, e.Detail())
+	}
+	if more := len(wrong) - mistakesShown; more > 0 {
+		fmt.Fprintf(w, "and %s more\n", counted(more, "mistake"))
 	}
 }
 
