@@ -100,6 +100,9 @@ func TestRulesCommands(t *testing.T) {
 		examples+"overload.yaml")
 	f(0, "memo 0: moments of vibration[10000000000:1000000000], 296 bytes: 10 panes of 1s", "explain",
 		examples+"bearing.yaml")
+	f(0, "chained.yaml:1:107: the points that record \"r\" makes meet no rules (this one sees what others "+
+		"send)\n", "check", write("chained.yaml", "groups: [{name: g, rules: [{record: r, on: m, every: 1s, "+
+		"fields: {n: 'count(x[1s])'}}, {alert: A, on: [q, r], expr: n > 1}]}]\n"))
 	nothing := write("nothing.yaml", "# no rule yet\n")
 	f(0, "no rule is in "+nothing, "check", nothing)
 	f(0, "no test is in", "test", write("nothing_test.yaml", "rule_files: [good.yaml]\n"))
