@@ -11,7 +11,8 @@ const (
 	depthMax = 64
 	// keyMax is YAML's own bound of a key without a question mark before it, in characters; here of bytes.
 	keyMax = 1024
-	// keysMax bounds the keys of one mapping that is written line by line: the parser calls itself for each.
+	// keysMax bounds the keys of one mapping: the parser calls itself for each that is written on a line of its
+	// own.
 	keysMax = 1000
 	// emptyMax bounds keys and list entries without a value: the parser moves all that follows for each.
 	emptyMax = 1000
@@ -28,7 +29,8 @@ const (
 type level struct {
 	kind   token.Type // of the token that makes it: - or ? or : of blocks, [ or { of flows
 	column int        // in which its entries begin; of a flow, where its bracket stands
-	keys   int        // of a mapping of blocks; of one in braces, since the last comma
+	keys   int        // of a mapping
+	fresh  int        // keys since the last comma in braces
 	before int        // bytes of the path to it
 	path   int        // bytes of the path to its entry at hand
 }
@@ -111,7 +113,7 @@ func (o *outline) isEmpty(t *token.Token) bool {
 		return false
 	}
 	top := o.top()
-	return ends && top != nil && top.kind == token.MappingStartType && top.keys == 0
+	return ends && top != nil && top.kind == token.MappingStartType && top.fresh == 0
 }
 
 // open adds a level.
@@ -120,9 +122,9 @@ func (o *outline) open(t *token.Token, kind token.Type, column, step int) *Exces
 		return excess(t, "nothing here needs more than ten",
 			"lists and mappings stand more than %d deep in each other", depthMax)
 	}
-	l := level{kind: kind, column: column, keys: 1}
-	if kind == token.MappingStartType {
-		l.keys = 0
+	l := level{kind: kind, column: column}
+	if kind == token.MappingValueType {
+		l.keys = 1
 	}
 	if top := o.top(); top != nil {
 		l.before = top.path
@@ -162,7 +164,7 @@ func (o *outline) comma() {
 		o.levels = o.levels[:len(o.levels)-1]
 	}
 	if top := o.top(); top != nil {
-		top.keys = 0
+		top.fresh = 0
 		top.path = top.before + indexBytes
 		o.paths += top.path
 	}
@@ -197,10 +199,10 @@ func (o *outline) key(t *token.Token) *Excess {
 	if !same && (top == nil || top.kind != token.MappingStartType) {
 		return o.open(o.last, token.MappingValueType, column, length+1)
 	}
-	top.keys++
+	top.keys, top.fresh = top.keys+1, top.fresh+1
 	top.path = top.before + length + 1
 	o.paths += top.path
-	if same && top.keys > keysMax {
+	if top.keys > keysMax {
 		return excess(o.last, "split it", "a mapping of more than %d keys", keysMax)
 	}
 	return nil

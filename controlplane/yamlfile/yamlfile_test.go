@@ -65,7 +65,8 @@ func TestExcess(t *testing.T) {
 	f(repeat("k", 1024)+": 1", "")
 	f("a: 1\n"+repeat("k", 1025)+": 1",
 		"2:1: a key of 1025 bytes, more than 1024 (long texts go behind a colon)")
-	f("{"+numbered("a%d: 1,", 5000)+"}", "")
+	f("{"+numbered("a%d: 1,", 1000)+"}", "")
+	f("{"+numbered("a%d: 1,", 1001)+"}", "1001:1: a mapping of more than 1000 keys (split it)")
 	f(numbered("a%d: 1", 1000), "")
 	f("b:\n"+numbered(" a%d: 1", 1001), "1002:2: a mapping of more than 1000 keys (split it)")
 	f(repeat("k", 1000)+":\n  "+repeat("k", 1000)+": ["+repeat("1,", 130_000)+"]", "")
