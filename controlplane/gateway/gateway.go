@@ -232,7 +232,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 					Remedy:  fmt.Sprintf("`ethtool -l %s` shows them", iface.Name)}
 			}
 		}
-		offer, err := attach.AskOffer(state.Index)
+		offer, err := attach.AskOffer(state)
 		if err == nil && iface.Mode == modeZeroCopy {
 			err = offer.DemandZeroCopy(iface.Name)
 		}
