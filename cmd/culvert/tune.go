@@ -93,6 +93,8 @@ func (t *tuning) look(c *config.Config) ([]tune.Change, error) {
 		return nil, &attach.Error{Kind: attach.Missing, Interface: t.iface, Attempt: "tune",
 			Problem: "there is no such interface", Remedy: "`ip -br link` lists those there are"}
 	}
+	// A gateway that runs has its huge pages already.
+	host.Running = askRunning(c)
 	t.card = host.Cards[0]
 	return tune.Plan(host, tune.Machine{Root: "/"})
 }
