@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"text/tabwriter"
 
@@ -64,7 +66,11 @@ func newTuneStep(name, short string, step func(*tuning, io.Writer, *config.Confi
 				}
 				c = setup.Config
 			}
-			return step(t, command.OutOrStdout(), c)
+			err := step(t, command.OutOrStdout(), c)
+			if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+				err = fmt.Errorf("%w; run as root", err)
+			}
+			return err
 		},
 	}
 	flags := command.Flags()
@@ -162,6 +168,9 @@ func (t *tuning) apply(out io.Writer, c *config.Config) error {
 		return err
 	}
 	outcomes, err := session.Apply()
+	if err != nil && len(outcomes) == 0 {
+		return err
+	}
 	err = errors.Join(report(out, outcomes, "all is as it should be"), err)
 	var settings []tune.Setting
 	for _, outcome := range outcomes {
@@ -177,6 +186,9 @@ func (t *tuning) revert(out io.Writer, c *config.Config) error {
 		return err
 	}
 	outcomes, err := session.Revert()
+	if err != nil && len(outcomes) == 0 {
+		return err
+	}
 	return errors.Join(report(out, outcomes, "there is nothing to restore"), err)
 }
 

@@ -127,7 +127,7 @@ func (e *examination) mode(card *Card) {
 	}
 	name := card.Driver
 	if name == "" {
-		name = "no driver"
+		name = "an interface without a driver"
 	}
 	if !card.Offer.Known && nic.Parent(e.host.Root, card.Name) != "" {
 		listed, source = true, "as no VLAN has"

@@ -190,7 +190,8 @@ func TestPrivTuneInterfaceGone(t *testing.T) {
 		t.Fatalf("apply: exit code %d:\n%s", code, output)
 	}
 	shell(t, lab, "ip link del gw0")
-	if code, output := tune("apply"); code != 69 || !strings.Contains(output, "there is no such interface") {
+	if code, output := tune("apply"); code != 69 || !strings.Contains(output, "there is no such interface") ||
+		strings.Contains(output, "all is as it should be") {
 		t.Errorf("apply: exit code %d:\n%s", code, output)
 	}
 	if code, output := tune("revert"); code != 0 || !strings.Contains(output, "it is gone") {
