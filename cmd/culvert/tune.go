@@ -60,11 +60,10 @@ func newTuneStep(name, short string, step func(*tuning, io.Writer, *config.Confi
 		RunE: func(command *cobra.Command, _ []string) error {
 			var c *config.Config
 			if t.file != "" {
-				setup, err := load(t.file, command.ErrOrStderr())
-				if err != nil {
+				var err error
+				if c, err = loadHost(t.file, command.ErrOrStderr()); err != nil {
 					return err
 				}
-				c = setup.Config
 			}
 			err := step(t, command.OutOrStdout(), c)
 			if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
