@@ -232,7 +232,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 					Remedy:  fmt.Sprintf("`ethtool -l %s` shows them", iface.Name)}
 			}
 		}
-		offer, err := attach.AskOffer(state.Index)
+		offer, err := attach.AskOffer(state)
 		if err == nil && iface.Mode == modeZeroCopy {
 			err = offer.DemandZeroCopy(iface.Name)
 		}
@@ -324,6 +324,7 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 	}
 	for _, s := range g.sinks {
 		one := s.worker(index, index == g.slowWorker(), seed[0])
+		one.HugePages = g.batchPages()
 		if first := s.targets[0].lane; g.spools.dir != "" {
 			end := first + len(s.targets)
 			one.Spools = g.spools.ports[index][first:end:end]

@@ -90,6 +90,7 @@ type Interface struct {
 type Queue struct {
 	Queue, Socket, CPU, Node int
 	Worker                   string
+	HugePages                string // as numa.Memory says it, "" while there is no socket
 	FramesReceived           uint64
 	// Raw are the kernel's own counters by name; Drops are the packet balance's terms by reason. Raw ones
 	// overlap and are never added up.
