@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 // Exporters.
@@ -41,6 +42,9 @@ const (
 type way struct {
 	to   string // a URL or a file
 	http bool   // OTLP over HTTP rather than gRPC
+	// plain is for a URL without TLS. Certificates in the environment, which may be there for other programs,
+	// are none for it.
+	plain bool
 }
 
 // findWay is the way that an exporter and an endpoint, which may be empty, stand for. A URL with a path means
@@ -52,18 +56,19 @@ func findWay(exporter, endpoint string) (way, error) {
 	case OTLP:
 		endpoint = cmp.Or(endpoint, endpointDefault)
 		u, err := url.Parse(endpoint)
+		plain := err == nil && u.Scheme == "http"
 		switch {
-		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil:
+		case err != nil || u.Host == "" || !plain && u.Scheme != "https" || u.User != nil:
 			// What is no URL may hold a password all the same, and is not repeated.
 			return way{}, errors.New("send traces to a collector: want http://HOST:PORT for gRPC, or " +
 				"http://HOST:PORT/PATH for HTTP, or https")
 		case u.Path != "" && u.Path != "/":
-			return way{to: endpoint, http: true}, nil
+			return way{to: endpoint, http: true, plain: plain}, nil
 		case u.Port() == portHTTP:
 			u.Path = pathHTTP
-			return way{to: u.String(), http: true}, nil
+			return way{to: u.String(), http: true, plain: plain}, nil
 		}
-		return way{to: endpoint}, nil
+		return way{to: endpoint, plain: plain}, nil
 	}
 	return way{}, fmt.Errorf("open the exporter of traces: there is none named %q", exporter)
 }
@@ -94,18 +99,34 @@ func (t *Traces) exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 	}
 	var exporter sdktrace.SpanExporter
 	if w.http {
-		exporter, err = otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(w.to),
-			otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: true, InitialInterval: t.retryFirst,
-				MaxInterval: retryMax, MaxElapsedTime: retryTime}))
+		exporter, err = t.overHTTP(ctx, w)
 	} else {
-		exporter, err = otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(w.to),
-			otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: true, InitialInterval: t.retryFirst,
-				MaxInterval: retryMax, MaxElapsedTime: retryTime}))
+		exporter, err = t.overGRPC(ctx, w)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("send traces to %q: %w", w.to, err)
 	}
 	return exporter, nil
+}
+
+func (t *Traces) overHTTP(ctx context.Context, w way) (sdktrace.SpanExporter, error) {
+	options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(w.to),
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: true, InitialInterval: t.retryFirst,
+			MaxInterval: retryMax, MaxElapsedTime: retryTime})}
+	if w.plain {
+		options = append(options, otlptracehttp.WithTLSClientConfig(nil))
+	}
+	return otlptracehttp.New(ctx, options...)
+}
+
+func (t *Traces) overGRPC(ctx context.Context, w way) (sdktrace.SpanExporter, error) {
+	options := []otlptracegrpc.Option{otlptracegrpc.WithEndpointURL(w.to),
+		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{Enabled: true, InitialInterval: t.retryFirst,
+			MaxInterval: retryMax, MaxElapsedTime: retryTime})}
+	if w.plain {
+		options = append(options, otlptracegrpc.WithTLSCredentials(insecure.NewCredentials()))
+	}
+	return otlptracegrpc.New(ctx, options...)
 }
 
 // openFile is an exporter that appends JSON to a file.

@@ -252,6 +252,9 @@ func TestExportOverTLS(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", authority)
 	f(func(c *oneCollector) string { return c.overHTTP(t, true) })
 	f(func(c *oneCollector) string { return c.overGRPC(t, true) })
+	// What the environment has for other programs does not make a plain connection another.
+	f(func(c *oneCollector) string { return c.overHTTP(t, false) })
+	f(func(c *oneCollector) string { return c.overGRPC(t, false) })
 }
 
 // Goal: what a collector takes only a part of is counted by parts, and what it only warns of is not lost.
