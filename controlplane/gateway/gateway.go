@@ -83,10 +83,10 @@ type Gateway struct {
 	latency   alertLatency
 	firing    telemetry.Firing
 	rejects   *telemetry.Rejects
-	tapped    sync.Mutex                     // held while somebody taps
-	exporter  *traces.Traces                 // nil where traces are off
-	traced    []*spsc.Ring[dataplane.Traced] // by worker, as workers
-	replayed  []*spsc.Ring[dataplane.Traced] // the spoolers'
+	tapped    sync.Mutex             // held while somebody taps
+	exporter  *traces.Traces         // nil where traces are off
+	traced    []*dataplane.TraceRing // by worker, as workers
+	replayed  []*dataplane.TraceRing // the spoolers'
 
 	// changing is held by whoever changes or saves the rules: a reload, a checkpoint.
 	changing    sync.Mutex

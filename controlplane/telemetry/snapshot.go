@@ -50,8 +50,9 @@ type Snapshot struct {
 }
 
 // Traces are the spans of traced batches, by what became of them: those that the exporter took, those that it
-// did not, and those that came while as many waited as may.
-type Traces struct{ Exported, Failed, Dropped uint64 }
+// did not, those that came while as many waited as may, and those that found no room on the way from a worker
+// or a spooler.
+type Traces struct{ Exported, Failed, Dropped, LeftOut uint64 }
 
 // Confinement is what the gateway may still do to the host.
 type Confinement struct {
