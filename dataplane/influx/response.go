@@ -56,7 +56,10 @@ type response struct {
 	lineLength int // what came of the line, also beyond lineMax
 
 	retryAfter, date string // headers, as they are
-	versionOne       bool   // the server says that it is InfluxDB 1.x
+	// reason is what the status line of a failure says, location where a redirection points to, encoding what
+	// was done to the body.
+	reason, location, encoding string
+	versionOne                 bool // the server says that it is InfluxDB 1.x
 
 	// details is the body of a refusal, which may name lines; its memory is used again. detailsCut tells
 	// that there was more.
@@ -209,6 +212,9 @@ func (r *response) readStatus(line []byte) error {
 	if r.status < 100 || r.status > statusMax {
 		return errMalformed
 	}
+	if r.status >= 300 && len(line) > 13 {
+		r.reason = string(line[13:])
+	}
 	r.phase = phaseHeader
 	return nil
 }
@@ -245,6 +251,10 @@ func (r *response) readHeader(line []byte, cut bool) error {
 		r.retryAfter = string(value)
 	case equalFold(name, "date"):
 		r.date = string(value)
+	case equalFold(name, "location"):
+		r.location = string(value)
+	case equalFold(name, "content-encoding"):
+		r.encoding = string(value)
 	case equalFold(name, "x-influxdb-version"):
 		r.versionOne = bytes.HasPrefix(value, []byte("1."))
 	}
