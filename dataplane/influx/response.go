@@ -20,6 +20,9 @@ const (
 	detailsMax = 1 << 20
 )
 
+// webPage is a type that no database's answer to a write has.
+const webPage = "text/html"
+
 // errMalformed tells that what came is no HTTP/1 answer within bounds.
 var errMalformed = errors.New("the answer is no HTTP/1.1")
 
@@ -60,6 +63,7 @@ type response struct {
 	// was done to the body.
 	reason, location, encoding string
 	versionOne                 bool // the server says that it is InfluxDB 1.x
+	page                       bool // the body is a web page
 
 	// details is the body of a refusal, which may name lines; its memory is used again. detailsCut tells
 	// that there was more.
@@ -245,6 +249,8 @@ func (r *response) readHeader(line []byte, cut bool) error {
 	case equalFold(name, "connection"):
 		r.close = r.close || hasToken(value, "close")
 		r.keep = r.keep || hasToken(value, "keep-alive")
+	case equalFold(name, "content-type"):
+		r.page = len(value) >= len(webPage) && equalFold(value[:len(webPage)], webPage)
 	case r.status < 300:
 		// What follows matters only for failures; a success stays free of allocations.
 	case equalFold(name, "retry-after"):
@@ -301,7 +307,11 @@ func (r *response) readChunkSize(line []byte, cut bool) error {
 		}
 	}
 	text := bytes.TrimRight(line[:end], " \t")
-	if len(text) == 0 || len(text) > 8 {
+	if len(text) == 0 {
+		return errMalformed
+	}
+	// Some servers write all digits of a word.
+	if text = bytes.TrimLeft(text, "0"); len(text) > 8 {
 		return errMalformed
 	}
 	var n int64

@@ -188,8 +188,10 @@ func TestWords(t *testing.T) {
 	f("HTTP/1.1 503 \r\nContent-Length: 0\r\n\r\n", "")
 	f("HTTP/1.1 503\r\nContent-Length: 0\r\n\r\n", "")
 	f("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nwords", "words")
-	f("HTTP/1.1 307 Temporary Redirect\r\nLocation: https://db.example/write\r\nContent-Length: 4\r\n\r\n"+
-		"gone", "redirected to https://db.example/write")
+	f("HTTP/1.1 307 Temporary Redirect\r\nLocation: https://db.example/write?p=x\r\nContent-Length: 4\r\n"+
+		"\r\ngone", "redirected to https://db.example/write")
+	f("HTTP/1.1 200 OK\r\nContent-Type: Text/HTML; charset=utf-8\r\nContent-Length: 9\r\n\r\n<!DOCTYPE",
+		"a web page: is this the right server and path?")
 	f("HTTP/1.1 300 Multiple Choices\r\nContent-Length: 4\r\n\r\ngone", "gone")
 	f("HTTP/1.1 400 Bad Request\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00",
 		"Bad Request (more is in gzip, which was not asked for)")

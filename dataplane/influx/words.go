@@ -87,8 +87,12 @@ func parseDate(text string) (time.Time, bool) {
 // words are what is shown of a failure: the message, or what there is in place of it.
 func (r *response) words() string {
 	switch message := r.message(); {
+	case r.status < 300:
+		return "a web page: is this the right server and path?"
 	case r.status < 400 && r.location != "":
-		return "redirected to " + plain(r.location)
+		// A query may hold what nobody shall see.
+		place, _, _ := strings.Cut(r.location, "?")
+		return "redirected to " + plain(place)
 	case r.encoding != "" && !strings.EqualFold(r.encoding, "identity"):
 		return plain(r.reason) + " (more is in " + plain(r.encoding) + ", which was not asked for)"
 	case message != "":
