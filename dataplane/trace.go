@@ -184,6 +184,19 @@ func (t *tracing) sealed(trace *influx.Trace, b *influx.Batch) {
 	}
 }
 
+// forget takes the memory of an open batch's trace back: its lines go on in others.
+func (t *tracing) forget(b *influx.Batch) {
+	trace := b.Trace()
+	if trace == nil {
+		return
+	}
+	if t.filling == trace {
+		t.filling, t.watch = nil, t.left == 1
+	}
+	b.SetTrace(nil)
+	t.free = append(t.free, trace)
+}
+
 // settled passes a trace on and takes its memory back.
 func (t *tracing) settled(o *lane, outcome *influx.Outcome, now int64) {
 	b := outcome.Batch
