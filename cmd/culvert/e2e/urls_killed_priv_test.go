@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"culvert/scripts/testenv"
 )
 
 // urlKillsEnv says how often TestPrivKilledWhileAURLLeaves kills the gateway, instead of twice.
@@ -35,7 +37,7 @@ func TestPrivKilledWhileAURLLeaves(t *testing.T) {
 	m.gateway = start(t, m.lab, "run", "-c", m.configure(t, "rehash", 0, 1, 2))
 	m.ready()
 	end := m.send(t)
-	m.more(t, 25*urlSeries)
+	m.more(t, testenv.Sized[int64](25, 8)*urlSeries)
 	end()
 	sent := uint64(m.sent[0].Load() + m.sent[1].Load())
 	m.settled(sent)
