@@ -325,3 +325,10 @@ func need(t *testing.T) {
 	t.Helper()
 	testenv.Need(t, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_BPF, unix.CAP_SYS_ADMIN)
 }
+
+// besideOthers is for a test that does nothing for most of ten seconds or more, since a clock decides when
+// something happens: it runs beside others of its kind, when all else is done.
+func besideOthers(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+}
