@@ -133,9 +133,7 @@ SMT_KERNEL = $(lastword $(filter-out 6.1,$(KERNELS)))
 .PHONY: test-vm
 test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machine with two NUMA nodes
 	@scripts/setup vm
-	@$(if $(SMT_KERNEL),CULVERT_VM_THREADS=2 \
-	  scripts/vm/run -run '^TestPrivSiblings$$' $(SMT_KERNEL) -- culvert/cmd/culvert/e2e)
-	@scripts/vm/run $(KERNELS)
+	@scripts/vm/run $(addsuffix +threads,$(SMT_KERNEL)) $(KERNELS)
 
 .PHONY: test-systemd
 test-systemd: ## the package under a real systemd: Debian 12 in a virtual machine (as root)
