@@ -12,6 +12,7 @@ RATE ?= 100000
 POINTS_PER_PACKET ?= 10
 SERIES ?= 1000
 FUZZTIME ?= 30s
+FUZZJOBS ?= 1
 comma := ,
 BENCHTIME ?= 1x
 ROUNDS ?= 4
@@ -147,8 +148,8 @@ test-vagrant: ## the Vagrantfile is valid, by Debian's vagrant with its provider
 	  VAGRANT_DEFAULT_PROVIDER=libvirt vagrant validate && vagrant validate --ignore-provider
 
 .PHONY: fuzz
-fuzz: ## every fuzz test for FUZZTIME
-	@scripts/fuzz $(FUZZTIME)
+fuzz: ## every fuzz test for FUZZTIME, FUZZJOBS at a time
+	@scripts/fuzz $(FUZZTIME) $(FUZZJOBS)
 
 # The peers come from the module proxy, each by a module of its own; one that cannot be had is a line in the
 # report.
