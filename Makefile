@@ -170,9 +170,13 @@ bench: bench-build ## Culvert against its goals, into bench/results; QUICK=1 tak
 bench-peers: bench-build ## the same load into what one would take instead, into bench/results; QUICK=1
 	@exec build/bench peers $(BENCH_FLAGS)
 
+# Other packages would only be linked.
+BENCH_PACKAGES = $(shell for folder in $$($(GO) list -f '{{.Dir}}' $(PACKAGES)); do \
+  ! grep -qsE '^func Benchmark' "$$folder"/*_test.go || echo "$$folder"; done)
+
 .PHONY: bench-once
 bench-once: ## every Go benchmark once, so that none rots; BENCHTIME=1s measures
-	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
+	$(GO) test -vet=off -run '^$$' -bench . -benchtime $(BENCHTIME) $(BENCH_PACKAGES)
 	$(GO) -C bench/libraries test -run '^$$' -bench . -benchtime $(BENCHTIME) .
 
 # The bench modules are no part of ./..., so that the product needs none of what they need.
@@ -222,8 +226,11 @@ demo: ## the whole way of a packet, live, with a real InfluxDB; DURATION RATE PO
 	@exec $(AS_ROOT) build/demo -duration $(DURATION) -rate $(RATE) -points-per-packet $(POINTS_PER_PACKET) \
 	  -series $(SERIES) -queues $(QUEUES)
 
+.PHONY: static
+static: fmt vet modules tidy staticcheck ## what is judged without running the product; it takes Go alone
+
 .PHONY: check
-check: generated fmt vet modules tidy staticcheck test ## all that must hold before a commit
+check: generated static test ## all that must hold before a commit
 
 .PHONY: clean
 clean: ## removes what was built here, the virtual machines' kernels included
