@@ -74,7 +74,7 @@ func eventually(t *testing.T, what string, condition func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: %v", what, err)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(testenv.Sized(20*time.Millisecond, 50*time.Millisecond))
 	}
 }
 
