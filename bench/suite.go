@@ -231,9 +231,10 @@ func (s *suite) describe() {
 			"and timestamp another", usual, series),
 		fmt.Sprintf("rates: the highest without loss, found by search, then confirmed in %d runs, or as "+
 			"many as the spread says; median and least to greatest. Lost is what the sender gave to the "+
-			"kernel and the receiver's own count does not have. Limit tells who held the rate down. Fewer "+
-			"than half as many runs at that rate may have lost something, since this machine is not alone "+
-			"on its host: they are counted beside the limit and taken again", runs),
+			"kernel and the receiver's own count does not have. Limit tells who held the rate down. This "+
+			"machine is not alone on its host: a run that lost a little is taken again at once, and fewer "+
+			"than half as many may lose something the second time, too; all that were taken again are "+
+			"counted beside the limit", runs),
 		"all programs of the lab run at nice -20; sockets may have buffers of 64 MiB and have 32 MiB where " +
 			"their programs ask for nothing",
 		fmt.Sprintf("sender: `culvert load --via %s` into every receiver; under those by sockets lies an "+

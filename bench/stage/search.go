@@ -39,15 +39,19 @@ const (
 const (
 	// heldShare is the part of a rate that counts as having been sent.
 	heldShare = 0.985
-	// backOff is by how much the rate goes down when a run at it does lose something.
-	backOff = 0.96
+	// backOff is by how much the rate goes down when a run at it does lose something; farOff is by how much
+	// after nearSteps of these: who falls behind now and then loses a little at almost every rate.
+	backOff   = 0.96
+	farOff    = 0.85
+	nearSteps = 2
 	// stride is how far up a try goes from a rate that held: what came through of too much is near what goes,
 	// and far too much leaves a receiver in a state that takes long to pass.
 	stride = 1.25
 	// hiccup is the most that is lost to something else on the machine, rather than to a rate that is too
 	// high.
 	hiccup = 0.05
-	// triesMax bounds a search on a machine that is too disturbed for any rate to hold.
+	// triesMax bounds a search, and then its confirmation, on a machine that is too disturbed for any rate to
+	// hold.
 	triesMax = 40
 )
 
@@ -133,8 +137,9 @@ func (c *Search) approach(found *Found, t *Trial, try trier) (good float64, err 
 // now and then, and no rate is low enough for that.
 func (c *Search) confirm(found *Found, rate float64, try trier) error {
 	found.Again = 0
-	for over := 0; len(found.Trials) < c.Runs; {
-		if found.Tries >= triesMax+c.Runs {
+	last := found.Tries + triesMax + c.Runs
+	for over, steps := 0, 0; len(found.Trials) < c.Runs; {
+		if found.Tries >= last {
 			return fmt.Errorf("find the highest rate without loss: none held for %d runs", c.Runs)
 		}
 		t, err := try(rate, c.Confirm)
@@ -147,7 +152,11 @@ func (c *Search) confirm(found *Found, rate float64, try trier) error {
 				continue
 			}
 			// Far too much is no matter of small steps.
-			rate = min(t.Sent.Rate*backOff, max(t.Rate(), t.Sent.Rate/2))
+			step := backOff
+			if steps++; steps > nearSteps {
+				step = farOff
+			}
+			rate = min(t.Sent.Rate*step, max(t.Rate(), t.Sent.Rate/2))
 			found.Trials, found.Limit, found.Again, over = nil, ByReceiver, 0, 0
 			continue
 		}

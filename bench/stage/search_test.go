@@ -89,3 +89,23 @@ func TestConfirm(t *testing.T) {
 	f(map[int]float64{1: 0.3, 4: 0.3}, 2, true)
 	f(map[int]float64{1: 0.3, 4: 0.3, 5: 0.3}, 0, false)
 }
+
+// Goal: a receiver that loses a little at almost every rate has one all the same, and it is found in time.
+func TestConfirmFarBelow(t *testing.T) {
+	const holds = 4e5
+	found := &Found{}
+	s := &simulated{sender: 5e6, receiver: 5e6}
+	err := search().confirm(found, 1e6, func(rate float64, d time.Duration) (*Trial, error) {
+		trial, err := s.try(rate, d)
+		if rate > holds {
+			trial.Points -= trial.Points / 100
+		}
+		return trial, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rate := found.Trials[0].Rate(); rate > 1.0001*holds || rate < 0.84*holds || len(found.Trials) != 5 {
+		t.Errorf("%d runs at %.0f; want five near %.0f", len(found.Trials), rate, holds)
+	}
+}

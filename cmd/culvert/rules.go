@@ -38,7 +38,32 @@ func loadRules(files []string, w io.Writer) (*rules.Set, error) {
 	if set.Len() == 0 {
 		fmt.Fprintf(w, "no rule is in %s\n", strings.Join(files, ", "))
 	}
+	showChained(groups, w)
 	return set, nil
+}
+
+// showChained says which rules wait for points of a record, which meet no rules. That is no mistake, since
+// others may send points of the same name.
+func showChained(groups []rules.Group, w io.Writer) {
+	records := map[string]bool{}
+	for _, g := range groups {
+		for i := range g.Rules {
+			if r := &g.Rules[i]; r.Kind == rules.KindRecord {
+				records[r.Record.Source] = true
+			}
+		}
+	}
+	for _, g := range groups {
+		for i := range g.Rules {
+			for on := range g.Rules[i].On {
+				if name := &g.Rules[i].On[on]; records[name.Source] {
+					fmt.Fprintln(w, "note: "+rules.ErrorAt(name, 0, fmt.Sprintf(
+						"the points that record %q makes meet no rules", name.Source),
+						"this one sees what others send").Detail())
+				}
+			}
+		}
+	}
 }
 
 func wrongRules(wrong []*rules.Error, w io.Writer) error {
@@ -46,9 +71,15 @@ func wrongRules(wrong []*rules.Error, w io.Writer) error {
 	return exit(exitConfig, fmt.Errorf("read rules: %s", counted(len(wrong), "mistake")))
 }
 
+// mistakesShown bounds what is shown of one command: who has more mistakes has made one of them often.
+const mistakesShown = 100
+
 func showMistakes(wrong []*rules.Error, w io.Writer) {
-	for _, e := range wrong {
+	for _, e := range wrong[:min(len(wrong), mistakesShown)] {
 		fmt.Fprintln(w, e.Detail())
+	}
+	if more := len(wrong) - mistakesShown; more > 0 {
+		fmt.Fprintf(w, "and %s more\n", counted(more, "mistake"))
 	}
 }
 

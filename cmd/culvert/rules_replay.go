@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"culvert/controlplane/capture"
 	"culvert/controlplane/rulefile"
 	"culvert/dataplane/rules"
 )
@@ -53,9 +54,9 @@ func newRulesReplayCommand() *cobra.Command {
 	var after time.Duration
 	var unit string
 	command := &cobra.Command{
-		Use:   "replay RULES… --input FILE.lp|FILE.pcap",
+		Use:   "replay RULES… --input FILE.lp|FILE.pcap|FILE.pcapng",
 		Short: "Run rules over recorded points or packets, print what would have fired",
-		Long: "Run rules over recorded points (Line Protocol) or packets (pcap) and print,\n" +
+		Long: "Run rules over recorded points (Line Protocol) or packets (pcap, pcapng) and print,\n" +
 			"as one JSON object a line, every change of an alert's state and every derived point. Time is\n" +
 			"virtual: points arrive at their own time, packets at the time they were recorded. What the\n" +
 			"recording held is said at the end, on standard error; one without a point is a failure.",
@@ -142,7 +143,7 @@ func replay(p *rulefile.Player, in io.Reader, out *bufio.Writer, after time.Dura
 	if by := compression(start); by != "" {
 		return held, 0, fmt.Errorf("replay points: the recording is compressed by %s: unpack it first", by)
 	}
-	if rulefile.IsCapture(start) {
+	if capture.KindOf(start) != "" {
 		held, err = p.PlayCapture(reader)
 	} else {
 		held, err = p.PlayLines(reader)

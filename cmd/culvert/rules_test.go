@@ -2,11 +2,17 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/xml"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
 )
 
 // writer makes a folder, and a function that writes a file into it and returns its path.
@@ -94,6 +100,9 @@ func TestRulesCommands(t *testing.T) {
 		examples+"overload.yaml")
 	f(0, "memo 0: moments of vibration[10000000000:1000000000], 296 bytes: 10 panes of 1s", "explain",
 		examples+"bearing.yaml")
+	f(0, "chained.yaml:1:107: the points that record \"r\" makes meet no rules (this one sees what others "+
+		"send)\n", "check", write("chained.yaml", "groups: [{name: g, rules: [{record: r, on: m, every: 1s, "+
+		"fields: {n: 'count(x[1s])'}}, {alert: A, on: [q, r], expr: n > 1}]}]\n"))
 	nothing := write("nothing.yaml", "# no rule yet\n")
 	f(0, "no rule is in "+nothing, "check", nothing)
 	f(0, "no test is in", "test", write("nothing_test.yaml", "rule_files: [good.yaml]\n"))
@@ -106,16 +115,49 @@ func TestRulesCommands(t *testing.T) {
 			"holds no point; 2 lines rejected, the first is line 1: missing_fields at column 2"},
 		{"points.lp.gz", "\x1f\x8b\x08\x00", "is compressed by gzip"},
 		{"long.lp", strings.Repeat("x", 70_000), "line 1 is longer than 65536 bytes"},
-		{"capture.pcap", "\xd4\xc3\xb2\xa1" + strings.Repeat("\x00", 16) + "\x01\x00\x00\x00" +
-			strings.Repeat("\x00", 8) + "\x02\x00\x00\x00\x02\x00\x00\x00ab",
+		{"capture.pcap", "\xd4\xc3\xb2\xa1\x02\x00\x04\x00" + strings.Repeat("\x00", 12) +
+			"\x01\x00\x00\x00" + strings.Repeat("\x00", 8) + "\x02\x00\x00\x00\x02\x00\x00\x00ab",
 			"holds no point in 0 UDP datagrams; 1 packet without a whole UDP datagram"},
 		{"short.pcap", "\xd4\xc3\xb2\xa1", "read capture's header"},
 	} {
 		f(1, odd.want, "replay", good, "--input", write(odd.name, odd.text))
 	}
 	f(1, "is a directory", "replay", good, "--input", dir)
+	f(0, `{"time":"1970-01-01T00:00:08Z","alert":"Hot","state":"firing"`, "replay", good, "--input",
+		pcapng(t, dir, "motor,machine=a temperature=96", "motor,machine=a temperature=96"))
 	// What a terminal would obey is not passed on to it.
 	f(78, "\n    ·[2J: 1\n", "check", write("steering.yaml", "\x1b[2J: 1\n"))
+}
+
+// pcapng writes a capture of datagrams, the first at 7 s, one a second, as dumpcap does.
+func pcapng(t *testing.T, dir string, payloads ...string) string {
+	t.Helper()
+	path := filepath.Join(dir, "capture.pcapng")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	w, err := pcapgo.NewNgWriter(file, layers.LinkTypeEthernet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, payload := range payloads {
+		frame := append(make([]byte, 12), 8, 0, 0x45, 0)
+		frame = binary.BigEndian.AppendUint16(frame, uint16(28+len(payload)))
+		frame = append(frame, 0, 0, 0, 0, 64, 17, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 1, 2, 3, 4)
+		frame = binary.BigEndian.AppendUint16(frame, uint16(8+len(payload)))
+		frame = append(append(frame, 0, 0), payload...)
+		about := gopacket.CaptureInfo{Timestamp: time.Unix(int64(7+i), 0), CaptureLength: len(frame),
+			Length: len(frame)}
+		if err := w.WritePacket(about, frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // Goal: one file that is wrong does not hide the tests of others, and the report for a CI server is whole in

@@ -15,14 +15,16 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"culvert/controlplane/yamlfile"
 )
 
 // Load reads a configuration file. It returns either a valid configuration, complete with defaults, or all
 // that is wrong, in the order of the file.
 func Load(path string) (*Config, []*Error) {
-	text, err := os.ReadFile(path)
+	text, err := yamlfile.Read(path)
 	if err != nil {
-		message := fmt.Sprintf("read configuration: %v", errors.Unwrap(err)) // The path stands in front.
+		message := fmt.Sprintf("read configuration: %v", err) // The path stands in front.
 		return nil, []*Error{{Position: Position{File: path}, Message: message}}
 	}
 	return Parse(path, text)
@@ -95,8 +97,15 @@ func (d *decoder) parse(text []byte) ast.Node {
 			"a byte that is not UTF-8: save the file in that encoding"))
 		return nil
 	}
-	// Duplicate keys are found by mapping, so that they stand among all other errors.
-	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+	// What would keep the parser busy is refused before. Duplicate keys are found by mapping, so that they
+	// stand among all other errors.
+	tokens, excess := yamlfile.Tokens(string(text))
+	if excess != nil {
+		d.errors = append(d.errors, d.positions.errorAt(place{excess.Line, excess.Column}, "",
+			excess.Message+": "+excess.Remedy))
+		return nil
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		var syntax yaml.Error
 		if errors.As(err, &syntax) && syntax.GetToken() != nil {

@@ -2,18 +2,13 @@ package loadgen
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"os"
 	"time"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
-
+	"culvert/controlplane/capture"
 	"culvert/dataplane/lineproto"
 	"culvert/dataplane/point"
 )
@@ -59,10 +54,10 @@ func readRecording(r *resolved) (records []record, found Recorded, err error) {
 	if err != nil {
 		return nil, found, err
 	}
-	switch found.Kind = recordingKind(file); found.Kind {
-	case "lines":
+	if found.Kind = capture.KindOf(file); found.Kind == "" {
+		found.Kind = "lines"
 		records, err = linesOf(r, file, &found)
-	default:
+	} else {
 		records, err = packetsOf(r, file, &found)
 	}
 	if err != nil {
@@ -79,91 +74,36 @@ func readRecording(r *resolved) (records []record, found Recorded, err error) {
 	return records, found, nil
 }
 
-// recordingKind goes by the first four bytes: of pcap with microseconds or nanoseconds in either byte order,
-// of a pcapng section header (draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng).
-func recordingKind(file []byte) string {
-	if len(file) < 4 {
-		return "lines"
-	}
-	switch binary.BigEndian.Uint32(file) {
-	case 0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1:
-		return "pcap"
-	case 0x0a0d0d0a:
-		return "pcapng"
-	}
-	return "lines"
-}
-
 // packetsOf reads the UDP payloads of a capture.
 func packetsOf(r *resolved, file []byte, found *Recorded) ([]record, error) {
-	var from interface {
-		gopacket.PacketDataSource
-		LinkType() layers.LinkType
-	}
-	var err error
-	if found.Kind == "pcap" {
-		from, err = pcapgo.NewReader(bytes.NewReader(file))
-	} else {
-		from, err = pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.DefaultNgReaderOptions)
-	}
+	from, err := capture.New(bytes.NewReader(file))
 	if err != nil {
 		return nil, err
 	}
 	var records []record
-	var begin time.Time
-	var last time.Duration
-	for number := 1; ; number++ {
-		frame, capture, err := from.ReadPacketData()
+	begin, last := int64(0), time.Duration(0)
+	for {
+		packet, err := from.Next()
 		if errors.Is(err, io.EOF) {
+			found.Skipped += from.Skipped
 			return records, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("packet %d: %w", number, err)
+			return nil, err
 		}
-		payload, sender := datagram(frame, from.LinkType())
-		if len(payload) == 0 || capture.CaptureLength < capture.Length {
+		if len(packet.Payload) == 0 {
 			found.Skipped++
 			continue
 		}
-		if len(records) == 0 {
-			begin = capture.Timestamp
+		if begin == 0 {
+			begin = packet.Time
 		}
 		// Captures of several queues are not quite in order; the file's order counts.
-		last = max(last, capture.Timestamp.Sub(begin))
-		points, bad := countPoints(payload)
+		last = max(last, time.Duration(packet.Time-begin))
+		points, bad := countPoints(packet.Payload)
 		found.BadLines += bad
-		records = append(records, record{payload, points, last, int(sender % uint64(r.Flows))})
+		records = append(records, record{packet.Payload, points, last, int(packet.Sender % uint64(r.Flows))})
 	}
-}
-
-// datagram finds the outermost UDP payload of a frame, and a number that is the same for all of one sender.
-// Fragments have none: only the first of them would begin with a header.
-func datagram(frame []byte, link layers.LinkType) (payload []byte, sender uint64) {
-	packet := gopacket.NewPacket(frame, link, gopacket.DecodeOptions{NoCopy: true})
-	hash := fnv.New64a()
-	for _, layer := range packet.Layers() {
-		switch l := layer.(type) {
-		case *layers.IPv4:
-			if l.Flags&layers.IPv4MoreFragments != 0 || l.FragOffset != 0 {
-				return nil, 0
-			}
-			hash.Write(l.SrcIP)
-		case *layers.IPv6Fragment:
-			return nil, 0
-		case *layers.IPv6:
-			hash.Write(l.SrcIP)
-		case *layers.UDP:
-			var port [2]byte
-			binary.BigEndian.PutUint16(port[:], uint16(l.SrcPort))
-			hash.Write(port[:])
-			// A datagram says how long it is; Ethernet may have padded it.
-			if int(l.Length) > udpHeader+len(l.Payload) {
-				return nil, 0
-			}
-			return l.Payload, hash.Sum64()
-		}
-	}
-	return nil, 0
 }
 
 // countPoints lets the gateway's decoder read a payload.

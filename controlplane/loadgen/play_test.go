@@ -15,8 +15,8 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 )
 
-// capture writes a pcap or pcapng file of these frames, a millisecond apart.
-func capture(t *testing.T, kind string, link layers.LinkType, frames ...[]byte) string {
+// captureFile writes a pcap or pcapng file of these frames, a millisecond apart.
+func captureFile(t *testing.T, kind string, link layers.LinkType, frames ...[]byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "capture")
 	file, err := os.Create(path)
@@ -74,7 +74,7 @@ func TestPlayCapture(t *testing.T) {
 		r := newReceiver(t, "127.0.0.1")
 		report := run(t, Config{
 			To: []netip.AddrPort{r.address()}, Speed: 1,
-			Play: capture(t, kind, layers.LinkTypeEthernet, frames...),
+			Play: captureFile(t, kind, layers.LinkTypeEthernet, frames...),
 		})
 		into := make([]byte, 1<<16)
 		var got []string
@@ -124,7 +124,7 @@ func TestPlayLines(t *testing.T) {
 
 // Goal: a loop goes on until the count is reached, with its own pace and at a rate.
 func TestPlayLoop(t *testing.T) {
-	path := capture(t, "pcap", layers.LinkTypeEthernet,
+	path := captureFile(t, "pcap", layers.LinkTypeEthernet,
 		frameOf(testEnds(testFrom4, testTo4), "m v=1\nm v=2\n"),
 		frameOf(testEnds(testFrom4, testTo4), "m v=3\n"))
 	for _, c := range []Config{{Speed: 1}, {Speed: 1000}, {Rate: 10_000}, {}} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -27,8 +28,8 @@ type alertmanager struct {
 	refresh  time.Duration
 }
 
-func newAlertmanager(c Config, url string) (*alertmanager, error) {
-	p, err := newPoster(strings.TrimSuffix(url, "/")+alertsPath, c.Authorization, "application/json")
+func newAlertmanager(c Config, url string, log *slog.Logger) (*alertmanager, error) {
+	p, err := newPoster(c, strings.TrimSuffix(url, "/")+alertsPath, "application/json", log)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,9 @@
 package notify
 
-import "context"
+import (
+	"context"
+	"log/slog"
+)
 
 // influxBatchMax bounds the points of one POST: some 300 KiB.
 const influxBatchMax = 1000
@@ -8,8 +11,8 @@ const influxBatchMax = 1000
 // influx writes each change as a point.
 type influx struct{ poster }
 
-func newInflux(c Config, url string) (*influx, error) {
-	p, err := newPoster(url, c.Authorization, "text/plain; charset=utf-8")
+func newInflux(c Config, url string, log *slog.Logger) (*influx, error) {
+	p, err := newPoster(c, url, "text/plain; charset=utf-8", log)
 	return &influx{p}, err
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +45,9 @@ type Config struct {
 	Timeout time.Duration
 	// Refresh is how often an Alertmanager is told again what fires (optional); 0 is one minute.
 	Refresh time.Duration
+	// Proxy finds the proxy by which a request goes (optional); nil is http.ProxyFromEnvironment, as in every
+	// Go program. It is asked once.
+	Proxy func(*http.Request) (*url.URL, error)
 }
 
 func (c Config) withDefaults() Config {
@@ -163,16 +168,16 @@ func newNotifier(c Config, url string, log *slog.Logger, sent func(*Alert, int64
 func newCarrier(c Config, url string, log *slog.Logger) (_ carrier, history int, err error) {
 	switch c.Type {
 	case "alertmanager":
-		one, err := newAlertmanager(c, url)
+		one, err := newAlertmanager(c, url, log)
 		return one, 0, err
 	case "webhook":
-		one, err := newWebhook(c, url)
+		one, err := newWebhook(c, url, log)
 		return one, 0, err
 	case "udp", "unix":
 		one, err := newSender(c)
 		return one, 0, err
 	case "influxdb":
-		one, err := newInflux(c, url)
+		one, err := newInflux(c, url, log)
 		return one, c.Queue, err
 	case "log":
 		return &logger{log: log}, c.Queue, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -35,7 +36,7 @@ type poster struct {
 	client        *http.Client
 }
 
-func newPoster(to, authorization, contentType string) (poster, error) {
+func newPoster(c Config, to, contentType string, log *slog.Logger) (poster, error) {
 	u, err := url.Parse(to)
 	if err != nil {
 		return poster{}, err
@@ -43,15 +44,39 @@ func newPoster(to, authorization, contentType string) (poster, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return poster{}, fmt.Errorf("%q is no URL to post to", to)
 	}
+	proxy, err := proxyOf(c, u, log)
+	if err != nil {
+		return poster{}, err
+	}
 	client := &http.Client{
 		Transport: &http.Transport{
-			DialContext:  (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, Proxy: http.ProxyURL(proxy),
 			MaxIdleConns: 1, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
 		},
 		// A redirect would turn the POST into a GET.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return poster{url: to, authorization: authorization, contentType: contentType, client: client}, nil
+	return poster{url: to, authorization: c.Authorization, contentType: contentType, client: client}, nil
+}
+
+// proxyOf is the proxy by which a receiver is reached, or nil. It does not change while the process lives: so
+// it is asked for once, and said once.
+func proxyOf(c Config, to *url.URL, log *slog.Logger) (*url.URL, error) {
+	find := c.Proxy
+	if find == nil {
+		find = http.ProxyFromEnvironment
+	}
+	proxy, err := find(&http.Request{URL: to})
+	if err != nil {
+		// The error quotes what may hold a password.
+		return nil, fmt.Errorf("the proxy that the environment names for %s is no URL: "+
+			"see HTTPS_PROXY, HTTP_PROXY and NO_PROXY", to.Host)
+	}
+	if proxy != nil {
+		log.Info("the receiver is reached through the environment's proxy", "host", to.Host,
+			"proxy", proxy.Redacted())
+	}
+	return proxy, nil
 }
 
 func (p *poster) close() { p.client.CloseIdleConnections() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -17,8 +18,8 @@ type webhook struct {
 	external string
 }
 
-func newWebhook(c Config, url string) (*webhook, error) {
-	p, err := newPoster(url, c.Authorization, "application/json")
+func newWebhook(c Config, url string, log *slog.Logger) (*webhook, error) {
+	p, err := newPoster(c, url, "application/json", log)
 	if err != nil {
 		return nil, err
 	}

@@ -2,11 +2,15 @@ package notify
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -155,5 +159,46 @@ func TestWebhookBatches(t *testing.T) {
 	}
 	if len(h.messages) > alerts/webhookBatchMax*2 {
 		t.Errorf("%d messages for %d alerts", len(h.messages), alerts)
+	}
+}
+
+// Goal: a receiver is reached through the proxy that is named for it, which looks its name up, and no
+// password of the proxy is shown. Method: a name that nobody knows, and a server that answers for it.
+func TestWebhookThroughAProxy(t *testing.T) {
+	var mutex sync.Mutex
+	var asked []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		asked = append(asked, r.Method+" "+r.URL.String()+" "+r.Header.Get("Proxy-Authorization"))
+	}))
+	t.Cleanup(proxy.Close)
+	var text bytes.Buffer
+	c := Config{Name: "ops", Type: "webhook", URLs: []string{"http://alerts.invalid/hook"},
+		First: time.Millisecond, Proxy: func(*http.Request) (*url.URL, error) {
+			return url.Parse(strings.Replace(proxy.URL, "http://", "http://user:secret@", 1))
+		}}
+	n, err := New([]Config{c}, slog.New(slog.NewTextHandler(&text, nil)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Send(alert("Hot", 1, true, "ops"))
+	finish(t, n)
+	mutex.Lock()
+	defer mutex.Unlock()
+	if len(asked) != 1 || asked[0] != "POST http://alerts.invalid/hook Basic dXNlcjpzZWNyZXQ=" {
+		t.Errorf("the proxy was asked for %q", asked)
+	}
+	if log := text.String(); !strings.Contains(log, "through the environment's proxy") ||
+		!strings.Contains(log, "host=alerts.invalid") || strings.Contains(log, "secret") {
+		t.Errorf("the log says %s", log)
+	}
+
+	c.Proxy = func(*http.Request) (*url.URL, error) {
+		return nil, errors.New(`invalid "http://user:secret@"`)
+	}
+	if _, err = New([]Config{c}, quiet(), nil); err == nil || strings.Contains(err.Error(), "secret") ||
+		!strings.Contains(err.Error(), "for alerts.invalid is no URL: see HTTPS_PROXY") {
+		t.Errorf("the error is %v", err)
 	}
 }

@@ -28,6 +28,7 @@ type decoder struct {
 	errs     []*rules.Error
 	// isTests tells that the file holds unit tests of rules. That is its only error.
 	isTests bool
+	line    spreadLine // the one at hand
 }
 
 func (d *decoder) fail(n ast.Node, hint, format string, args ...any) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"culvert/controlplane/capture"
 	"culvert/dataplane/lineproto"
 	"culvert/dataplane/point"
 	"culvert/dataplane/rules"
@@ -178,17 +179,17 @@ func (p *Player) PlayLines(in io.Reader) (Recording, error) {
 	return r, nil
 }
 
-// PlayCapture plays the packets of a pcap file at the times they were recorded.
+// PlayCapture plays the packets of a pcap or pcapng file at the times they were recorded.
 func (p *Player) PlayCapture(in io.Reader) (Recording, error) {
 	r := Recording{Bytes: true, Capture: true}
-	c, err := NewCapture(in)
+	c, err := capture.New(in)
 	if err != nil {
 		return r, err
 	}
 	for {
 		packet, err := c.Next()
 		r.Skipped = c.Skipped
-		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if errors.Is(err, io.EOF) {
 			return r, nil
 		}
 		if err != nil {

@@ -6,7 +6,6 @@ package rulefile
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,11 +15,9 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
+	"culvert/controlplane/yamlfile"
 	"culvert/dataplane/rules"
 )
-
-// sizeMax bounds a rule file, in bytes: a thousand rules take some 200 KiB.
-const sizeMax = 8 << 20
 
 // Load reads all files that the patterns match, each once, in the order of the patterns and then of the
 // names. A plain name must exist; a pattern with *, ? or [ may match nothing. Files of unit tests, which
@@ -71,16 +68,9 @@ func match(pattern string) ([]string, error) {
 }
 
 func read(file string) ([]byte, error) {
-	about, err := os.Stat(file)
+	content, err := yamlfile.Read(file)
 	if err != nil {
-		return nil, fmt.Errorf("read rules: %w", errors.Unwrap(err))
-	}
-	if about.Size() > sizeMax {
-		return nil, fmt.Errorf("read rules: file has %d bytes, more than %d", about.Size(), sizeMax)
-	}
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read rules: %w", errors.Unwrap(err))
+		return nil, fmt.Errorf("read rules: %w", err)
 	}
 	return content, nil
 }
@@ -129,7 +119,12 @@ func open(name string, content []byte, what string) (d *decoder, body ast.Node) 
 		d.notUTF8()
 		return d, nil
 	}
-	file, err := parser.ParseBytes([]byte(text), 0)
+	tokens, excess := yamlfile.Tokens(text)
+	if excess != nil {
+		d.report(excess.Line, excess.Column, excess.Message, excess.Remedy)
+		return d, nil
+	}
+	file, err := parser.Parse(tokens, 0)
 	if err != nil {
 		d.syntax(err)
 		return d, nil
@@ -155,10 +150,7 @@ func (d *decoder) notUTF8() {
 		for at, r := range line {
 			column++
 			if _, size := utf8.DecodeRuneInString(line[at:]); r == utf8.RuneError && size == 1 {
-				d.errs = append(d.errs, &rules.Error{
-					Position: rules.Position{File: d.document.Name, Line: i + 1, Column: column},
-					Message:  "a byte that is not UTF-8", Hint: "save the file in that encoding", Line: line,
-				})
+				d.report(i+1, column, "a byte that is not UTF-8", "save the file in that encoding")
 				return
 			}
 		}
@@ -167,13 +159,14 @@ func (d *decoder) notUTF8() {
 
 // syntax reports what the YAML parser found.
 func (d *decoder) syntax(err error) {
-	at := rules.Position{File: d.document.Name, Line: 1, Column: 1}
-	message := err.Error()
+	line, column, message := 1, 1, ""
 	if e := yaml.Error(nil); errors.As(err, &e) {
 		message = e.GetMessage()
 		if t := e.GetToken(); t != nil && t.Position != nil {
-			at.Line, at.Column = t.Position.Line, max(t.Position.Column, 1)
+			line, column = t.Position.Line, max(t.Position.Column, 1)
 		}
+	} else {
+		message = err.Error()
 	}
 	hint := ""
 	if strings.Contains(message, "flow map") || strings.Contains(message, "must be specified") ||
@@ -182,9 +175,17 @@ func (d *decoder) syntax(err error) {
 		strings.Contains(message, "map key-value is pre-defined") {
 		hint = "a text that YAML would take for something else goes in quotes"
 	}
-	line := ""
-	if at.Line <= len(d.document.Lines) {
-		line = d.document.Lines[at.Line-1]
+	d.report(line, column, "YAML: "+message, hint)
+}
+
+// report is an error at a place of the file that no node stands at.
+func (d *decoder) report(line, column int, message, hint string) {
+	e := &rules.Error{
+		Position: rules.Position{File: d.document.Name, Line: line, Column: column},
+		Message:  message, Hint: hint,
 	}
-	d.errs = append(d.errs, &rules.Error{Position: at, Message: "YAML: " + message, Hint: hint, Line: line})
+	if line <= len(d.document.Lines) {
+		e.Line = d.document.Lines[line-1]
+	}
+	d.errs = append(d.errs, e)
 }

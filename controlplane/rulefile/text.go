@@ -16,7 +16,7 @@ func (d *decoder) text(n ast.Node, what string) rules.Text {
 	switch n := n.(type) {
 	case *ast.StringNode:
 		t.Source = n.Value
-		c := cursor{lines: d.document.Lines, line: t.Position.Line - 1, column: t.Position.Column - 1}
+		c := cursor{d: d, line: t.Position.Line - 1, column: t.Position.Column - 1}
 		switch n.GetToken().Type {
 		case token.DoubleQuoteType:
 			c.quote, c.column = '"', c.column+1
@@ -35,43 +35,55 @@ func (d *decoder) text(n ast.Node, what string) rules.Text {
 
 // blockMarks are the places of the lines of a block behind | or >.
 func (d *decoder) blockMarks(t rules.Text) []rules.Mark {
-	c := cursor{lines: d.document.Lines, line: t.Position.Line - 1}
-	c.column = len([]rune(c.current()))
+	c := cursor{d: d, line: t.Position.Line - 1}
+	c.column = len(d.spread(c.line).runes)
 	c.nextLine()
 	return c.marks(t.Source)
+}
+
+// spreadLine is a line of the file by its characters. A file may be one long line with many texts in it, so
+// it is spread out once for all of them.
+type spreadLine struct {
+	number int
+	runes  []rune
+	blank  int // where nothing but blanks follows
+}
+
+// spread is a line, counted from 0; an empty one where the file has no such line.
+func (d *decoder) spread(number int) *spreadLine {
+	if d.line.runes != nil && d.line.number == number {
+		return &d.line
+	}
+	text := ""
+	if number >= 0 && number < len(d.document.Lines) {
+		text = d.document.Lines[number]
+	}
+	d.line = spreadLine{number: number, runes: []rune(text),
+		blank: utf8.RuneCountInString(strings.TrimRight(text, " \t"))}
+	return &d.line
 }
 
 // cursor walks through the file along with a string that was read from it, so as to know where each part of
 // the string stands. YAML folds lines, strips indentation and resolves escapes; the cursor follows by
 // comparing, and stops where it loses the thread: then the last mark stands for the rest.
 type cursor struct {
-	lines        []string
+	d            *decoder
 	line, column int  // from 0; column in characters
 	quote        rune // 0 for plain texts and blocks
 }
 
-func (c *cursor) current() string {
-	if c.line < 0 || c.line >= len(c.lines) {
-		return ""
-	}
-	return c.lines[c.line]
-}
-
-// rest is the line from the cursor on.
-func (c *cursor) rest() string {
-	line := []rune(c.current())
-	if c.column >= len(line) {
-		return ""
-	}
-	return string(line[c.column:])
+// rest is the line from the cursor on, and blank tells whether it holds nothing but blanks.
+func (c *cursor) rest() (rest []rune, blank bool) {
+	line := c.d.spread(c.line)
+	return line.runes[min(c.column, len(line.runes)):], c.column >= line.blank
 }
 
 // nextLine moves to the first character of the next line that is not blank.
 func (c *cursor) nextLine() {
-	for c.line++; c.line < len(c.lines); c.line++ {
-		line := c.lines[c.line]
+	for c.line++; c.line < len(c.d.document.Lines); c.line++ {
+		line := c.d.document.Lines[c.line]
 		if trimmed := strings.TrimLeft(line, " \t"); trimmed != "" {
-			c.column = utf8.RuneCountInString(line) - utf8.RuneCountInString(trimmed)
+			c.column = len(line) - len(trimmed)
 			return
 		}
 	}
@@ -87,8 +99,8 @@ func (c *cursor) marks(text string) []rules.Mark {
 	// A block may start with spaces beyond its indentation, which nextLine passed.
 	jumped := c.quote == 0
 	for offset, r := range text {
-		rest := c.rest()
-		if (r == ' ' || r == '\n') && strings.TrimRight(rest, " \t") == "" {
+		rest, blank := c.rest()
+		if (r == ' ' || r == '\n') && blank {
 			c.nextLine()
 			jumped = true
 			continue
@@ -114,12 +126,14 @@ func (c *cursor) marks(text string) []rules.Mark {
 }
 
 // width is how many characters of the file stand for a character of the text; 0 if they do not match.
-func (c *cursor) width(rest string, r rune) int {
-	first, _ := utf8.DecodeRuneInString(rest)
+func (c *cursor) width(rest []rune, r rune) int {
+	if len(rest) == 0 {
+		return 0
+	}
 	switch {
-	case c.quote == '\'' && strings.HasPrefix(rest, "''"):
+	case c.quote == '\'' && len(rest) > 1 && rest[0] == '\'' && rest[1] == '\'':
 		return 2
-	case c.quote == '"' && first == '\\' && len(rest) > 1:
+	case c.quote == '"' && rest[0] == '\\' && len(rest) > 1:
 		switch rest[1] {
 		case 'x':
 			return 4
@@ -129,7 +143,7 @@ func (c *cursor) width(rest string, r rune) int {
 			return 10
 		}
 		return 2
-	case first == r && rest != "":
+	case rest[0] == r:
 		return 1
 	}
 	return 0

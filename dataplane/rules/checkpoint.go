@@ -16,7 +16,7 @@ import (
 // next time.
 const (
 	checkpointMagic   = 0x53525643 // "CVRS"
-	checkpointVersion = 1
+	checkpointVersion = 2
 	// Before each key and each alert stands entryMark; behind the last of a cohort, and of the alerts,
 	// endMark.
 	entryMark = 1

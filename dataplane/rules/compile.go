@@ -247,11 +247,19 @@ func textsOf(texts []Text) []string {
 	return out
 }
 
+// onMax bounds the measurements that a rule names one by one.
+const onMax = 1000
+
 // on checks the measurements of a rule.
 func (c *compiler) on(r *rule, in *Rule) {
 	if len(in.On) == 0 {
 		c.fail(in.name(), 0, "write on: and the name of a measurement",
 			"rule %q has no measurement", in.name().Source)
+	}
+	if len(in.On) > onMax {
+		c.fail(&in.On[onMax], 0, `a pattern such as "plant_*" stands for many`,
+			"more than %d measurements in one rule", onMax)
+		return
 	}
 	for i := range in.On {
 		on := &in.On[i]
@@ -270,6 +278,11 @@ func isGlob(on string) bool { return strings.ContainsAny(on, "*?") }
 
 // by checks the tags of a rule's key.
 func (c *compiler) by(_ *rule, in *Rule) {
+	if len(in.By) > keyTagsMax {
+		c.fail(&in.By[keyTagsMax], 0, "leave by out for the whole series", "more than %d tags in a key",
+			keyTagsMax)
+		return
+	}
 	for i := range in.By {
 		by := &in.By[i]
 		if by.Source == "" {

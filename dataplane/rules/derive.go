@@ -29,9 +29,10 @@ const (
 
 // The words of a key for each record of its cohort, behind the memos.
 const (
-	recordNext  = iota // end of the next window to be made into a record; 0: there was no point yet
-	recordUntil        // end of the last window that holds a point
-	recordDirty        // end of the first window that changed after its record was made; 0: none
+	recordNext       = iota // end of the next window to be made into a record; 0: there was no point yet
+	recordUntil             // end of the last window that holds a point
+	recordDirty             // end of the first window that changed after its record was made; 0: none
+	recordDirtyUntil        // and of the last one
 	recordWords
 )
 
@@ -56,7 +57,7 @@ func (e *Evaluator) forRecords(number uint16, at int32, t int64) bool {
 		rule := &e.set.rules[r]
 		w := words[c.recordsAt+i*recordWords:][:recordWords]
 		start := floorTo(t, rule.every)
-		first := start + rule.every
+		first, last := start+rule.every, start+rule.length
 		// What the ring is about to lose is made into a record now.
 		for w[recordNext] != 0 && int64(w[recordNext]) <= int64(w[recordUntil]) &&
 			start > int64(w[recordNext])+(panesLate-1)*rule.every {
@@ -66,10 +67,14 @@ func (e *Evaluator) forRecords(number uint16, at int32, t int64) bool {
 		switch next := int64(w[recordNext]); {
 		case next == 0 || next > int64(w[recordUntil]) && first > next:
 			w[recordNext] = uint64(first)
-		case first < next && (w[recordDirty] == 0 || first < int64(w[recordDirty])):
-			w[recordDirty] = uint64(first)
+		case first < next:
+			if w[recordDirty] == 0 {
+				w[recordDirty], w[recordDirtyUntil] = uint64(first), uint64(last)
+			}
+			w[recordDirty] = uint64(min(int64(w[recordDirty]), first))
+			w[recordDirtyUntil] = uint64(max(int64(w[recordDirtyUntil]), last))
 		}
-		w[recordUntil] = uint64(max(int64(w[recordUntil]), first+rule.length-rule.every))
+		w[recordUntil] = uint64(max(int64(w[recordUntil]), last))
 		e.setCommit(number, at, g, w)
 	}
 	return true
@@ -100,7 +105,7 @@ func (e *Evaluator) commit(number uint16, at int32, now int64) {
 		}
 		for w[recordDirty] != 0 && g.passes(int64(w[recordDirty]), g.final, e.wall) <= now &&
 			e.derived.room() {
-			if w[recordDirty] >= w[recordNext] || int64(w[recordDirty]) > int64(w[recordUntil]) {
+			if w[recordDirty] >= w[recordNext] || int64(w[recordDirty]) > int64(w[recordDirtyUntil]) {
 				w[recordDirty] = 0
 				break
 			}

@@ -23,10 +23,23 @@ func (e *Evaluator) meet(number uint16) {
 		e.pasts[number].tooLong++
 	case t > timeMax || t < -timeMax || e.isAhead(t):
 		e.pasts[number].ahead++
+		if len(c.absent) > 0 {
+			e.meetAhead(number, k)
+		}
 	case k.owner != e.config.Worker:
-		e.pack(number, k)
+		e.pack(number, k, 0)
 	default:
 		e.experience(number, k.hash, k.check)
+	}
+}
+
+// meetAhead lets the absent alerts of a cohort see a point whose own time cannot be used. It came, so its key
+// is not silent: a sender whose clock is wrong shifts nothing.
+func (e *Evaluator) meetAhead(number uint16, k *key) {
+	if k.owner != e.config.Worker {
+		e.pack(number, k, packedAhead)
+	} else {
+		e.live(number, k.hash, k.check)
 	}
 }
 
@@ -46,7 +59,7 @@ func (e *Evaluator) experience(number uint16, hash, check uint64) {
 	keys.touch(at, e.arrival)
 	key := keys.at(at)
 	e.late = t < key.newest
-	key.newest = max(key.newest, t)
+	key.newest, key.ahead = max(key.newest, t), false
 	m := &e.machine
 	m.past.memos, m.past.words, m.past.from = c.memos, keys.memory(at), key.from
 	takes := len(c.records) == 0 || e.forRecords(number, at, t)
@@ -60,6 +73,28 @@ func (e *Evaluator) experience(number uint16, hash, check uint64) {
 	if len(c.absent) > 0 {
 		e.present(number, at)
 	}
+	e.pastKey = nil
+}
+
+// live takes the point at hand, of an own key, for a sign of life and for nothing else. The gateway's clock
+// stands for its time.
+func (e *Evaluator) live(number uint16, hash, check uint64) {
+	if e.started == never {
+		e.started = e.arrival
+	}
+	keys := &e.pasts[number]
+	at, now := keys.find(hash, check), e.arrival+e.wall
+	if at == none {
+		if at = e.meetNew(number, hash, check, now); at == none {
+			return
+		}
+		keys.at(at).newest = now
+	}
+	keys.touch(at, e.arrival)
+	key := keys.at(at)
+	key.ahead, e.late = true, false
+	e.pastKey = key
+	e.present(number, at)
 	e.pastKey = nil
 }
 
@@ -134,11 +169,14 @@ func (e *Evaluator) present(number uint16, at int32) {
 	wasSilent := key.silent
 	if wasSilent {
 		key.silent = false
+		eventTime := e.machine.point.Time
+		if key.ahead {
+			eventTime = e.arrival + e.wall
+		}
 		for _, r := range c.absent {
 			rec := e.records.find(r, key.hash, key.check)
 			if rec != none {
-				e.hear(rec, verdictNo, max(e.arrival, e.records.at(rec).stateArrival), e.machine.point.Time,
-					true)
+				e.hear(rec, verdictNo, max(e.arrival, e.records.at(rec).stateArrival), eventTime, true)
 			}
 		}
 	}
@@ -216,7 +254,11 @@ func (e *Evaluator) missKey(number uint16, at int32, now int64) {
 		n := copy(text[:], e.texts.bytes(key.text)[:key.keyBytes])
 		n += copy(text[n:], e.texts.bytes(key.text)[int(key.keyBytes)+first:int(key.keyBytes)+values])
 		e.keep(e.records.at(rec), text[:n], int(key.keyBytes))
-		e.hear(rec, verdictYes, due, key.newest+rule.times.absent, false)
+		eventTime := key.newest + rule.times.absent
+		if key.ahead {
+			eventTime = due + e.wall
+		}
+		e.hear(rec, verdictYes, due, eventTime, false)
 	}
 }
 

@@ -18,6 +18,7 @@ type pastKey struct {
 	timer       int32 // its timer's number; none until it needs one
 	used        bool
 	silent      bool // an absent alert is firing, or was not told of points yet
+	ahead       bool // its last point lay too far in the future: its own time says nothing
 }
 
 const (

@@ -160,6 +160,69 @@ func TestAbsentShowsTheLastValues(t *testing.T) {
 	}
 }
 
+// Goal: a device whose clock runs ahead is alive, although its points are no use: it wakes nobody while it
+// sends, and somebody when it ceases to, be its clock ever so wrong from the first point on. The gateway's
+// clock stands for its own. Method: points an hour ahead, at the owner and by way of another worker.
+func TestAbsentOfAClockAhead(t *testing.T) {
+	absent := ruleOf("Silent", "m", "", "machine")
+	absent.Absent = textOf("10s")
+	p := playerOf(t, absent, ruleOf("Hot", "m", "max(f[10s]) > 50", "machine"))
+	expect := func(want string) {
+		t.Helper()
+		if got := p.told(); got != want {
+			t.Errorf("at %d ms told %q, want %q", p.now/1e6, got, want)
+		}
+	}
+	ahead := func(ms int64, machine string) {
+		p.at(ms)
+		p.Eval(pointOf(t, fmt.Sprintf("m,machine=%s f=99 %d", machine, p.now+3600e9)), p.now)
+	}
+	p.point(1000, "m,machine=a f=1")
+	for ms := int64(9000); ms <= 54_000; ms += 9000 {
+		ahead(ms, "a")
+	}
+	p.at(63_999)
+	expect("")
+	p.at(64_000)
+	expect("firing@64000")
+	ahead(70_000, "a")
+	expect("ok@70000")
+	p.point(71_000, "m,machine=a f=1")
+	p.at(81_000)
+	expect("firing@81000")
+	ahead(90_000, "b")
+	p.at(99_999)
+	expect("")
+	p.at(100_000)
+	expect("firing@100000")
+	p.point(101_000, "m,machine=b f=1")
+	expect("ok@101000")
+	var stats [2]RuleStats
+	if p.Stats(stats[:]); stats[0].Ahead != 8 || stats[0].Keys != 2 || stats[1].Transitions != 0 {
+		t.Errorf("stats are %+v", stats)
+	}
+
+	set := compileOf(t, absent)
+	owner := NewEvaluator(set, Config{Worker: 0, Workers: 2, Owners: 1})
+	other := NewEvaluator(set, Config{Worker: 1, Workers: 2, Owners: 1})
+	for at := int64(1e9); at <= 17e9; at += 8e9 {
+		other.Eval(pointOf(t, fmt.Sprintf("m,machine=a f=1 %d", at+3600e9)), at)
+		for out := other.Outbox(0); len(out) > 0; out = other.Outbox(0) {
+			owner.Receive(&out[0])
+			other.Sent(0, 1)
+		}
+	}
+	for _, c := range []struct {
+		at   int64
+		want string
+	}{{26_999e6, ""}, {27_000e6, "Silent firing machine=a"}} {
+		owner.Tick(c.at)
+		if got := told(owner); got != c.want {
+			t.Errorf("at %d told %q, want %q", c.at, got, c.want)
+		}
+	}
+}
+
 // TestLatePointCorrects: a point that comes late and changes the window takes its alert back.
 func TestLatePointCorrects(t *testing.T) {
 	p := playerOf(t, ruleOf("Few", "m", "count(x[1s:1s]) > 0 && avg(x[1s:1s]) > 50", "machine"))
@@ -332,7 +395,7 @@ func TestPastAllocatesNothing(t *testing.T) {
 			for i := range 40 {
 				arrival += 1e6
 				value[1], value[2] = '1'+byte(i%30/10), '0'+byte(i%10)
-				p.Time = arrival
+				p.Time = arrival + int64(i%3/2)*3600e9 // each third of a clock that runs ahead
 				e.Eval(p, arrival)
 			}
 			for peer := range workers {

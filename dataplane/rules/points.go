@@ -16,8 +16,11 @@ import (
 // full, is counted and not used: it cannot be kept, as a state can, to be said later.
 const packedHead = 6 + 4*8
 
-// pack hands the point at hand to the owner of its key.
-func (e *Evaluator) pack(number uint16, k *key) {
+// packedAhead is set in the cohort of a point that lies too far in the future: it is a sign of life alone.
+const packedAhead = 1 << 15
+
+// pack hands the point at hand to the owner of its key. mark is 0 or packedAhead.
+func (e *Evaluator) pack(number uint16, k *key, mark uint16) {
 	c, keys := &e.set.cohorts[number], &e.pasts[number]
 	var text [TextMax]byte
 	n := packedHead + e.writeKey(&e.set.shapes[c.shape], text[packedHead:])
@@ -30,7 +33,7 @@ func (e *Evaluator) pack(number uint16, k *key) {
 		}
 	}
 	binary.LittleEndian.PutUint16(text[0:], uint16(n))
-	binary.LittleEndian.PutUint16(text[2:], number)
+	binary.LittleEndian.PutUint16(text[2:], number|mark)
 	binary.LittleEndian.PutUint16(text[4:], uint16(keyBytes))
 	binary.LittleEndian.PutUint64(text[6:], k.hash)
 	binary.LittleEndian.PutUint64(text[14:], k.check)
@@ -97,7 +100,8 @@ func (e *Evaluator) unpack(h *Handover) {
 
 // unpackOne lays one point out as if it were at hand, and lets its cohort see it.
 func (e *Evaluator) unpackOne(text []byte) {
-	number, keyBytes := binary.LittleEndian.Uint16(text[2:]), int(binary.LittleEndian.Uint16(text[4:]))
+	marked, keyBytes := binary.LittleEndian.Uint16(text[2:]), int(binary.LittleEndian.Uint16(text[4:]))
+	number := marked &^ packedAhead
 	if int(number) >= len(e.set.cohorts) || packedHead+keyBytes > len(text) || keyBytes < 2 {
 		return
 	}
@@ -133,6 +137,10 @@ func (e *Evaluator) unpackOne(text []byte) {
 	k := &e.keys[c.shape]
 	*k = key{mark: m.mark, hash: hash, check: check, owner: e.config.Worker}
 	e.pastText = text[packedHead : packedHead+keyBytes]
-	e.experience(number, hash, check)
+	if marked != number {
+		e.live(number, hash, check)
+	} else {
+		e.experience(number, hash, check)
+	}
 	e.pastText = nil
 }

@@ -124,6 +124,41 @@ func TestRecordIsCorrected(t *testing.T) {
 	}
 }
 
+// TestOneCorrectionIsOne: a point that comes late makes the records anew whose windows it lies in, and no
+// other. The points of another machine come late all the time, so that records wait for them.
+func TestOneCorrectionIsOne(t *testing.T) {
+	p := playerOf(t, recordOf("m_1s", "m", "1s", []string{"machine"}, "n=count(x[2s])"))
+	made := map[int64]int{}
+	at := int64(1000)
+	for i := range 2000 {
+		at += 10
+		p.Tick(at * 1e6)
+		for _, machine := range []string{"a", "b"} {
+			late := int64(0)
+			if machine == "b" && i%50 == 7 || i == 1000 {
+				late = 1800
+			}
+			p.Eval(pointOf(t, fmt.Sprintf("m,machine=%s x=1 %d", machine, (at-late)*1e6)), at*1e6)
+		}
+		for i := range p.Derived() {
+			if d := p.Describe(&p.Derived()[i]); d.Tags["machine"] == "a" {
+				made[d.Time/1e9]++
+			}
+		}
+		p.DerivedTaken(len(p.Derived()))
+	}
+	// The point of 11.010 s was late by 1.8 s, at 9.210 s.
+	for second := int64(2); second < 18; second++ {
+		want := 1
+		if second == 10 || second == 11 {
+			want = 2
+		}
+		if made[second] != want {
+			t.Errorf("the record of second %d was made %d times, want %d", second, made[second], want)
+		}
+	}
+}
+
 func leUint64(b []byte) (v uint64) {
 	for i := range 8 {
 		v |= uint64(b[i]) << (8 * i)

@@ -81,10 +81,15 @@ var layers = []layer{
 	},
 	{folder: "dataplane/spool", external: []string{xsys, snappy}, refused: notInDataplane},
 
-	{folder: "controlplane/config", external: []string{yaml}},
+	{folder: "controlplane/yamlfile", external: []string{yaml}},
+	{folder: "controlplane/config", internal: []string{"controlplane/yamlfile"}, external: []string{yaml}},
+	{folder: "controlplane/capture", external: []string{gopacket}},
 	{
-		folder:   "controlplane/rulefile",
-		internal: []string{"dataplane/rules", "dataplane/point", "dataplane/lineproto"},
+		folder: "controlplane/rulefile",
+		internal: []string{
+			"controlplane/capture", "controlplane/yamlfile", "dataplane/rules", "dataplane/point",
+			"dataplane/lineproto",
+		},
 		external: []string{yaml},
 	},
 	{folder: "controlplane/confine", external: []string{xsys}},
@@ -130,8 +135,8 @@ var layers = []layer{
 	{
 		folder: "controlplane/loadgen",
 		// It sends by our AF_XDP sockets, or by a program, and plays what our decoder reads.
-		internal: []string{"dataplane/xsk", "dataplane/lineproto", "dataplane/point"},
-		external: []string{ebpf, netlink, gopacket, xsys},
+		internal: []string{"controlplane/capture", "dataplane/xsk", "dataplane/lineproto", "dataplane/point"},
+		external: []string{ebpf, netlink, xsys},
 	},
 	{folder: "controlplane/fakesink", internal: []string{"dataplane/lineproto", "dataplane/point"}},
 

@@ -16,8 +16,9 @@ import (
 )
 
 // reloadsEnv says how many reloads of each kind TestReloadCosts makes, such as 10, with 100 000 points a
-// second. Without it there is one of each, with 10 000.
-const reloadsEnv = "CULVERT_RELOADS"
+// second. Without it there is one of each, with 10 000. reloadPaceEnv says how far apart they are, such as
+// 3s; without it 0.3 s.
+const reloadsEnv, reloadPaceEnv = "CULVERT_RELOADS", "CULVERT_RELOAD_PACE"
 
 // Goal: what reloads cost the alerts of a gateway under load is told apart from what the machine costs them,
 // where sender, database and gateway share its CPUs. Method: under load the latencies of alerts and the time
@@ -35,7 +36,10 @@ func TestReloadCosts(t *testing.T) {
 	lab := testenv.NewLab(t, 2)
 	url, sink := checkingSink(t, lab, fakesink.Config{})
 	dir := t.TempDir()
-	const pace = 300 * time.Millisecond
+	pace, err := time.ParseDuration(os.Getenv(reloadPaceEnv))
+	if err != nil {
+		pace = 300 * time.Millisecond
+	}
 	// Many rules for other points, so that reading and compiling them is a piece of work.
 	var many strings.Builder
 	for i := range 300 {
