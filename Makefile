@@ -12,6 +12,7 @@ RATE ?= 100000
 POINTS_PER_PACKET ?= 10
 SERIES ?= 1000
 FUZZTIME ?= 30s
+FUZZJOBS ?= 1
 comma := ,
 BENCHTIME ?= 1x
 ROUNDS ?= 4
@@ -82,10 +83,11 @@ fmt: ## names the Go files that gofmt would change
 	@files=$$(git ls-files -co --exclude-standard -- '*.go' | xargs -r gofmt -l); \
 	  if [ -n "$$files" ]; then echo "run gofmt -w on:"; echo "$$files"; exit 1; fi
 
+# The tag changes packages below dataplane alone.
 .PHONY: vet
 vet: ## go vet, with and without the checks of the tag verify, and without SIMD
 	$(GO) vet $(PACKAGES)
-	$(GO) vet -tags verify $(PACKAGES)
+	$(GO) vet -tags verify ./dataplane/...
 	GOEXPERIMENT=nosimd $(GO) vet ./dataplane/lineproto
 	GOARCH=arm64 $(GO) vet ./dataplane/lineproto
 
@@ -133,9 +135,7 @@ SMT_KERNEL = $(lastword $(filter-out 6.1,$(KERNELS)))
 .PHONY: test-vm
 test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machine with two NUMA nodes
 	@scripts/setup vm
-	@$(if $(SMT_KERNEL),CULVERT_VM_THREADS=2 \
-	  scripts/vm/run -run '^TestPrivSiblings$$' $(SMT_KERNEL) -- culvert/cmd/culvert/e2e)
-	@scripts/vm/run $(KERNELS)
+	@scripts/vm/run $(addsuffix +threads,$(SMT_KERNEL)) $(KERNELS)
 
 .PHONY: test-systemd
 test-systemd: ## the package under a real systemd: Debian 12 in a virtual machine (as root)
@@ -149,8 +149,8 @@ test-vagrant: ## the Vagrantfile is valid, by Debian's vagrant with its provider
 	  VAGRANT_DEFAULT_PROVIDER=libvirt vagrant validate && vagrant validate --ignore-provider
 
 .PHONY: fuzz
-fuzz: ## every fuzz test for FUZZTIME
-	@scripts/fuzz $(FUZZTIME)
+fuzz: ## every fuzz test for FUZZTIME, FUZZJOBS at a time
+	@scripts/fuzz $(FUZZTIME) $(FUZZJOBS)
 
 # The peers come from the module proxy, each by a module of its own; one that cannot be had is a line in the
 # report.
@@ -171,9 +171,13 @@ bench: bench-build ## Culvert against its goals, into bench/results; QUICK=1 tak
 bench-peers: bench-build ## the same load into what one would take instead, into bench/results; QUICK=1
 	@exec build/bench peers $(BENCH_FLAGS)
 
+# Other packages would only be linked.
+BENCH_PACKAGES = $(shell for folder in $$($(GO) list -f '{{.Dir}}' $(PACKAGES)); do \
+  ! grep -qsE '^func Benchmark' "$$folder"/*_test.go || echo "$$folder"; done)
+
 .PHONY: bench-once
 bench-once: ## every Go benchmark once, so that none rots; BENCHTIME=1s measures
-	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(PACKAGES)
+	$(GO) test -vet=off -run '^$$' -bench . -benchtime $(BENCHTIME) $(BENCH_PACKAGES)
 	$(GO) -C bench/libraries test -run '^$$' -bench . -benchtime $(BENCHTIME) .
 
 # The bench modules are no part of ./..., so that the product needs none of what they need.
@@ -223,8 +227,17 @@ demo: ## the whole way of a packet, live, with a real InfluxDB; DURATION RATE PO
 	@exec $(AS_ROOT) build/demo -duration $(DURATION) -rate $(RATE) -points-per-packet $(POINTS_PER_PACKET) \
 	  -series $(SERIES) -queues $(QUEUES)
 
+.PHONY: static
+static: fmt vet modules tidy staticcheck ## what is judged without running the product; it takes Go alone
+
+# go list compiles what it is asked for and links nothing.
+.PHONY: compile
+compile: ## compiles all packages and their tests on all CPUs, so that tests have these for themselves
+	@$(GO) list -test -export -f '' $(PACKAGES) >/dev/null
+	@$(GO) list -test -export -f '' -tags verify ./dataplane/... >/dev/null
+
 .PHONY: check
-check: generated fmt vet modules tidy staticcheck test ## all that must hold before a commit
+check: generated static test ## all that must hold before a commit
 
 .PHONY: clean
 clean: ## removes what was built here, the virtual machines' kernels included

@@ -142,7 +142,8 @@ func TestPageInChromium(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := os.DirFS("../../web/page")
-	for name, files := range map[string]fs.FS{"plain": plain, "built": built} {
+	pages := map[string]fs.FS{"plain": plain, "built": built}
+	for name, files := range testenv.Sized(pages, map[string]fs.FS{"built": built}) {
 		t.Run(name, func(t *testing.T) {
 			var fires atomic.Bool
 			config := alive(&fires)

@@ -8,6 +8,8 @@
 // CULVERT_REQUIRE_PRIV=1 a skipped test is a failure. With CULVERT_AGAIN=1 a test that failed runs once more,
 // beside nothing else, and is reported as unsteady if it passes then. If CULVERT_TALLY names a file, each run
 // appends its counts there.
+//
+// go test's own vet is off: `make vet` looks at more, once for all suites.
 package main
 
 import (
@@ -20,8 +22,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 )
 
 func main() {
@@ -59,60 +64,99 @@ type step struct {
 
 // arguments are go's, for these packages.
 func (s *step) arguments(packages []string, more ...string) []string {
-	return slices.Concat([]string{"test", "-json"}, s.flags, more, packages)
+	return slices.Concat([]string{"test", "-json", "-vet=off"}, s.flags, more, packages)
 }
 
 func runSuite(suite string, packages []string) (Counts, error) {
-	steps, err := stepsOf(suite, packages)
+	lanes, err := lanesOf(suite, packages)
 	if err != nil {
 		return Counts{}, err
 	}
 	tally := &Tally{Out: os.Stdout, SkipFails: os.Getenv("CULVERT_REQUIRE_PRIV") == "1"}
-	for _, s := range steps {
-		if err := runStep(s, tally, os.Getenv("CULVERT_AGAIN") == "1"); err != nil {
-			return tally.Counts, err
-		}
-	}
-	tally.Report()
-	return tally.Counts, nil
+	err = runLanes(lanes, tally, os.Getenv("CULVERT_AGAIN") == "1")
+	return tally.Counts, err
 }
 
-// stepsOf turns a suite's name into calls of go test. Modules below the root hold tests that need what the
-// product itself must not depend on; they belong to the suite test.
-func stepsOf(suite string, packages []string) ([]step, error) {
+// endToEnd is the package whose tests wait for most of their time, one after the other.
+const endToEnd = "culvert/cmd/culvert/e2e"
+
+// lanesOf turns a suite's name into calls of go test, and says which of them run side by side: all of a lane
+// run in their order. Modules below the root hold tests that need what the product itself must not depend on;
+// they belong to the suite test.
+func lanesOf(suite string, packages []string) ([][]step, error) {
 	if len(packages) == 0 {
 		packages = []string{"./..."}
 	}
-	test := func(title string, env []string, flags ...string) step {
-		return step{title: title, env: env, flags: flags, packages: packages}
+	one := func(title string, env []string, flags ...string) [][]step {
+		return [][]step{{{title: title, env: env, flags: flags, packages: packages}}}
 	}
 	switch suite {
 	case "test":
-		steps := []step{test("tests", nil)}
-		// The tag changes packages below dataplane alone, and their tests play the kernel or ask it; the
-		// gateway that the end-to-end tests start is built without it.
-		steps = append(steps, step{title: "tests with the tag verify", flags: []string{"-tags", "verify"},
-			packages: []string{"./dataplane/..."}})
-		steps = append(steps, step{title: "the decoder without SIMD", env: []string{"GOEXPERIMENT=nosimd"},
-			packages: []string{"./dataplane/lineproto"}})
-		modules, err := innerModules(".")
+		all, err := listed(packages)
 		if err != nil {
 			return nil, err
 		}
-		for _, folder := range modules {
-			module := step{title: "module " + folder, folder: folder, packages: []string{"./..."}}
-			steps = append(steps, module)
+		more, err := moreTests()
+		if err != nil {
+			return nil, err
 		}
-		return steps, nil
+		return lanesOfTests(all, more), nil
 	case "race":
-		return []step{test("tests under the race detector", []string{"CGO_ENABLED=1"}, "-race")}, nil
+		return one("tests under the race detector", []string{"CGO_ENABLED=1", small}, "-race"), nil
 	case "priv":
-		return []step{test("privileged tests", nil, "-run", "^TestPriv")}, nil
+		return one("privileged tests", nil, "-run", "^TestPriv"), nil
 	case "user":
-		return []step{test("end-to-end tests, with gateways of the service's user",
-			[]string{"CULVERT_AS_USER=1"})}, nil
+		return one("end-to-end tests, with gateways of the service's user",
+			[]string{"CULVERT_AS_USER=1"}), nil
 	}
 	return nil, fmt.Errorf("find suite %q: it is test, race, priv or user", suite)
+}
+
+// small lets tests do less that say how much they do, see testenv.Sized.
+const small = "CULVERT_TEST_SMALL=1"
+
+// lanesOfTests gives the end-to-end tests a lane of their own. Everything else has the other CPUs meanwhile.
+func lanesOfTests(all []string, more []step) [][]step {
+	rest := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return name == endToEnd })
+	if len(rest) == len(all) || len(rest) == 0 {
+		return [][]step{append([]step{{title: "tests", packages: all}}, more...)}
+	}
+	others := step{title: "tests", flags: []string{"-p", strconv.Itoa(max(1, runtime.NumCPU()-1))},
+		packages: rest}
+	return [][]step{
+		{{title: "tests, end to end", packages: []string{endToEnd}}}, append([]step{others}, more...),
+	}
+}
+
+// moreTests are those of the suite test beside the packages themselves.
+func moreTests() ([]step, error) {
+	steps := []step{
+		// The tag changes packages below dataplane alone, and their tests play the kernel or ask it; the
+		// gateway that the end-to-end tests start is built without it.
+		{title: "tests with the tag verify", flags: []string{"-tags", "verify"},
+			packages: []string{"./dataplane/..."}},
+		{title: "the decoder without SIMD", env: []string{"GOEXPERIMENT=nosimd"},
+			packages: []string{"./dataplane/lineproto"}},
+	}
+	modules, err := innerModules(".")
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range modules {
+		steps = append(steps, step{title: "module " + folder, folder: folder, packages: []string{"./..."}})
+	}
+	return steps, nil
+}
+
+// listed are the import paths of packages.
+func listed(patterns []string) ([]string, error) {
+	command := exec.Command("go", append([]string{"list"}, patterns...)...)
+	command.Stderr = os.Stderr
+	out, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("list packages: %w", err)
+	}
+	return strings.Fields(string(out)), nil
 }
 
 // innerModules lists the folders below the root that have a go.mod of their own, and tests. Those that have
@@ -152,27 +196,76 @@ func hasTests(folder string) bool {
 	return found
 }
 
-// runStep runs a step, and what failed in it a second time.
-func runStep(s step, tally *Tally, twice bool) error {
-	tally.Step, tally.Again = s.title, nil
+// runLanes runs lanes side by side and then, if asked for, what failed in them once more, beside nothing
+// else. The tally gets the counts of all, and reports them.
+func runLanes(lanes [][]step, tally *Tally, twice bool) error {
+	type lane struct {
+		tally  *Tally
+		failed [][]TestID // of each step, what may run again
+		err    error
+	}
+	out, all := &shared{out: tally.Out}, make([]lane, len(lanes))
+	var running sync.WaitGroup
+	for i, steps := range lanes {
+		l := &all[i]
+		l.tally = &Tally{Out: out, SkipFails: tally.SkipFails}
+		running.Go(func() {
+			for _, s := range steps {
+				l.tally.Again = nil
+				if l.err = runStep(s, l.tally); l.err != nil {
+					return
+				}
+				l.failed = append(l.failed, l.tally.Again)
+			}
+		})
+	}
+	running.Wait()
+	var errs []error
+	for i := range all {
+		l := &all[i]
+		for n, tests := range l.failed {
+			if twice && l.err == nil {
+				l.err = again(lanes[i][n], l.tally, tests)
+			}
+		}
+		tally.Add(l.tally)
+		errs = append(errs, l.err)
+	}
+	tally.Report()
+	return errors.Join(errs...)
+}
+
+// shared lets several write to one: each Write is whole.
+type shared struct {
+	mutex sync.Mutex
+	out   io.Writer
+}
+
+func (s *shared) Write(text []byte) (int, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.out.Write(text)
+}
+
+// runStep runs a step.
+func runStep(s step, tally *Tally) error {
+	tally.Step = s.title
 	before := tally.Counts.Failed
 	arguments := s.arguments(s.packages)
 	fmt.Fprintf(tally.Out, "== %s: go %s\n", s.title, strings.Join(arguments, " "))
 	err := run(s, arguments, tally.Read)
 	// Failed tests fail go test; that they did is in the counts.
 	if _, failed := errors.AsType[*exec.ExitError](err); failed && tally.Counts.Failed > before {
-		err = nil
+		return nil
 	}
-	if err != nil || !twice {
-		return err
-	}
-	return again(s, tally)
+	return err
 }
 
-// again runs the tests that failed in a step once more, a package at a time.
-func again(s step, tally *Tally) error {
+// again runs tests that failed in a step once more, a package at a time.
+func again(s step, tally *Tally, failed []TestID) error {
+	tally.Step = s.title
 	packages := map[string][]TestID{}
-	for _, id := range tally.Again {
+	for _, id := range failed {
 		packages[id.Package] = append(packages[id.Package], id)
 	}
 	for _, name := range slices.Sorted(maps.Keys(packages)) {
@@ -181,7 +274,8 @@ func again(s step, tally *Tally) error {
 		for i, id := range tests {
 			names[i] = regexp.QuoteMeta(id.Test)
 		}
-		arguments := s.arguments([]string{name}, "-count=1", "-run", "^("+strings.Join(names, "|")+")$")
+		arguments := s.arguments([]string{name}, "-count=1", "-parallel", "1", "-run",
+			"^("+strings.Join(names, "|")+")$")
 		fmt.Fprintf(tally.Out, "== %s, again: go %s\n", s.title, strings.Join(arguments, " "))
 		err := run(s, arguments, func(events io.Reader) error { return tally.Amend(tests, events) })
 		// What failed again was counted before.

@@ -168,6 +168,16 @@ func (t *Tally) Amend(tests []TestID, events io.Reader) error {
 	return nil
 }
 
+// Add takes over what another one has counted and reports.
+func (t *Tally) Add(other *Tally) {
+	t.Counts.Passed += other.Counts.Passed
+	t.Counts.Failed += other.Counts.Failed
+	t.Counts.Skipped += other.Counts.Skipped
+	t.skips = append(t.skips, other.skips...)
+	t.failed = append(t.failed, other.failed...)
+	t.unsteady = append(t.unsteady, other.unsteady...)
+}
+
 func (t *Tally) fail(what string) {
 	t.Counts.Failed++
 	t.failed = append(t.failed, fmt.Sprintf("%s (%s)", what, t.Step))

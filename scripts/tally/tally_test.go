@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -133,15 +134,25 @@ func TestPanics(t *testing.T) {
 }
 `
 
-func TestAgain(t *testing.T) {
-	folder := t.TempDir()
-	for name, text := range map[string]string{
-		"go.mod": "module unsteady\n", "a_test.go": unsteadyTests,
-	} {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+// module writes a module with these files, by name, and returns its folder.
+func module(t *testing.T, files map[string]string) (folder string) {
+	t.Helper()
+	folder = t.TempDir()
+	files["go.mod"] = "module unsteady\n"
+	for name, text := range files {
+		file := filepath.Join(folder, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return folder
+}
+
+func TestAgain(t *testing.T) {
+	folder := module(t, map[string]string{"a_test.go": unsteadyTests})
 	s := step{title: "tests", folder: folder, packages: []string{"./..."}}
 	for _, c := range []struct {
 		again  bool
@@ -156,13 +167,64 @@ func TestAgain(t *testing.T) {
 		}
 		var out strings.Builder
 		tally := &Tally{Out: &out}
-		if err := runStep(s, tally, c.again); err != nil {
+		if err := runLanes([][]step{{s}}, tally, c.again); err != nil {
 			t.Fatal(err)
 		}
-		tally.Report()
 		if tally.Counts != c.counts || !strings.Contains(out.String(), c.says) {
 			t.Errorf("again %t: %+v, want %+v and %q in\n%s",
 				c.again, tally.Counts, c.counts, c.says, out.String())
 		}
 	}
+}
+
+// Each of two lanes opens its end of a FIFO, which waits for the other one. The second try of what failed in
+// the first lane finds that the other lane has come to its end.
+func TestLanes(t *testing.T) {
+	const open = "package lane\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\n" +
+		"func TestMeets(t *testing.T) {\n\tif _, err := os.OpenFile(\"../fifo\", FLAG, 0); err != nil {\n" +
+		"\t\tt.Fatal(err)\n\t}\n}\n"
+	const first = "\nfunc TestAlone(t *testing.T) {\n\tif _, err := os.Stat(\"../tried\"); err != nil {\n" +
+		"\t\tos.WriteFile(\"../tried\", nil, 0o600)\n\t\tt.Fatal(\"the first time\")\n\t}\n" +
+		"\tif _, err := os.Stat(\"../ended\"); err != nil {\n\t\tt.Fatal(\"beside the other lane\")\n\t}\n}\n"
+	const last = "package last\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\n" +
+		"func TestEnds(t *testing.T) { os.WriteFile(\"../ended\", nil, 0o600) }\n"
+	folder := module(t, map[string]string{
+		"reads/a_test.go":  strings.Replace(open, "FLAG", "os.O_RDONLY", 1) + first,
+		"writes/a_test.go": strings.Replace(open, "FLAG", "os.O_WRONLY", 1), "last/a_test.go": last,
+	})
+	if err := syscall.Mkfifo(filepath.Join(folder, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := func(name string) step {
+		return step{title: name, folder: folder, flags: []string{"-timeout", "60s"},
+			packages: []string{"./" + name}}
+	}
+	var out strings.Builder
+	tally := &Tally{Out: &out}
+	err := runLanes([][]step{{s("reads")}, {s("writes"), s("last")}}, tally, true)
+	if err != nil || tally.Counts != (Counts{Passed: 4}) ||
+		!strings.Contains(out.String(), "  unsteady/reads TestAlone (reads)\n") {
+		t.Fatalf("%v, %+v\n%s", err, tally.Counts, out.String())
+	}
+}
+
+func TestLanesOfTests(t *testing.T) {
+	more := []step{{title: "module a"}}
+	f := func(all []string, want string) {
+		t.Helper()
+		var got []string
+		for _, lane := range lanesOfTests(all, more) {
+			for _, s := range lane {
+				got = append(got, s.title+" "+strings.Join(s.packages, " "))
+			}
+			got = append(got, "/")
+		}
+		if text := strings.Join(got, "; "); text != want {
+			t.Errorf("%q: got %q, want %q", all, text, want)
+		}
+	}
+	f([]string{"culvert/bpf", endToEnd, "culvert/numa"},
+		"tests, end to end "+endToEnd+"; /; tests culvert/bpf culvert/numa; module a ; /")
+	f([]string{"culvert/bpf"}, "tests culvert/bpf; module a ; /")
+	f([]string{endToEnd}, "tests "+endToEnd+"; module a ; /")
 }

@@ -38,6 +38,15 @@ func Skip(t testing.TB, missing string) {
 	t.Skip(missing)
 }
 
+// Sized is full, or small where a suite asks for it (CULVERT_TEST_SMALL=1): on an emulated machine and under
+// the race detector a test takes many times as long, and what it proves does not hang on how much it does.
+func Sized[T any](full, small T) T {
+	if os.Getenv("CULVERT_TEST_SMALL") == "1" {
+		return small
+	}
+	return full
+}
+
 // Kernel is the running kernel's version.
 func Kernel() (major, minor int) {
 	var name unix.Utsname

@@ -84,9 +84,14 @@ func (s *screen) shows(term func(*telemetry.Status) uint64, reason string) error
 }
 
 // metric is the sum of all series of a metric whose labels contain a text.
-func (g *gateway) metric(name, labels string) (sum float64) {
+func (g *gateway) metric(name, labels string) float64 {
 	g.t.Helper()
-	for series, value := range g.figures() {
+	return metricOf(g.figures(), name, labels)
+}
+
+// metricOf is the same of figures that were asked for before: the whole text is read for each time.
+func metricOf(figures map[string]float64, name, labels string) (sum float64) {
+	for series, value := range figures {
 		if found, rest, _ := strings.Cut(series, "{"); found == name && strings.Contains(rest, labels) {
 			sum += value
 		}
@@ -101,6 +106,11 @@ type term struct {
 	status         func(*telemetry.Status) uint64
 	metric, labels string
 	reason         string
+}
+
+// counts is what a status and the metrics of the same moment have of it.
+func (one *term) counts(s *telemetry.Status, figures map[string]float64) (n uint64, shown float64) {
+	return one.status(s), metricOf(figures, one.metric, one.labels)
 }
 
 // The terms by where the status has them.
@@ -161,18 +171,23 @@ func driveTerms(t *testing.T, g *gateway, terms []term) {
 		}
 		return nil
 	})
+	// What the terms before a term have moved is in the look that found the last of them.
+	s, err := g.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	figures := g.figures()
 	for _, one := range terms {
-		s, err := g.status()
-		if err != nil || one.status(s) != 0 || g.metric(one.metric, one.labels) != 0 {
-			t.Fatalf("%s: %d before it is driven, %v", one.name, one.status(s), err)
+		if n, shown := one.counts(s, figures); n != 0 || shown != 0 {
+			t.Fatalf("%s: %d, %v in the metrics, before it is driven", one.name, n, shown)
 		}
 		one.drive()
 		eventually(t, one.name, func() error {
-			s, err := g.status()
-			if err != nil {
+			if s, err = g.status(); err != nil {
 				return err
 			}
-			n, shown := one.status(s), g.metric(one.metric, one.labels)
+			figures = g.figures()
+			n, shown := one.counts(s, figures)
 			if n == 0 || shown == 0 {
 				return fmt.Errorf("the status has %d, %s{%s} is %v: %+v, %+v", n, one.metric, one.labels,
 					shown, s.Packets, s.Ledger)
@@ -194,13 +209,13 @@ func driveTerms(t *testing.T, g *gateway, terms []term) {
 		}
 		return nil
 	})
+	if s, err = g.status(); err != nil {
+		t.Fatal(err)
+	}
+	figures = g.figures()
 	for _, one := range terms {
-		s, err := g.status()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n, shown := one.status(s), g.metric(one.metric, one.labels); float64(n) != shown {
-			t.Errorf("%s: the status has %d, the metric %v", one.name, n, shown)
+		if n, shown := one.counts(s, figures); float64(n) != shown {
+			t.Errorf("%s: the status has %d, the metrics %v", one.name, n, shown)
 		}
 	}
 }

@@ -48,6 +48,8 @@ func TestPrivPacketsWhileStarting(t *testing.T) {
 	sink := newRecorder(t, lab)
 	config := configure(t, lab, sink.url, "")
 	conn := udpSender(t, lab, lab.GatewayIPv4)
+	// An emulated CPU would do nothing else.
+	pause := testenv.Sized(0, 200*time.Microsecond)
 	var stop atomic.Bool
 	sent := make(chan struct{})
 	go func() {
@@ -55,6 +57,7 @@ func TestPrivPacketsWhileStarting(t *testing.T) {
 		for !stop.Load() {
 			// Refused while no gateway runs.
 			_, _ = conn.Write([]byte("early v=1 1"))
+			time.Sleep(pause)
 		}
 	}()
 	defer func() { stop.Store(true); <-sent }()

@@ -72,6 +72,7 @@ func sendLines(t *testing.T, conn net.Conn, lines []string) int {
 // with the times of its points, what the gateway's clock decides is waited for.
 func TestPrivExamplesOfAlerts(t *testing.T) {
 	need(t)
+	besideOthers(t)
 	lab := testenv.NewLab(t, 1)
 	sink := newRecorder(t, lab)
 	g := examples(t, lab, sink.url, "overload.yaml", "bearing.yaml", "gradient.yaml", "sequence.yaml",
@@ -152,6 +153,7 @@ func TestPrivExamplesOfAlerts(t *testing.T) {
 // time, over more than two intervals; the whole interval's record against what was sent in it.
 func TestPrivExampleOfRecords(t *testing.T) {
 	need(t)
+	besideOthers(t)
 	lab := testenv.NewLab(t, 1)
 	sink := newRecorder(t, lab)
 	g := examples(t, lab, sink.url, "downsampling.yaml")

@@ -74,7 +74,7 @@ func eventually(t *testing.T, what string, condition func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: %v", what, err)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(testenv.Sized(20*time.Millisecond, 50*time.Millisecond))
 	}
 }
 
@@ -324,4 +324,11 @@ func (r *recorder) all() []string {
 func need(t *testing.T) {
 	t.Helper()
 	testenv.Need(t, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_BPF, unix.CAP_SYS_ADMIN)
+}
+
+// besideOthers is for a test that does nothing for most of ten seconds or more, since a clock decides when
+// something happens: it runs beside others of its kind, when all else is done.
+func besideOthers(t *testing.T) {
+	t.Helper()
+	t.Parallel()
 }

@@ -52,7 +52,7 @@ func swallower(t *testing.T, lab *testenv.Lab) (url string) {
 // generator makes in some seconds (CULVERT_KEYS asks for more), each with cause for an alert and a window.
 func TestPrivHostileSenders(t *testing.T) {
 	need(t)
-	keys := 50_000
+	keys := testenv.Sized(50_000, 10_000)
 	if text := os.Getenv("CULVERT_KEYS"); text != "" {
 		var err error
 		if keys, err = strconv.Atoi(text); err != nil {

@@ -109,7 +109,8 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 			}
 		})
 	}
-	f("200000 a second", false, loadgen.Config{Rate: 200_000, Duration: 3 * time.Second, PointsPerPacket: 10})
+	f("200000 a second", false, loadgen.Config{Rate: 200_000, PointsPerPacket: 10,
+		Duration: testenv.Sized(3*time.Second, time.Second)})
 	f("one a second", true, loadgen.Config{Rate: 1, Duration: 3 * time.Second})
 	f("5000 at once", false, loadgen.Config{Count: 5000})
 }

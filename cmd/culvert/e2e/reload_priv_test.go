@@ -46,6 +46,7 @@ func TestPrivReloadUnderLoad(t *testing.T) {
 	hook, came := webhook(t, lab)
 	dir := t.TempDir()
 	const series = 100
+	reloads := testenv.Sized(10, 4)
 	rulesWith := func(more string) {
 		// Replaced whole, as an editor does, so that a reload never sees half of it.
 		write(t, dir, "rules.new", `groups:
@@ -81,8 +82,8 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 	sent := make(chan loadgen.Report, 1)
 	go func() {
 		defer close(sent)
-		sent <- load(t, lab, loadgen.Config{Rate: 100_000, Duration: 8 * time.Second, PointsPerPacket: 10,
-			Series: series, AlertShare: 0.002})
+		sent <- load(t, lab, loadgen.Config{Rate: 100_000, Duration: time.Duration(3+reloads/2) * time.Second,
+			PointsPerPacket: 10, Series: series, AlertShare: 0.002})
 	}()
 	time.Sleep(1500 * time.Millisecond) // The windows are whole by then.
 	began := g.alertLatencies()
@@ -90,7 +91,7 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 	time.Sleep(time.Second)
 	before := g.alertLatencies()
 	t.Logf("%.1f s without a reload: %s", time.Since(steady).Seconds(), before.since(began))
-	for i := range 10 {
+	for i := range reloads {
 		rulesWith(fmt.Sprintf(`      - {alert: Other, on: plant, expr: "avg(temperature[2s]) > %d"}
       - drop: {on: "debug_%d*"}
 `, 1000+i, i))
@@ -104,7 +105,7 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 		time.Sleep(300 * time.Millisecond)
 	}
 	after := g.alertLatencies()
-	t.Logf("%.1f s with ten reloads: %s", time.Since(steady).Seconds()-1, after.since(before))
+	t.Logf("%.1f s with %d reloads: %s", time.Since(steady).Seconds()-1, reloads, after.since(before))
 	report, ok := <-sent
 	if !ok {
 		t.FailNow()

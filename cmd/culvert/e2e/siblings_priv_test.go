@@ -29,7 +29,7 @@ func twoThreads(t *testing.T) (*numa.Topology, []int, bool) {
 	if threads := os.Getenv("CULVERT_TEST_THREADS"); threads != "" && threads != "1" {
 		t.Fatalf("no core has %s threads: %+v", threads, topology)
 	}
-	t.Log("no core of this machine has two threads (CULVERT_VM_THREADS=2 scripts/vm/run)")
+	t.Log("no core of this machine has two threads (scripts/vm/run 6.18+threads)")
 	return topology, nil, false
 }
 

@@ -86,6 +86,7 @@ func stuckSink(t *testing.T, lab *testenv.Lab) (sink *recorder, stuck *atomic.Bo
 // it is stopping; what was not delivered is counted. Method: a sink that hangs, questions until the end.
 func TestPrivStopWithAStuckSink(t *testing.T) {
 	need(t)
+	besideOthers(t)
 	lab := testenv.NewLab(t, 1)
 	sink, stuck := stuckSink(t, lab)
 	g := start(t, lab, "run", "-c", configure(t, lab, sink.url, ""))

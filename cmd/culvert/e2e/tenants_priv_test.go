@@ -125,7 +125,8 @@ func TestPrivNoisyTenant(t *testing.T) {
 	need(t)
 	lab := testenv.NewLab(t, 2)
 	sink := newQuietSink(t, lab)
-	const limit, points = 200, 3000
+	const limit = 200
+	points := testenv.Sized(3000, 1000)
 	g := start(t, lab, "run", "-c", write(t, t.TempDir(), "culvert.yaml", fmt.Sprintf(
 		`interfaces: [{name: %s, mode: native, stall_after: 10s}]
 listeners: [{name: plant, port: %d}]
@@ -142,7 +143,8 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 	began := time.Now()
 	done := lab.Sender.Go(func() (err error) {
 		noise, err = loadgen.Run(t.Context(), loadgen.Config{To: []netip.AddrPort{
-			netip.AddrPortFrom(gateway, port)}, PointsPerPacket: 10, Duration: 5 * time.Second})
+			netip.AddrPortFrom(gateway, port)}, PointsPerPacket: 10,
+			Duration: testenv.Sized(5*time.Second, 2*time.Second)})
 		return err
 	})
 	time.Sleep(500 * time.Millisecond)

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"culvert/scripts/testenv"
 )
 
 // urlKillsEnv says how often TestPrivKilledWhileAURLLeaves kills the gateway, instead of twice.
@@ -46,7 +48,7 @@ func killedWhileAURLLeaves(t *testing.T, onRemove string) {
 	m.gateway = start(t, m.lab, "run", "-c", m.configure(t, onRemove, 0, 1, 2))
 	m.ready()
 	end := m.send(t)
-	m.more(t, 25*urlSeries)
+	m.more(t, testenv.Sized[int64](25, 8)*urlSeries)
 	end()
 	sent := uint64(m.sent[0].Load() + m.sent[1].Load())
 	m.settled(sent)

@@ -32,8 +32,8 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 			g := start(t, lab, "run", "-c", path)
 			g.ready()
 			sent := load(t, lab, loadgen.Config{
-				Via: c.via, Interface: lab.SenderInterface, Rate: 50_000, Count: 28_000, PointsPerPacket: 7,
-				Sequence: true, Flows: 4,
+				Via: c.via, Interface: lab.SenderInterface, Rate: 50_000, PointsPerPacket: 7,
+				Count: testenv.Sized[uint64](28_000, 7000), Sequence: true, Flows: 4,
 			})
 			s := accounted(t, lab, g, sent)
 			if s.Ledger.Written != sent.Points {
