@@ -332,7 +332,7 @@ func (s *Spooler) due(now int64) int64 {
 	}
 	if len(s.memory.records) > 0 {
 		at = min(at, s.memory.nextExpiry())
-		if s.log != nil {
+		if s.log != nil && s.mayGoToDisk() {
 			at = min(at, s.diskAt)
 		}
 	}

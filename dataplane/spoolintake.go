@@ -159,26 +159,30 @@ func (s *Spooler) append(r *spool.Record, hold bool, now int64) error {
 	return err
 }
 
-// memoryIsOut tells whether a record of the memory is under way, to the server or to an heir.
-func (s *Spooler) memoryIsOut() bool {
+// mayGoToDisk tells whether what is in memory may go to the disk: not where the order is kept and a record of
+// the memory is under way, to the server or to an heir, since that may come back, and is older.
+func (s *Spooler) mayGoToDisk() bool {
+	if !s.config.Ordered {
+		return true
+	}
 	for _, flight := range s.replayer.flights {
 		if flight[len(flight)-1].sequence == 0 {
-			return true // The log's stand before it, if there are any.
+			return false // The log's stand before it, if there are any.
 		}
 	}
 	for i := range s.giving.records {
 		if s.giving.records[i].sequence == 0 {
-			return true
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // toDisk moves what is kept in memory to the disk once that takes something again. It returns how many
 // records it moved.
 func (s *Spooler) toDisk(now int64) (work int) {
-	if s.config.Ordered && s.memoryIsOut() {
-		return 0 // What is under way may come back, and is older.
+	if !s.mayGoToDisk() {
+		return 0
 	}
 	for work < replayRecords && now >= s.diskAt && s.log != nil {
 		k, ok := s.memory.pop()

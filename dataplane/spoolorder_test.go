@@ -182,3 +182,20 @@ func TestRestOfABatchKeepsItsPlace(t *testing.T) {
 		t.Fatalf("something is on disk twice: %+v", s)
 	}
 }
+
+// Goal: while what is in memory may not go to disk yet, since something from there is under way, the spooler
+// sleeps. Method: when its next turn is due, with a record in memory and another one in a request.
+func TestSpoolerSleepsWhileMemoryIsOut(t *testing.T) {
+	const now = int64(time.Hour)
+	s := &Spooler{config: SpoolerConfig{Ordered: true}, mode: SpoolKeep, log: new(spool.Log),
+		memory: memoryQueue{max: 1 << 20, ttl: now}}
+	s.replayer.writer = newSpoolRig(t, nil).writer // One that has nothing to do.
+	s.memory.push(kept{points: 1, since: now})
+	if at := s.due(now); at > now {
+		t.Fatalf("what may go to disk waits for %s", time.Duration(at-now))
+	}
+	s.replayer.flights = map[*influx.Batch][]flown{nil: {{points: 1}}}
+	if at := s.due(now); at <= now {
+		t.Fatal("the next turn is due at once, and can do nothing")
+	}
+}

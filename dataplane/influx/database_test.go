@@ -246,6 +246,29 @@ func TestMissingDatabase(t *testing.T) {
 	})
 }
 
+// Goal: a database that asks for a name and a password has them from a token `name:password`; what a wrong
+// one brings is held. Method: an InfluxDB that asks for users, as the distribution has it.
+func TestDatabaseAsksForAPassword(t *testing.T) {
+	d := newDatabase(t)
+	d.query("CREATE USER writer WITH PASSWORD 'right one' WITH ALL PRIVILEGES")
+	d.stop()
+	t.Setenv("INFLUXDB_HTTP_AUTH_ENABLED", "true")
+	d.start()
+	value := func(token string) string {
+		return Authorization(&TargetConfig{URL: &url.URL{}, Database: "d", Token: token})
+	}
+	overBoth(t, func(t *testing.T, ring bool) {
+		r := newDatabaseRig(t, d, "d", ring, func(c *Config) { c.Authorization = value("writer:wrong one") })
+		r.submit("m v=1 1")
+		r.until("hold", func() bool { return r.writer.Stats().Requests["401"] > 0 })
+		if err := r.writer.Reauthorize(value("writer:right one")); err != nil {
+			t.Fatal(err)
+		}
+		r.skew += 2 * int64(r.writer.config.Retry.Max)
+		r.expect(1, 0, 0, ReasonNone, 204)
+	})
+}
+
 // Goal: a database that is killed and started again loses nothing. Method: kill it under load, start it,
 // count. Each database is killed once: killed in the middle of a write for the second time, InfluxDB 1.6.7
 // finds the record that the first time tore ("snappy: corrupt input") and drops all that it had acknowledged

@@ -17,7 +17,7 @@ type TargetConfig struct {
 	Database, Org, Bucket string
 	// Version is 1, 2 or 3; 0 means 2 if there is a bucket, else 1.
 	Version int
-	// Token (optional) authorizes; for version 1 it is user:password, as 1.8 and later accept.
+	// Token (optional) authorizes; for version 1 it is user:password.
 	Token string
 }
 
@@ -55,7 +55,7 @@ func Target(t TargetConfig) (Config, error) {
 	if t.URL.Scheme == "https" {
 		c.Remote = &RemoteConfig{URL: "https://" + c.Host + c.Path}
 	}
-	for _, value := range []string{c.Host, c.Path, c.Authorization} {
+	for _, value := range []string{c.Host, c.Path, c.Authorization, t.Token} {
 		if strings.ContainsAny(value, "\r\n\x00") {
 			return Config{}, fmt.Errorf("read target %q: a line break in what stands in the request's head",
 				redacted(t.URL))
@@ -90,6 +90,9 @@ func Authorization(t *TargetConfig) string {
 	switch {
 	case t.Token != "" && t.version() == 3:
 		return "Bearer " + t.Token
+	case t.version() == 1 && strings.Contains(t.Token, ":"):
+		// As a token only 1.8 and later take it.
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(t.Token))
 	case t.Token != "":
 		return "Token " + t.Token
 	case t.URL.User != nil:

@@ -26,7 +26,7 @@ func TestTarget(t *testing.T) {
 	f("http://db:8086", TargetConfig{Database: "a b"}, "db:8086", "/write?db=a+b&precision=ns", "")
 	f("http://u:p@db:8086/", TargetConfig{Database: "d"}, "db:8086", "/write?db=d&precision=ns", "Basic dTpw")
 	f("http://db/pre/fix/", TargetConfig{Database: "d", Token: "u:p"}, "db",
-		"/pre/fix/write?db=d&precision=ns", "Token u:p")
+		"/pre/fix/write?db=d&precision=ns", "Basic dTpw")
 	f("http://[::1]:8086", TargetConfig{Org: "o", Bucket: "b/&", Token: "t"}, "[::1]:8086",
 		"/api/v2/write?bucket=b%2F%26&org=o&precision=ns", "Token t")
 	f("http://db", TargetConfig{Version: 3, Database: "d", Token: "t"}, "db",
