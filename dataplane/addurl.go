@@ -13,7 +13,7 @@ import (
 // of its own. No point goes there before the sink's table, or its order, names it, and neither must do so
 // before all workers have it. spool is its port, nil where none is kept; writer is as SinkConfig.Writers are.
 // Calls come one at a time, and for all workers in the same order: they count URLs alike. The memory is the
-// worker's node's, but no ring has it registered: see docs/decisions/0053.
+// worker's node's, and its ring has it registered from then on.
 func (w *Worker) AddURL(sink int, writer influx.Config, spool *SpoolPort) error {
 	c := &w.config.Sinks[sink]
 	// Taken here, since touching all of its pages takes milliseconds.

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -44,6 +45,9 @@ func TestURLComesToAWorker(t *testing.T) {
 		if err := w.AddURL(0, writer, nil); err != nil {
 			t.Fatal(err)
 		}
+		if err := w.Do(func() error { return registered(w, w.urls[1]) }); err != nil {
+			t.Fatal(err)
+		}
 		send()
 		if c := lanesBalance(t, w, 2)[1]; c.Stored != 0 {
 			t.Fatalf("the table does not name it, and it has %+v", c)
@@ -77,6 +81,16 @@ func TestURLComesToAWorker(t *testing.T) {
 			}
 		}
 	})
+}
+
+// registered tells whether the ring, if there is one that sends in place, knows a lane's batches.
+func registered(w *Worker, o *lane) error {
+	b := o.pool.Take()
+	defer o.pool.Release(b)
+	if w.ring != nil && w.ring.ZeroCopy() && !w.ring.Registered(b.Body()[:1]) {
+		return errors.New("the batches of a URL that came are not registered with the ring")
+	}
+	return nil
 }
 
 // Goal: a URL beyond the bound is refused with the figure, and the worker goes on as before.

@@ -21,6 +21,7 @@ type lane struct {
 	batches int // taken out of the pool and not given back
 	held    int // points in them
 	touched bool
+	parts   bool // it is among its route's parting
 
 	pool    *influx.Pool
 	writer  *influx.Writer
@@ -214,6 +215,9 @@ func (w *Worker) seal(o *lane, now int64) {
 func (o *lane) timer() int64 {
 	if o.open == nil || o.open.Points() == 0 {
 		return math.MaxInt64
+	}
+	if o.parts {
+		return o.open.Opened() + partingAge
 	}
 	// Batches that go to disk first wait as well.
 	idle := o.appending == 0 && o.writer.Idle()

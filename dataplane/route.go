@@ -34,6 +34,9 @@ type route struct {
 	chosen []*lane
 	order  *atomic.Pointer[[]int]
 	places *[]int
+	// parting are the lanes of URLs that leave in order and still have their series: until they have parted
+	// with them the table stays as it is.
+	parting []*lane
 	// only is the lane of every point, whatever its series; nil where that decides.
 	only   *lane
 	ttl    int64 // nanoseconds; 0: none
@@ -96,7 +99,7 @@ func (r *route) refresh() {
 		}
 	case len(r.lanes) == 1:
 		r.only = r.lanes[0]
-	default:
+	case len(r.parting) == 0:
 		r.only, r.table = nil, r.shared.Load() // There was only one server, perhaps.
 	}
 }

@@ -215,7 +215,11 @@ func (w *Worker) deliver() int {
 		}
 	}
 	for i := range w.routes {
-		w.routes[i].refresh()
+		r := &w.routes[i]
+		if len(r.parting) > 0 {
+			w.part(r, now)
+		}
+		r.refresh()
 	}
 	if w.ring != nil && w.ring.NeedsEnter() {
 		_ = w.ring.Enter()

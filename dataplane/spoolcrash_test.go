@@ -2,8 +2,10 @@ package dataplane
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,13 +36,14 @@ type crashRig struct {
 	table    atomic.Pointer[shard.Table]
 	spoolers []*Spooler
 	all      map[string]bool // lines
-	began    int             // how often what there is to move was begun with
+	ordered  bool
+	began    int // how often what there is to move was begun with
 }
 
 // newCrashRig fills the giver's spool; all of it is durable.
-func newCrashRig(t *testing.T, random *rand.Rand) *crashRig {
+func newCrashRig(t *testing.T, random *rand.Rand, ordered bool) *crashRig {
 	t.Helper()
-	r := &crashRig{t: t, disk: newCrashDisk(random), all: map[string]bool{}}
+	r := &crashRig{t: t, disk: newCrashDisk(random), all: map[string]bool{}, ordered: ordered}
 	table, err := shard.NewTable([]shard.Member{
 		{Name: crashFolders[0]}, {Name: crashFolders[1], Weight: 100}, {Name: crashFolders[2], Weight: 100},
 	})
@@ -88,6 +91,7 @@ func (r *crashRig) live() {
 			Writer: influx.Config{Host: "nowhere", Path: "/write", Connections: 1, Timeout: time.Second,
 				Retry: influx.Retry{Attempts: 1, First: time.Second, Max: time.Second}},
 			BatchBytes: rigBatch, Sync: time.Millisecond, MemoryBytes: 1 << 20, MemoryTTL: time.Minute,
+			Ordered: r.ordered,
 		})
 		if err != nil {
 			r.t.Fatal(err)
@@ -139,11 +143,13 @@ func (r *crashRig) next(power bool) {
 }
 
 // check looks where the lines are: each with its owner, at least once, and at most once for each time that
-// moving them was begun. Nothing is left behind.
+// moving them was begun. Nothing is left behind. Where the order is kept, what was repeated is followed by
+// all that came behind it: of each series the newest comes last.
 func (r *crashRig) check() {
 	r.t.Helper()
 	seen := map[string]int{}
 	for i, folder := range crashFolders {
+		came := map[string][]string{} // by series
 		_, err := spool.Inspect(r.disk.folder(folder), func(record *spool.Record) error {
 			for line := range strings.Lines(string(record.Body)) {
 				var decoder lineproto.Decoder
@@ -154,11 +160,18 @@ func (r *crashRig) check() {
 					r.t.Errorf("%q is with %q, its owner is %q", line, folder, crashFolders[owner])
 				}
 				seen[line]++
+				series, _, _ := strings.Cut(line, " ")
+				came[series] = append(came[series], line)
 			}
 			return nil
 		})
 		if err != nil {
 			r.t.Fatal(err)
+		}
+		for series, lines := range came {
+			if r.ordered && !lastsAscend(lines) {
+				r.t.Errorf("%q has %s in another order: %q", folder, series, lines)
+			}
 		}
 	}
 	for line := range r.all {
@@ -168,14 +181,40 @@ func (r *crashRig) check() {
 	}
 }
 
+// lastsAscend tells whether the last occurrences of lines, which end in a timestamp, are in their order.
+func lastsAscend(lines []string) bool {
+	least, seen := int64(math.MaxInt64), map[string]bool{}
+	for _, line := range slices.Backward(lines) {
+		if seen[line] {
+			continue
+		}
+		seen[line] = true
+		fields := strings.Fields(line)
+		stamp, err := strconv.ParseInt(fields[len(fields)-1], 10, 64)
+		if err != nil || stamp >= least {
+			return false
+		}
+		least = stamp
+	}
+	return true
+}
+
 // Goal: what waits for a URL that leaves reaches the others' disks although the process is killed, the power
 // fails, or the gateway stops, in the middle of it, and again in the middle of going on with it: no point is
 // lost, none is with another than its owner, and each is repeated once for each time at most; without an
 // interruption it is there once. Method: spoolers over a disk that ends at one of its operations, which are
-// those of a move, chosen at random or from the last, where the giver lets go of its records.
+// those of a move, chosen at random or from the last, where the giver lets go of its records; with an order
+// kept and without.
 func TestMovesOutliveCrashes(t *testing.T) {
+	for _, ordered := range []bool{false, true} {
+		t.Run(fmt.Sprintf("ordered %t", ordered), func(t *testing.T) { movesOutliveCrashes(t, ordered) })
+	}
+}
+
+func movesOutliveCrashes(t *testing.T, ordered bool) {
+	t.Helper()
 	random := rand.New(rand.NewPCG(5, 1))
-	r := newCrashRig(t, random)
+	r := newCrashRig(t, random, ordered)
 	r.live()
 	r.watch(1 << 30)
 	if r.stop(random) {
@@ -194,7 +233,7 @@ func TestMovesOutliveCrashes(t *testing.T) {
 	repeated := 0
 	for n := range moves {
 		seed := random.Uint64()
-		r := newCrashRig(t, rand.New(rand.NewPCG(seed, 1)))
+		r := newCrashRig(t, rand.New(rand.NewPCG(seed, 1)), ordered)
 		chosen := rand.New(rand.NewPCG(seed, 2))
 		at := 1 + chosen.IntN(operations)
 		if n%2 == 0 {

@@ -51,7 +51,7 @@ type SpoolerConfig struct {
 	Refusals *spsc.Ring[Refusal]
 	Lane     int
 	// Traces (optional) takes what became of traced batches; TraceSeed tells spoolers and runs apart.
-	Traces    *spsc.Ring[Traced]
+	Traces    *TraceRing
 	TraceSeed uint64
 	// TTL (optional) is how old a point may be by its own time when it is delivered; 0: any age.
 	TTL time.Duration

@@ -247,7 +247,35 @@ type heldFiles struct {
 	letGo chan struct{} // closed: they go on
 }
 
-func (f heldFiles) Create(name string) (spool.File, error) {
+func newHeldFiles() *heldFiles {
+	return &heldFiles{syncs: make(chan struct{}, 1), letGo: make(chan struct{})}
+}
+
+// hold makes them a rig's disk.
+func (f *heldFiles) hold(r *spoolRig) {
+	r.config.Open = func() (*spool.Log, spool.Recovery, error) {
+		files, err := spool.OpenDirectory(r.folder)
+		if err != nil {
+			return nil, spool.Recovery{}, err
+		}
+		c := spool.Config{Files: files, SegmentBytes: 64 << 10, MaxBytes: 16 << 20, Tenants: r.config.Tenants}
+		// The position is made before any sync is held.
+		log, _, err := spool.Open(c)
+		if err == nil {
+			err = log.Close()
+		}
+		if err != nil {
+			return nil, spool.Recovery{}, err
+		}
+		if f.Files, err = spool.OpenDirectory(r.folder); err != nil {
+			return nil, spool.Recovery{}, err
+		}
+		c.Files = f
+		return spool.Open(c)
+	}
+}
+
+func (f *heldFiles) Create(name string) (spool.File, error) {
 	file, err := f.Files.Create(name)
 	if err != nil {
 		return nil, err
@@ -257,7 +285,7 @@ func (f heldFiles) Create(name string) (spool.File, error) {
 
 type heldFile struct {
 	spool.File
-	of heldFiles
+	of *heldFiles
 }
 
 func (f heldFile) Sync() error {
@@ -272,28 +300,8 @@ func (f heldFile) Sync() error {
 // A disk that takes its time for a sync holds nobody up: batches come back and what waits is delivered
 // meanwhile. Both go on behind it.
 func TestSlowSyncHoldsNobodyUp(t *testing.T) {
-	held := heldFiles{syncs: make(chan struct{}, 1), letGo: make(chan struct{})}
-	r := newSpoolRig(t, func(r *spoolRig) {
-		open := spool.OpenDirectory
-		r.config.Open = func() (*spool.Log, spool.Recovery, error) {
-			files, err := open(r.folder)
-			if err != nil {
-				return nil, spool.Recovery{}, err
-			}
-			// The position is made before any sync is held.
-			log, _, err := spool.Open(spool.Config{Files: files, SegmentBytes: 64 << 10, MaxBytes: 16 << 20})
-			if err == nil {
-				err = log.Close()
-			}
-			if err != nil {
-				return nil, spool.Recovery{}, err
-			}
-			if held.Files, err = open(r.folder); err != nil {
-				return nil, spool.Recovery{}, err
-			}
-			return spool.Open(spool.Config{Files: held, SegmentBytes: 64 << 10, MaxBytes: 16 << 20})
-		}
-	})
+	held := newHeldFiles()
+	r := newSpoolRig(t, held.hold)
 	r.send(1, "a")
 	<-held.syncs
 	r.send(100, "b") // the rig has 16 batches, and several segments come to their end

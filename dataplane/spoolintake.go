@@ -38,7 +38,7 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 			Body: item.batch.Body(), Points: item.batch.Points(), Oldest: item.oldest, Worker: p.index,
 			Batch: item.number, Tenant: s.nameOf(int(item.tenant)),
 		}
-		if s.append(&r, true, now) == nil {
+		if s.inTurn(now) && s.append(&r, true, now) == nil {
 			back.sequence = r.Sequence
 		}
 	case spoolForget:
@@ -50,6 +50,9 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 		s.giveBack(item.sequence)
 		return
 	case spoolKeep:
+		if s.config.Ordered && item.sequence != 0 && s.keepEnd(item) {
+			break
+		}
 		for _, part := range item.batch.Rest() {
 			s.store(&spool.Record{
 				Body: item.batch.Body()[part.From:part.To], Points: part.Points, Oldest: item.oldest,
@@ -64,11 +67,44 @@ func (s *Spooler) obey(p *SpoolPort, item *spoolItem, now int64) {
 	p.backs.Push(&back)
 }
 
+// keepEnd lets what is left of a batch wait in the record of it, whose place in the order it has, if that is
+// its end. It reports false otherwise.
+func (s *Spooler) keepEnd(item *spoolItem) bool {
+	rest := item.batch.Rest()
+	at, points := rest[0].From, 0
+	for _, part := range rest {
+		if part.From != at {
+			return false
+		}
+		at, points = part.To, points+part.Points
+	}
+	if at != item.batch.Bytes() {
+		return false
+	}
+	s.took(s.placeOf(int(item.tenant)), points)
+	s.traces.remember(item.sequence, item.trace)
+	if settled := item.batch.Points() - points; settled > 0 {
+		s.log.Advance(item.sequence, rest[0].From, settled)
+	}
+	s.giveBack(item.sequence)
+	return true
+}
+
+// inTurn tells whether the disk may have what comes now: where the order is kept, what waits in memory since
+// the disk failed goes there first.
+func (s *Spooler) inTurn(now int64) bool {
+	if !s.config.Ordered || s.memory.points == 0 {
+		return true
+	}
+	s.toDisk(now)
+	return s.memory.points == 0
+}
+
 // store puts a record on disk, or keeps a copy of it in memory where the disk takes none.
 func (s *Spooler) store(r *spool.Record, item *spoolItem, now int64) {
 	tenant, place := s.placeOf(int(item.tenant)), spooledDisk
 	s.took(tenant, r.Points)
-	if s.keep(r, tenant, now) {
+	if s.inTurn(now) && s.keep(r, tenant, now) {
 		if r.Sequence == 0 {
 			place = spooledNowhere
 		}
@@ -123,9 +159,27 @@ func (s *Spooler) append(r *spool.Record, hold bool, now int64) error {
 	return err
 }
 
+// memoryIsOut tells whether a record of the memory is under way, to the server or to an heir.
+func (s *Spooler) memoryIsOut() bool {
+	for _, flight := range s.replayer.flights {
+		if flight[len(flight)-1].sequence == 0 {
+			return true // The log's stand before it, if there are any.
+		}
+	}
+	for i := range s.giving.records {
+		if s.giving.records[i].sequence == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // toDisk moves what is kept in memory to the disk once that takes something again. It returns how many
 // records it moved.
 func (s *Spooler) toDisk(now int64) (work int) {
+	if s.config.Ordered && s.memoryIsOut() {
+		return 0 // What is under way may come back, and is older.
+	}
 	for work < replayRecords && now >= s.diskAt && s.log != nil {
 		k, ok := s.memory.pop()
 		if !ok {

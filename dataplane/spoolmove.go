@@ -168,7 +168,7 @@ func (s *Spooler) tellDurable(flush int) {
 
 // adoptOne puts a record on disk that is another's until then, and reports whether it is there.
 func (s *Spooler) adoptOne(r *spool.Record, now int64) bool {
-	if s.log == nil || now < s.diskAt {
+	if s.log == nil || now < s.diskAt || !s.inTurn(now) {
 		return false
 	}
 	if err := s.log.Adopt(r); err != nil {
@@ -176,6 +176,10 @@ func (s *Spooler) adoptOne(r *spool.Record, now int64) bool {
 			s.diskFailed(err, now)
 		}
 		return false
+	}
+	for _, port := range s.config.Ports {
+		// What a worker sends now would pass this, where the order is kept.
+		port.settled.Store(math.MaxUint64)
 	}
 	s.counts.Adopted += uint64(r.Points)
 	s.shares[s.tenantOf(r.Tenant)].Adopted += uint64(r.Points)
@@ -186,6 +190,7 @@ func (s *Spooler) adoptOne(r *spool.Record, now int64) bool {
 type giving struct {
 	splitter Splitter
 	records  []given
+	open     int           // parcels that no heir has taken over
 	nextAt   int64         // heirs are left alone until then
 	answers  atomic.Uint32 // how many came
 	seen     uint32        // of them
@@ -208,10 +213,19 @@ func (s *Spooler) onward(now int64) (work int) {
 		return work + s.replay(now)
 	}
 	r.pace.watch(s.config.Ports, len(r.flights) > 0, now)
-	if s.mode == SpoolGive && len(r.flights) == 0 && len(s.giving.records) == 0 && now >= s.giving.nextAt {
+	if s.mode == SpoolGive && len(r.flights) == 0 && now >= s.giving.nextAt && s.mayGive() {
 		work += s.give(now)
 	}
 	return work
+}
+
+// mayGive tells whether more may go on its way. Where the order is kept each record waits until heirs have
+// taken over the one before, so that none passes it, but not for their disks.
+func (s *Spooler) mayGive() bool {
+	if s.config.Ordered {
+		return s.giving.open == 0 && len(s.giving.records) < giveRecords
+	}
+	return len(s.giving.records) == 0
 }
 
 // turn takes a new mode over.
@@ -227,7 +241,11 @@ func (s *Spooler) turn(o *spoolOrder) {
 // give offers what waits to those that own it, the oldest first, and returns how many records it was.
 func (s *Spooler) give(now int64) (work int) {
 	s.unpark(math.MaxInt64)
-	for bytes := 0; work < giveRecords && bytes < giveBytes; work++ {
+	most := giveRecords
+	if s.config.Ordered {
+		most = 1
+	}
+	for bytes := 0; work < most && bytes < giveBytes; work++ {
 		f, body, ok := s.oldest()
 		if !ok {
 			return work
@@ -244,6 +262,7 @@ func (s *Spooler) give(now int64) (work int) {
 		}
 		bytes += len(body)
 		s.giving.records = append(s.giving.records, given{f, parcels})
+		s.giving.open += len(parcels)
 		for _, p := range parcels {
 			p.offer()
 		}
@@ -294,12 +313,14 @@ func (s *Spooler) pursue(now int64) (work int) {
 	if len(g.records) == 0 || !g.answered() && now < g.nextAt {
 		return 0
 	}
-	g.seen = g.answers.Load()
+	g.seen, g.open = g.answers.Load(), 0
 	again := now >= g.nextAt
 	kept := g.records[:0]
 	for i := range g.records {
-		left, refused := s.entered(&g.records[i], again)
-		if left == 0 {
+		left, open, refused := s.entered(&g.records[i], again)
+		g.open += open
+		// Where the order is kept, a crash repeats all that is behind what it repeats.
+		if left == 0 && (len(kept) == 0 || !s.config.Ordered) {
 			s.handedOver(&g.records[i])
 			work++
 			continue
@@ -314,11 +335,11 @@ func (s *Spooler) pursue(now int64) (work int) {
 	return work
 }
 
-// entered counts what heirs took over of a record, and returns how many parcels are not on disk yet, and
-// whether some were refused. With again set these are offered once more: where they were, or, since the rest
-// of their record is elsewhere by now, to this spooler itself if it is not to share out any more, or their
-// heir is none any more.
-func (s *Spooler) entered(g *given, again bool) (left int, refused bool) {
+// entered counts what heirs took over of a record, and returns how many parcels are not on disk yet, how many
+// of these nobody has taken over, and whether some were refused. With again set those are offered once more:
+// where they were, or, since the rest of their record is elsewhere by now, to this spooler itself if it is
+// not to share out any more, or their heir is none any more.
+func (s *Spooler) entered(g *given, again bool) (left, open int, refused bool) {
 	for _, p := range g.parcels {
 		switch state := p.state.Load(); state {
 		case parcelAccepted, parcelDurable:
@@ -329,6 +350,7 @@ func (s *Spooler) entered(g *given, again bool) (left int, refused bool) {
 			}
 		case parcelRefused:
 			left++
+			open++
 			refused = true
 			if again {
 				if s.mode != SpoolGive || !slices.Contains(s.heirs.Spoolers, p.heir) {
@@ -338,9 +360,10 @@ func (s *Spooler) entered(g *given, again bool) (left int, refused bool) {
 			}
 		default:
 			left++
+			open++
 		}
 	}
-	return left, refused
+	return left, open, refused
 }
 
 // moved counts a parcel that another answers for.
@@ -348,7 +371,7 @@ func (s *Spooler) moved(p *parcel) {
 	if p.moved {
 		return
 	}
-	p.moved = true
+	p.moved, p.record.Body = true, nil // which its heir needs no more
 	s.counts.Moved += uint64(p.record.Points)
 	s.shares[s.tenantOf(p.record.Tenant)].Moved += uint64(p.record.Points)
 }
@@ -369,12 +392,16 @@ func (s *Spooler) takeHome() {
 	for until := time.Now().Add(giveEnd); s.underWay() && time.Now().Before(until); {
 		time.Sleep(giveStep)
 	}
+	some := false // wait again
 	for i := range s.giving.records {
 		g := &s.giving.records[i]
-		left, _ := s.entered(g, false)
-		switch {
-		case left == 0:
+		left, _, _ := s.entered(g, false)
+		if left == 0 && !(some && s.config.Ordered) {
 			s.handedOver(g)
+			continue
+		}
+		some = true
+		switch {
 		case g.sequence != 0:
 			// On disk all of it waits again: what has moved is repeated with the next start.
 			s.giveBack(g.sequence)

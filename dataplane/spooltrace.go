@@ -3,7 +3,6 @@ package dataplane
 import (
 	"culvert/dataplane/influx"
 	"culvert/dataplane/spool"
-	"culvert/dataplane/spsc"
 )
 
 // spoolTracesMax is how many records on disk a spooler knows the traces of. Where more wait the oldest are
@@ -22,7 +21,7 @@ const (
 
 // spoolTraces are one spooler's. Its zero value traces nothing.
 type spoolTraces struct {
-	out     *spsc.Ring[Traced]
+	out     *TraceRing
 	lane    int
 	numbers numbers
 	known   []knownTrace // a ring
@@ -38,7 +37,7 @@ type knownTrace struct {
 }
 
 // newSpoolTraces takes the memory for all traces.
-func newSpoolTraces(out *spsc.Ring[Traced], lane int, seed uint64) spoolTraces {
+func newSpoolTraces(out *TraceRing, lane int, seed uint64) spoolTraces {
 	if out == nil {
 		return spoolTraces{}
 	}
@@ -81,7 +80,7 @@ func (t *spoolTraces) spooled(item *spoolItem, r *spool.Record, place spooledPla
 	if place == spooledNowhere {
 		t.slot.SetAside, t.slot.Undelivered = 0, r.Points
 	}
-	t.out.Push(&t.slot)
+	t.out.pass(&t.slot)
 }
 
 // begin has a request traced that carries points of a traced batch, the first of them if there are several:
@@ -124,7 +123,7 @@ func (t *spoolTraces) replayed(outcome *influx.Outcome, flight []flown, now int6
 		} else {
 			told = TraceOf{trace.ID, trace.Span}
 		}
-		t.out.Push(&t.slot)
+		t.out.pass(&t.slot)
 	}
 	b.SetTrace(nil)
 	t.free = append(t.free, trace)

@@ -9,7 +9,6 @@ import (
 
 	"culvert/dataplane/influx"
 	"culvert/dataplane/spool"
-	"culvert/dataplane/spsc"
 )
 
 // sendTraced hands over one batch of so many lines that belongs to a trace.
@@ -35,7 +34,7 @@ func (r *spoolRig) sendTraced(lines int, trace TraceOf) {
 
 // parts takes what was told of traces, of one kind, until there are n of it. Others are thrown away: requests
 // that fail are told at any time.
-func (r *spoolRig) parts(ring *spsc.Ring[Traced], kind TraceKind, n int) (all []Traced) {
+func (r *spoolRig) parts(ring *TraceRing, kind TraceKind, n int) (all []Traced) {
 	r.t.Helper()
 	r.until(fmt.Sprintf("%d parts of traces are told", n), func() bool {
 		for t := ring.Peek(); t != nil; t = ring.Peek() {
@@ -55,7 +54,7 @@ func (r *spoolRig) parts(ring *spsc.Ring[Traced], kind TraceKind, n int) (all []
 func TestSpoolTraces(t *testing.T) {
 	first, second := TraceOf{ID: [16]byte{1}, Root: 11}, TraceOf{ID: [16]byte{2}, Root: 22}
 	for _, memory := range []bool{false, true} {
-		ring := spsc.New[Traced](TraceSlots)
+		ring := NewTraceRing()
 		r := newSpoolRig(t, func(r *spoolRig) {
 			r.config.Traces, r.config.TraceSeed = ring, 5
 			if memory {
@@ -124,7 +123,7 @@ func checkReplays(t *testing.T, done []Traced, first, second TraceOf) {
 
 // What is known of records is bounded, and the newest stay known.
 func TestSpoolTracesAreBounded(t *testing.T) {
-	traces := newSpoolTraces(spsc.New[Traced](TraceSlots), 0, 1)
+	traces := newSpoolTraces(NewTraceRing(), 0, 1)
 	for i := range uint64(2 * spoolTracesMax) {
 		traces.remember(i+1, TraceOf{Root: i + 1})
 	}
@@ -143,5 +142,18 @@ func TestSpoolTracesAreBounded(t *testing.T) {
 	off.replayed(&influx.Outcome{Batch: new(influx.Batch)}, nil, 1)
 	if off.of(1).Root != 0 {
 		t.Error("it traces without a ring")
+	}
+}
+
+// Goal: a spooler's traces that find no room are counted as a worker's are. Method: a ring that nobody reads.
+func TestSpoolTracesLeftOutAreCounted(t *testing.T) {
+	ring := NewTraceRing()
+	traces := newSpoolTraces(ring, 0, 1)
+	item := spoolItem{trace: TraceOf{Root: 1}}
+	for range TraceSlots + 3 {
+		traces.spooled(&item, &spool.Record{Points: 1}, spooledDisk, 2)
+	}
+	if n := ring.LeftOut(); n != 3 {
+		t.Errorf("%d spans are left out, want 3", n)
 	}
 }

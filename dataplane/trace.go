@@ -2,13 +2,14 @@ package dataplane
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 
 	"culvert/dataplane/influx"
 	"culvert/dataplane/spsc"
 )
 
 const (
-	// TraceSlots is the size of a ring of finished traces, read some times a second.
+	// TraceSlots is the size of a TraceRing, which is read some times a second.
 	TraceSlots = 64
 	// tracesMax is how many batches of a worker are traced at once. Where more are due, they are not.
 	tracesMax = 16
@@ -58,9 +59,54 @@ type Traced struct {
 	Code                                     int // of the last answer
 }
 
+// Spans is how many spans package traces makes of it; a test there holds the two together.
+func (t *Traced) Spans() int {
+	n := 1
+	switch t.Kind {
+	case TraceSpool:
+		return n
+	case TraceBatch:
+		n += 2 // receive and wait
+		if t.Measured != 0 {
+			n += 2 // decode and rules
+		}
+		if t.OnDisk != 0 {
+			n++
+		}
+	}
+	begun := 0
+	for i := range t.Attempts[:t.Count] {
+		if t.Attempts[i].Begun != 0 {
+			begun++
+		}
+	}
+	// Each is sent and answered, and a pause lies between one and the next.
+	return n + max(0, 3*begun-1)
+}
+
+// TraceRing carries finished traces from one worker or spooler, which alone passes them, to the goroutine
+// that exports them, which alone takes them. What finds it full is left out, and counted.
+type TraceRing struct {
+	*spsc.Ring[Traced]
+	leftOut atomic.Uint64 // spans
+}
+
+// NewTraceRing takes all memory that the ring needs.
+func NewTraceRing() *TraceRing { return &TraceRing{Ring: spsc.New[Traced](TraceSlots)} }
+
+// LeftOut is how many spans found no room since the start. Any goroutine may ask.
+func (r *TraceRing) LeftOut() uint64 { return r.leftOut.Load() }
+
+// pass hands a trace over, or counts its spans.
+func (r *TraceRing) pass(t *Traced) {
+	if !r.Push(t) {
+		r.leftOut.Add(uint64(t.Spans()))
+	}
+}
+
 // tracing is one worker's. Its zero value traces nothing.
 type tracing struct {
-	out     *spsc.Ring[Traced]
+	out     *TraceRing
 	every   int // one in so many batches; 0: none
 	left    int // batches until the next one
 	numbers numbers
@@ -72,7 +118,7 @@ type tracing struct {
 }
 
 // newTracing takes the memory for all traces. seed tells workers and runs apart.
-func newTracing(out *spsc.Ring[Traced], every int, seed uint64) tracing {
+func newTracing(out *TraceRing, every int, seed uint64) tracing {
 	if out == nil || every <= 0 {
 		return tracing{}
 	}
@@ -138,7 +184,20 @@ func (t *tracing) sealed(trace *influx.Trace, b *influx.Batch) {
 	}
 }
 
-// settled passes a trace on, if there is room, and takes its memory back.
+// forget takes the memory of an open batch's trace back: its lines go on in others.
+func (t *tracing) forget(b *influx.Batch) {
+	trace := b.Trace()
+	if trace == nil {
+		return
+	}
+	if t.filling == trace {
+		t.filling, t.watch = nil, t.left == 1
+	}
+	b.SetTrace(nil)
+	t.free = append(t.free, trace)
+}
+
+// settled passes a trace on and takes its memory back.
 func (t *tracing) settled(o *lane, outcome *influx.Outcome, now int64) {
 	b := outcome.Batch
 	trace := b.Trace()
@@ -147,7 +206,7 @@ func (t *tracing) settled(o *lane, outcome *influx.Outcome, now int64) {
 		Points: b.Points(), Bytes: b.Bytes(), Written: outcome.Written, Rejected: outcome.Rejected,
 		Undelivered: outcome.Undelivered, SetAside: outcome.Aside, Code: outcome.Code,
 	}
-	t.out.Push(&t.slot)
+	t.out.pass(&t.slot)
 	b.SetTrace(nil)
 	t.free = append(t.free, trace)
 }

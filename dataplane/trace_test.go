@@ -4,14 +4,13 @@ import (
 	"testing"
 
 	"culvert/dataplane/influx"
-	"culvert/dataplane/spsc"
 )
 
 // Goal: one in so many batches is traced, with numbers of its own, as long as there is room; what came of it
 // is passed on, and its room is there again. Nothing is allocated.
 func TestTracing(t *testing.T) {
 	const every = 3
-	out := spsc.New[Traced](TraceSlots)
+	out := NewTraceRing()
 	tracing := newTracing(out, every, 1)
 	pool, err := influx.NewPool(make([]byte, 128<<10), 1<<10)
 	if err != nil {
@@ -75,4 +74,47 @@ func TestTracing(t *testing.T) {
 	if off := newTracing(nil, 1, 1); off.every != 0 {
 		t.Error("it traces without a ring")
 	}
+}
+
+// Goal: what a ring has no room for is left out and counted span by span, for each kind of trace, without an
+// allocation. Method: a ring that nobody reads.
+func TestTracesLeftOutAreCounted(t *testing.T) {
+	ring := NewTraceRing()
+	for range TraceSlots {
+		ring.pass(&Traced{})
+	}
+	if n := ring.LeftOut(); n != 0 {
+		t.Fatalf("%d spans are left out of a ring with room", n)
+	}
+	f := func(trace Traced, want uint64) {
+		t.Helper()
+		before := ring.LeftOut()
+		ring.pass(&trace)
+		if got := ring.LeftOut() - before; got != want {
+			t.Errorf("%d spans are left out, want %d", got, want)
+		}
+	}
+	attempts := func(kind TraceKind, begun ...int64) (trace Traced) {
+		trace.Kind, trace.Count = kind, len(begun)
+		for i, b := range begun {
+			trace.Attempts[i].Begun = b
+		}
+		return trace
+	}
+	f(attempts(TraceBatch), 3)          // batch, receive, wait
+	f(attempts(TraceBatch, 0), 3)       // its head was written, and no more
+	f(attempts(TraceBatch, 5), 5)       // send, answer
+	f(attempts(TraceBatch, 5, 0, 7), 8) // and a retry between two
+	whole := attempts(TraceBatch, 5)
+	whole.Measured, whole.OnDisk = 1, 1
+	f(whole, 8) // decode, rules, spool
+	f(Traced{Kind: TraceSpool}, 1)
+	f(attempts(TraceReplay, 5, 6), 6)
+	lost := Traced{Kind: TraceSpool}
+	if n := testing.AllocsPerRun(100, func() { ring.pass(&lost) }); n != 0 {
+		t.Errorf("%g allocations for a trace that is left out", n)
+	}
+	ring.Peek()
+	ring.Release()
+	f(attempts(TraceBatch, 5), 0)
 }

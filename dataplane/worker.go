@@ -63,7 +63,7 @@ type Config struct {
 	Alerts          *Alerts            // the way of this worker's state changes to the notifiers
 	Samples         *spsc.Ring[Sample] // samples of rejects for the log
 	// Traces (optional) is where finished traces go; one in TraceOneIn batches of a worker is traced.
-	Traces     *spsc.Ring[Traced]
+	Traces     *TraceRing
 	TraceOneIn int
 	// Refusals (optional) are points that servers refused; what finds the ring full is counted, but not told.
 	Refusals *spsc.Ring[Refusal]

@@ -25,6 +25,9 @@ const (
 	HugeOn
 	// HugeOff takes plain pages, even where the kernel would give transparent huge ones.
 	HugeOff
+	// HugeImplicit takes transparent ones where the kernel would give any, and leaves the explicit ones to
+	// what they were set aside for. It is no word of the configuration.
+	HugeImplicit
 )
 
 // ParseHugePages reads `workers.huge_pages`.
@@ -44,14 +47,18 @@ func (h HugePages) String() string {
 		return "on"
 	case HugeOff:
 		return "off"
+	case HugeImplicit:
+		return "implicit"
 	default:
 		return "auto"
 	}
 }
 
-// What Memory.Huge answers.
+// HugeExplicit is what Memory.Huge answers of memory on explicit huge pages.
+const HugeExplicit = "explicit"
+
+// What else it answers.
 const (
-	hugeExplicit    = "explicit"
 	hugeTransparent = "transparent"
 	hugePartly      = "partly transparent"
 	hugeNone        = "none"
@@ -96,7 +103,7 @@ func Alloc(size, node int, huge HugePages) (*Memory, error) {
 	if err := roomOn("/", node, uint64(size)); err != nil {
 		return nil, fmt.Errorf("allocate %d bytes on node %d: %w", size, node, err)
 	}
-	if huge != HugeOff {
+	if huge == HugeAuto || huge == HugeOn {
 		m, err := allocExplicit(size, node)
 		if err == nil {
 			return m, nil
@@ -120,7 +127,7 @@ func allocExplicit(size, node int) (*Memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map huge pages: %w", err)
 	}
-	m := &Memory{mapping: mapping, bytes: mapping[:size:size], huge: hugeExplicit}
+	m := &Memory{mapping: mapping, bytes: mapping[:size:size], huge: HugeExplicit}
 	if err := settle(mapping, node); err != nil {
 		_ = m.Close() // The reason is err.
 		return nil, err

@@ -119,12 +119,19 @@ func TestPrivAllocExplicit(t *testing.T) {
 				t.Fatal(err)
 			}
 			counts, err := PagesOn(m.Bytes())
-			if err != nil || len(counts) != 1 || counts[node] == 0 || m.Huge() != hugeExplicit {
+			if err != nil || len(counts) != 1 || counts[node] == 0 || m.Huge() != HugeExplicit {
 				t.Fatalf("node %d: %s pages, by node %v, %v", node, m.Huge(), counts, err)
 			}
 			if err := m.Close(); err != nil {
 				t.Fatal(err)
 			}
+		}
+		m, err := Alloc(pages*hugeSize, node, HugeImplicit)
+		if err != nil || m.Huge() == HugeExplicit {
+			t.Fatalf("node %d: %v, memory for which no huge pages were set aside is on some", node, err)
+		}
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
 		}
 		free, err := readOptionalInt(filepath.Join(filepath.Dir(file), "free_hugepages"), -1)
 		if err != nil {
@@ -134,11 +141,11 @@ func TestPrivAllocExplicit(t *testing.T) {
 		if m, err := Alloc(size, node, HugeOn); err == nil || !strings.Contains(err.Error(), file) {
 			t.Fatalf("one huge page more than node %d has: %v, %v", node, m, err)
 		}
-		m, err := Alloc(size, node, HugeAuto)
+		m, err = Alloc(size, node, HugeAuto)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Huge() == hugeExplicit {
+		if m.Huge() == HugeExplicit {
 			t.Fatal("more explicit huge pages than there are")
 		}
 		if err := m.Close(); err != nil {

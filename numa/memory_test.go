@@ -52,7 +52,7 @@ func TestTransparency(t *testing.T) {
 // Goal: memory of any node, in each kind of pages: whole, zeroed, present, aligned, given back.
 func TestAlloc(t *testing.T) {
 	for _, size := range []int{1, 4096, 2<<20 - 1, 2 << 20, 5<<20 + 4096} {
-		for _, huge := range []HugePages{HugeAuto, HugeOff} {
+		for _, huge := range []HugePages{HugeAuto, HugeOff, HugeImplicit} {
 			m, err := Alloc(size, -1, huge)
 			if err != nil {
 				t.Fatal(err)

@@ -26,11 +26,11 @@ func newAttachCommand() *cobra.Command {
 		RunE: func(command *cobra.Command, _ []string) error {
 			var demands []config.Interface
 			if file != "" {
-				setup, err := load(file, command.ErrOrStderr())
+				c, err := loadHost(file, command.ErrOrStderr())
 				if err != nil {
 					return err
 				}
-				demands = setup.Config.Interfaces
+				demands = c.Interfaces
 			}
 			if iface != "" {
 				demand := config.Interface{Name: iface, Mode: mode}

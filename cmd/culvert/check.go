@@ -13,6 +13,7 @@ import (
 
 	"culvert/controlplane/config"
 	"culvert/controlplane/gateway"
+	"culvert/controlplane/traces"
 )
 
 func newCheckCommand() *cobra.Command {
@@ -91,6 +92,7 @@ func printPlan(ctx context.Context, out io.Writer, setup *gateway.Setup, plan *g
 		}
 	}
 	w.Flush()
+	printTraces(out, &c.Traces)
 	if len(set.Rules()) > 0 {
 		fmt.Fprintln(out)
 		w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -103,6 +105,18 @@ func printPlan(ctx context.Context, out io.Writer, setup *gateway.Setup, plan *g
 	for _, warning := range append(printNotifiers(ctx, out, c, plan), warnings(c, plan)...) {
 		fmt.Fprintf(out, "\nwarning: %s\n", warning)
 	}
+}
+
+// printTraces shows where traces go, and by which transport, if they are on.
+func printTraces(out io.Writer, c *config.Traces) {
+	if c.Exporter == "off" {
+		return
+	}
+	to, err := traces.Destination(c.Exporter, c.Endpoint)
+	if err != nil {
+		to = err.Error()
+	}
+	fmt.Fprintf(out, "\nTRACES  one batch in %d, to %s\n", c.OneIn, to)
 }
 
 // tenantsOf are the tenants whose points go to a sink.

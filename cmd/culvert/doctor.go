@@ -28,11 +28,10 @@ func newDoctorCommand() *cobra.Command {
 		RunE: func(command *cobra.Command, _ []string) error {
 			var c *config.Config
 			if file != "" {
-				setup, err := load(file, command.ErrOrStderr())
-				if err != nil {
+				var err error
+				if c, err = loadHost(file, command.ErrOrStderr()); err != nil {
 					return err
 				}
-				c = setup.Config
 			}
 			host, err := doctor.Look(c, interfaces)
 			if err != nil {

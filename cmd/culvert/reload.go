@@ -27,11 +27,11 @@ func newReloadCommand() *cobra.Command {
 	var raw bool
 	command := &cobra.Command{
 		Use:   "reload",
-		Short: "Let the running gateway read its rules, notifiers and URLs anew",
-		Long: "Let the running gateway read its configuration anew. Rules, notifiers and URLs of sinks\n" +
-			"are applied without losing a point, and rules that stay as they are keep their state; all\n" +
-			"else that changed is named, and waits for a restart. If anything is wrong, nothing is\n" +
-			"changed. SIGHUP does the same.",
+		Short: "Let the running gateway read its rules, notifiers, URLs and probes anew",
+		Long: "Let the running gateway read its configuration anew. Rules, notifiers, URLs of sinks and\n" +
+			"probes are applied without losing a point, and rules that stay as they are keep their\n" +
+			"state; all else that changed is named, and waits for a restart. If anything is wrong,\n" +
+			"nothing is changed. SIGHUP does the same.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			report, err := askReload(url, tokenFile, command.ErrOrStderr())

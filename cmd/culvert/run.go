@@ -159,14 +159,26 @@ func watchdog(ctx context.Context, g *gateway.Gateway, log *slog.Logger) {
 // the error returned says how many there were.
 func load(file string, w io.Writer) (*gateway.Setup, error) {
 	setup, mistakes := gateway.Load(file)
+	return setup, tell(file, mistakes, w)
+}
+
+// loadHost is load for commands about the host. Rules, tokens and certificates are not looked at: the service
+// alone may read some, and systemd's credentials are there while it runs.
+func loadHost(file string, w io.Writer) (*config.Config, error) {
+	c, mistakes := config.Load(file)
+	return c, tell(file, mistakes, w)
+}
+
+// tell writes mistakes, and is the error that counts them.
+func tell[M gateway.Mistake](file string, mistakes []M, w io.Writer) error {
 	for _, m := range mistakes {
 		fmt.Fprintln(w, m.Detail())
 	}
-	if len(mistakes) > 0 {
-		return nil, exit(exitConfig, fmt.Errorf("%s: %d %s", file, len(mistakes),
-			plural(len(mistakes), "mistake", "mistakes")))
+	if len(mistakes) == 0 {
+		return nil
 	}
-	return setup, nil
+	return exit(exitConfig, fmt.Errorf("%s: %d %s", file, len(mistakes),
+		plural(len(mistakes), "mistake", "mistakes")))
 }
 
 func plural(n int, one, many string) string {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"text/tabwriter"
 
@@ -58,13 +60,16 @@ func newTuneStep(name, short string, step func(*tuning, io.Writer, *config.Confi
 		RunE: func(command *cobra.Command, _ []string) error {
 			var c *config.Config
 			if t.file != "" {
-				setup, err := load(t.file, command.ErrOrStderr())
-				if err != nil {
+				var err error
+				if c, err = loadHost(t.file, command.ErrOrStderr()); err != nil {
 					return err
 				}
-				c = setup.Config
 			}
-			return step(t, command.OutOrStdout(), c)
+			err := step(t, command.OutOrStdout(), c)
+			if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+				err = fmt.Errorf("%w; run as root", err)
+			}
+			return err
 		},
 	}
 	flags := command.Flags()
@@ -93,6 +98,8 @@ func (t *tuning) look(c *config.Config) ([]tune.Change, error) {
 		return nil, &attach.Error{Kind: attach.Missing, Interface: t.iface, Attempt: "tune",
 			Problem: "there is no such interface", Remedy: "`ip -br link` lists those there are"}
 	}
+	// A gateway that runs has its huge pages already.
+	host.Running = askRunning(c)
 	t.card = host.Cards[0]
 	return tune.Plan(host, tune.Machine{Root: "/"})
 }
@@ -160,6 +167,9 @@ func (t *tuning) apply(out io.Writer, c *config.Config) error {
 		return err
 	}
 	outcomes, err := session.Apply()
+	if err != nil && len(outcomes) == 0 {
+		return err
+	}
 	err = errors.Join(report(out, outcomes, "all is as it should be"), err)
 	var settings []tune.Setting
 	for _, outcome := range outcomes {
@@ -175,6 +185,9 @@ func (t *tuning) revert(out io.Writer, c *config.Config) error {
 		return err
 	}
 	outcomes, err := session.Revert()
+	if err != nil && len(outcomes) == 0 {
+		return err
+	}
 	return errors.Join(report(out, outcomes, "there is nothing to restore"), err)
 }
 

@@ -76,6 +76,7 @@ type Server struct {
 
 	events   stream
 	recorder flight
+	waits    contention
 
 	mutex sync.Mutex // one snapshot at a time
 }
@@ -100,6 +101,8 @@ func New(config Config) (*Server, error) {
 		"/api/v1/stream":       http.HandlerFunc(s.pictures),
 		"/debug/flight":        http.HandlerFunc(s.flight),
 		"/debug/pprof/":        http.HandlerFunc(pprof.Index),
+		"/debug/pprof/block":   s.waits.profile("block"),
+		"/debug/pprof/mutex":   s.waits.profile("mutex"),
 		"/debug/pprof/cmdline": http.HandlerFunc(pprof.Cmdline),
 		"/debug/pprof/profile": http.HandlerFunc(pprof.Profile),
 		"/debug/pprof/symbol":  http.HandlerFunc(pprof.Symbol),

@@ -91,7 +91,7 @@ func Open(o Options) (_ *Attachment, err error) {
 		return nil, err
 	}
 	if o.ZeroCopy {
-		offer, err := AskOffer(a.state.Index)
+		offer, err := AskOffer(a.state)
 		if err == nil {
 			err = offer.DemandZeroCopy(o.Interface)
 		}
@@ -172,10 +172,8 @@ func (a *Attachment) attach(o Options) error {
 // tryNative attaches in the driver. Where that is not to be had the error is an *Error of kind Unsupported.
 func (a *Attachment) tryNative() error {
 	refused := &Error{Kind: Unsupported, Interface: a.name, Attempt: "attach"}
-	if a.driver == bondDriver {
-		refused.Problem = "AF_XDP takes packets from a bond's members alone"
-		refused.Remedy = "list them as `interfaces`, and the bond's addresses as `address` of the " +
-			"listeners, or use mode generic"
+	if a.state.Below != Itself {
+		refused.Problem, refused.Remedy = a.state.Below.whyNot()
 		return refused
 	}
 	err := a.tryMode(Native)

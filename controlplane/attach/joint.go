@@ -71,7 +71,7 @@ func (a *Attachment) adoptJoint(o Options, lock *os.File) error {
 		return fmt.Errorf("adopt %s: %w", path, err)
 	}
 	mode, _ := kernelMode(a.state.program.mode)
-	if err := o.demandMode(mode); err != nil {
+	if err := o.demandMode(a.state, mode); err != nil {
 		slot.Close()
 		return err
 	}
@@ -83,8 +83,15 @@ func (a *Attachment) adoptJoint(o Options, lock *os.File) error {
 	return nil
 }
 
-// demandMode is the error for a dispatcher that is not in the mode asked for: others decided about that.
-func (o Options) demandMode(mode Mode) error {
+// demandMode is the error for a dispatcher that is not in the mode asked for, or in one that is of no use at
+// this interface: others decided about that.
+func (o Options) demandMode(s State, mode Mode) error {
+	if problem, _ := s.Below.whyNot(); s.Below != Itself && mode == Native {
+		return &Error{Kind: Unsupported, Interface: o.Interface, Attempt: "join",
+			Problem: "libxdp's dispatcher is attached in native mode, and " + problem,
+			Remedy: "load the other programs in generic mode (`xdp-loader load -m skb`), or set " +
+				"`mode: socket`"}
+	}
 	if o.Mode == Auto || o.Mode == mode {
 		return nil
 	}
@@ -166,7 +173,7 @@ type admission struct {
 // nothing where there is no dispatcher, or where this process may not ask.
 func join(o Options) (came admission, err error) {
 	err = exchanging(o.Interface, "join", func(state State, mode Mode) error {
-		if err := o.demandMode(mode); err != nil {
+		if err := o.demandMode(state, mode); err != nil {
 			return err
 		}
 		path := o.jointPath(state.Index)

@@ -26,6 +26,7 @@ type State struct {
 	QueuesMax int // that it can ever have while it exists
 	// Addresses are its own, of both families, link-local ones included; sorted.
 	Addresses []netip.Addr
+	Below     Below // what its packets come by
 
 	program program
 }
@@ -102,24 +103,17 @@ func (l *lookout) look() (State, error) {
 	}
 	state.QueuesMax = max(state.QueuesMax, state.RXQueues)
 	state.Addresses, err = l.addresses(found)
+	if err == nil {
+		state.Below, err = l.below(found)
+	}
 	if errors.Is(err, unix.ENODEV) {
-		return State{}, nil // It went between the two questions.
+		return State{}, nil // It went between the questions.
 	}
 	return state, err
 }
 
 func (l *lookout) addresses(of netlink.Link) ([]netip.Addr, error) {
-	// A dump that a change interrupts is incomplete; changes come in bursts, and each try sees a later
-	// moment.
-	const tries = 5
-	var list []netlink.Addr
-	var err error
-	for range tries {
-		list, err = l.route.AddrList(of, netlink.FAMILY_ALL)
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+	list, err := whole(func() ([]netlink.Addr, error) { return l.route.AddrList(of, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses of %q: %w", l.name, err)
 	}
@@ -136,8 +130,10 @@ func (l *lookout) addresses(of netlink.Link) ([]netip.Addr, error) {
 }
 
 // driver is the name of the interface's driver, or "" where it has none.
-func (l *lookout) driver() string {
-	answer, err := unix.IoctlGetEthtoolDrvinfo(l.socket, l.name)
+func (l *lookout) driver() string { return driverOf(l.socket, l.name) }
+
+func driverOf(socket int, name string) string {
+	answer, err := unix.IoctlGetEthtoolDrvinfo(socket, name)
 	if err != nil {
 		return ""
 	}

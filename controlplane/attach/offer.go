@@ -44,15 +44,10 @@ func (genericHeader) Len() int { return nl.SizeofGenlmsg }
 // Serialize is the header as it is sent.
 func (h genericHeader) Serialize() []byte { return h[:] }
 
-// bondDriver is what the driver of a bond calls itself.
-const bondDriver = "bonding"
-
-// AskOffer asks the kernel what an interface's driver offers. It needs no privilege and changes nothing. A
-// bond puts a program on its members and says that it has native XDP; but a packet's queue is a member's
-// then, and AF_XDP gives it to a socket of its own interface and queue or to none (xsk_rcv_check,
-// net/xdp/xsk.c): all that is for the gateway would be lost.
-func AskOffer(index int) (Offer, error) {
-	if link, err := netlink.LinkByIndex(index); err == nil && link.Type() == "bond" {
+// AskOffer asks the kernel what an interface's driver offers. It needs no privilege and changes nothing. An
+// interface that stands on others is said to have no native XDP, whatever its driver says (see Below).
+func AskOffer(s State) (Offer, error) {
+	if s.Below != Itself {
 		return Offer{Known: true}, nil
 	}
 	family, err := netlink.GenlFamilyGet(netdevFamily)
@@ -61,10 +56,10 @@ func AskOffer(index int) (Offer, error) {
 	}
 	request := nl.NewNetlinkRequest(int(family.ID), 0)
 	request.AddData(genericHeader{netdevCmdDevGet, uint8(family.Version)})
-	request.AddData(nl.NewRtAttr(netdevIfindex, nl.Uint32Attr(uint32(index))))
+	request.AddData(nl.NewRtAttr(netdevIfindex, nl.Uint32Attr(uint32(s.Index))))
 	messages, err := request.Execute(unix.NETLINK_GENERIC, 0)
 	if err != nil {
-		return Offer{}, fmt.Errorf("ask what interface %d offers: %w", index, err)
+		return Offer{}, fmt.Errorf("ask what interface %d offers: %w", s.Index, err)
 	}
 	for _, message := range messages {
 		if len(message) < nl.SizeofGenlmsg {
@@ -72,7 +67,7 @@ func AskOffer(index int) (Offer, error) {
 		}
 		attributes, err := nl.ParseRouteAttr(message[nl.SizeofGenlmsg:])
 		if err != nil {
-			return Offer{}, fmt.Errorf("read what interface %d offers: %w", index, err)
+			return Offer{}, fmt.Errorf("read what interface %d offers: %w", s.Index, err)
 		}
 		if offer := offerOf(attributes); offer.Known {
 			return offer, nil

@@ -163,6 +163,9 @@ func (a *Attachment) adoptFrom(o Options) (err error) {
 			Remedy:  "`culvert detach` in that one's network namespace, or use another pin directory there"}
 	}
 	mode, _ := kernelMode(a.state.program.mode)
+	if err := a.state.Below.inVain(a.name, "attach", mode); err != nil {
+		return err
+	}
 	if o.Mode != Auto && o.Mode != mode {
 		return &Error{Kind: Unsupported, Interface: a.name, Attempt: "attach",
 			Problem: fmt.Sprintf("the pinned link is in %s mode, and mode %s is demanded", mode, o.Mode),

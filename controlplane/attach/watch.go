@@ -25,6 +25,7 @@ const (
 	ChangedAddresses
 	ChangedQueues  // another number of receive queues
 	ChangedProgram // another XDP program, or none: an administrator's doing
+	ChangedBelow   // packets come by another interface now
 )
 
 // Event is a change of an interface. The first one that Watch reports has Changed 0 and says how things are.
@@ -133,5 +134,6 @@ func Compare(before, after State) (changed Change) {
 	mark(!slices.Equal(before.Addresses, after.Addresses), ChangedAddresses)
 	mark(before.RXQueues != after.RXQueues || before.QueuesMax != after.QueuesMax, ChangedQueues)
 	mark(before.program != after.program, ChangedProgram)
+	mark(before.Below != after.Below, ChangedBelow)
 	return changed
 }

@@ -318,8 +318,10 @@ type Probes struct {
 type Traces struct {
 	// Where they go.
 	Exporter string `yaml:"exporter" enum:"off,otlp,file"`
-	// The collector's URL, for OTLP over gRPC, or a file. Empty: http://127.0.0.1:4317, or traces.json. With
-	// https the environment's OTEL_EXPORTER_OTLP_CERTIFICATE may name a file of authorities that are trusted.
+	// The collector's URL, or a file. OTLP goes over HTTP to a URL with a path, such as
+	// http://127.0.0.1:4318/v1/traces, or with port 4318, and over gRPC to any other. Empty:
+	// http://127.0.0.1:4317, or traces.json. Headers, compression and the authorities that https trusts are
+	// taken of the environment: OTEL_EXPORTER_OTLP_HEADERS, _COMPRESSION, _CERTIFICATE.
 	Endpoint string `yaml:"endpoint"`
 	// One batch in so many is traced.
 	OneIn int `yaml:"one_in" min:"1"`

@@ -322,9 +322,16 @@ func (k *checker) traces() {
 		return
 	}
 	u, err := url.Parse(t.Endpoint)
-	if err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port(), 1) ||
-		u.Scheme != "http" && u.Scheme != "https" {
-		k.failf("traces.endpoint", "%q is not a collector's URL such as http://127.0.0.1:4317", t.Endpoint)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port(), 1) ||
+		u.Scheme != "http" && u.Scheme != "https":
+		k.failf("traces.endpoint", "%q is not a collector's URL such as http://127.0.0.1:4317 for gRPC or "+
+			"http://127.0.0.1:4318/v1/traces for HTTP", withoutUser(t.Endpoint))
+	case u.User != nil:
+		k.failf("traces.endpoint", "a password does not belong here: the environment's "+
+			"OTEL_EXPORTER_OTLP_HEADERS has authorization=…")
+	case u.RawQuery != "" || u.Fragment != "":
+		k.failf("traces.endpoint", "ends with a query, which OTLP does not have")
 	}
 }
 

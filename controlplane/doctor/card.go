@@ -127,7 +127,7 @@ func (e *examination) mode(card *Card) {
 	}
 	name := card.Driver
 	if name == "" {
-		name = "no driver"
+		name = "an interface without a driver"
 	}
 	if !card.Offer.Known && nic.Parent(e.host.Root, card.Name) != "" {
 		listed, source = true, "as no VLAN has"
@@ -146,6 +146,10 @@ func (e *examination) mode(card *Card) {
 		about += "no XDP of its own"
 	}
 	about += " " + source
+	if card.Below == attach.Function {
+		about, listed = name+": packets come by a virtual function below it (accelerated networking), whose "+
+			"queues are not its own: it has generic XDP alone", false
+	}
 	if listed && known.metadata != "" {
 		about += "; metadata: " + known.metadata
 		if strings.Contains(known.metadata, "timestamp") {
@@ -176,6 +180,9 @@ func (e *examination) mode(card *Card) {
 // faster is what helps where an interface has no XDP of its own.
 func (e *examination) faster(card *Card) string {
 	parent := nic.Parent(e.host.Root, card.Name)
+	if card.Below == attach.Function {
+		return "a card without accelerated networking, or `mode: generic` to say that it is meant so"
+	}
 	if parent == "" {
 		return "another card, or `mode: generic` to say that it is meant so"
 	}

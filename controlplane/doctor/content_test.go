@@ -10,6 +10,7 @@ import (
 	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
 	"culvert/controlplane/nic"
+	"culvert/controlplane/telemetry"
 	"culvert/numa"
 )
 
@@ -42,6 +43,12 @@ func TestExamineContent(t *testing.T) {
 		h.Cards[0].Driver, h.Cards[0].Mode = "bonding", "generic"
 		h.Cards[0].Offer = attach.Offer{Known: true}
 	}, "its packets take the way through the kernel")
+	f("huge pages of the gateway", files{nodes + "node1" + pages + "free_hugepages": "0"}, func(h *Host) {
+		h.Running = &telemetry.Status{Interfaces: []telemetry.InterfaceStatus{{Name: "eth1",
+			Queues: []telemetry.QueueStatus{{Node: 1, HugePages: "explicit"},
+				{Queue: 1, Node: 1, HugePages: "explicit"},
+				{Queue: 1, Socket: 1, Node: 1, HugePages: "explicit"}}}}}
+	}, "the gateway that runs has 16 of 2 MiB, and 0 are free")
 	f("huge pages of another size", files{nodes + "node1" + pages + "nr_hugepages": gone,
 		nodes + "node1" + pages + "free_hugepages": gone}, nil, "none of 2 MiB")
 }

@@ -52,7 +52,9 @@ func drivers() map[string]driver {
 				"CPUs transmission by XDP takes a lock"},
 		"veth": {native: true, metadata: "timestamp, hash, vlan",
 			note: "a sender on this host leaves checksums unfinished: `checksum: auto` accepts them"},
-		"tun":     {native: true},
+		"tun": {native: true},
+		"hv_netvsc": {native: true, noLRO: true,
+			note: "with a virtual function below it (accelerated networking) it has generic XDP alone"},
 		"bonding": {note: "AF_XDP takes packets from its members alone"},
 	}
 }

@@ -226,6 +226,14 @@ func cardFindings() []finding {
 			}, status: Warn, check: "bond", text: "AF_XDP takes packets from its members alone",
 			remedy: "`interfaces: [{name: eth3}, {name: eth4}]` instead of it, and " +
 				"`address: [10.0.0.7, fd00::7]` at the listeners"},
+		{name: "a function below a card of Hyper-V", card: func(c *Card) {
+			c.Driver, c.Below, c.Offer = "hv_netvsc", attach.Function, attach.Offer{Known: true}
+		}, status: Warn, check: "driver", text: "packets come by a virtual function below it",
+			remedy: "a card without accelerated networking, or `mode: generic`"},
+		{name: "native XDP demanded over a function", card: func(c *Card) {
+			c.Driver, c.Below, c.Mode = "hv_netvsc", attach.Function, "native"
+			c.Offer = attach.Offer{Known: true}
+		}, status: Fail, check: "driver", text: "`mode: native` demands more", remedy: "`mode: auto`"},
 		{name: "a VLAN", files: files{card1 + "net/eth1/uevent": "DEVTYPE=vlan\nINTERFACE=eth1",
 			card1 + "net/eth1/lower_eth0": "-> ../eth0"},
 			card: func(c *Card) {

@@ -40,6 +40,7 @@ type Card struct {
 	MTU     int
 	Queues  int // receive queues in use
 	Driver  string
+	Below   attach.Below // what its packets come by
 	Offer   attach.Offer
 	// Unread are the questions that went wrong; of what they ask for nothing is known.
 	Unread []error
@@ -137,10 +138,11 @@ func lookAt(name string) (Card, error) {
 	}
 	card.Present, card.Called, card.Up, card.Index = true, state.Name, state.Up, state.Index
 	card.MTU, card.Queues, card.Occupied = state.MTU, state.RXQueues, state.Occupied()
+	card.Below = state.Below
 	card.Addresses, card.Flows = state.Addresses, flowsTo(state.Addresses)
 	card.DefersByQueue = nic.DefersByQueue(state.Index)
 	card.Foreign = attach.Occupant(name)
-	card.Offer, err = attach.AskOffer(state.Index)
+	card.Offer, err = attach.AskOffer(state)
 	card.note(err)
 	card.Driver, err = nic.Driver(name)
 	card.note(err)

@@ -224,7 +224,6 @@ func TestReloadOfURLsWaits(t *testing.T) {
 		{"on_remove: drain", "routing: failover", "routing changes with them", urls[:1]},
 		{"routing: replicate", "routing: load_aware", "routing changes with them",
 			[]string{urls[1], urls[0]}},
-		{"order: series", "order: series", "with order: series", urls[:1]},
 		{"on_remove: drain", "on_remove: drain", "another way to write",
 			[]string{urls[0], "HTTP://127.0.0.1:2"}},
 		{"routing: replicate", "routing: replicate", "spool.max has no room", []string{urls[0],

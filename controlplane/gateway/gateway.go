@@ -83,10 +83,10 @@ type Gateway struct {
 	latency   alertLatency
 	firing    telemetry.Firing
 	rejects   *telemetry.Rejects
-	tapped    sync.Mutex                     // held while somebody taps
-	exporter  *traces.Traces                 // nil where traces are off
-	traced    []*spsc.Ring[dataplane.Traced] // by worker, as workers
-	replayed  []*spsc.Ring[dataplane.Traced] // the spoolers'
+	tapped    sync.Mutex             // held while somebody taps
+	exporter  *traces.Traces         // nil where traces are off
+	traced    []*dataplane.TraceRing // by worker, as workers
+	replayed  []*dataplane.TraceRing // the spoolers'
 
 	// changing is held by whoever changes or saves the rules: a reload, a checkpoint.
 	changing    sync.Mutex
@@ -232,7 +232,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 					Remedy:  fmt.Sprintf("`ethtool -l %s` shows them", iface.Name)}
 			}
 		}
-		offer, err := attach.AskOffer(state.Index)
+		offer, err := attach.AskOffer(state)
 		if err == nil && iface.Mode == modeZeroCopy {
 			err = offer.DemandZeroCopy(iface.Name)
 		}
@@ -324,6 +324,7 @@ func (g *Gateway) workerConfig(index int, seed [2]uint64) dataplane.Config {
 	}
 	for _, s := range g.sinks {
 		one := s.worker(index, index == g.slowWorker(), seed[0])
+		one.HugePages = g.batchPages()
 		if first := s.targets[0].lane; g.spools.dir != "" {
 			end := first + len(s.targets)
 			one.Spools = g.spools.ports[index][first:end:end]

@@ -427,6 +427,15 @@ func (g *Gateway) hugePages() numa.HugePages {
 	return huge
 }
 
+// batchPages are the pages of batches. Huge ones are set aside for frames, by `culvert tune` as by hand, and
+// batches, which are made first, would take them away.
+func (g *Gateway) batchPages() numa.HugePages {
+	if huge := g.hugePages(); huge == numa.HugeOff {
+		return huge
+	}
+	return numa.HugeImplicit
+}
+
 // errGone is why nothing is bound while the interface does not exist.
 var errGone = errors.New("the interface is gone")
 

@@ -1,12 +1,18 @@
 package gateway
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"culvert/bpf"
 	"culvert/controlplane/config"
+	"culvert/controlplane/confine"
 	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 )
@@ -14,8 +20,12 @@ import (
 // probes are the kernel's probes. They open beside everything else, and nothing else waits for them or
 // depends on them. Their methods may be called from any goroutine.
 type probes struct {
-	config *config.Probes
-	log    *slog.Logger
+	log *slog.Logger
+
+	// opening is held by whoever attaches or detaches: the start, a reload, the stop. It comes before mutex.
+	opening sync.Mutex
+	config  config.Probes // guarded by opening
+	ended   bool          // guarded by opening
 
 	mutex  sync.Mutex
 	opened *bpf.Probes // nil until they are open, where they are switched off, and where none opened
@@ -26,7 +36,7 @@ type probes struct {
 }
 
 func newProbes(c *config.Probes, log *slog.Logger) *probes {
-	return &probes{config: c, log: log, status: allProbes(nil), interfaces: map[string]int{}}
+	return &probes{config: *c, log: log, status: allProbes(nil), interfaces: map[string]int{}}
 }
 
 // allProbes is one state of all: off, or missing for one reason.
@@ -37,14 +47,74 @@ func allProbes(err error) (status []bpf.ProbeStatus) {
 	return status
 }
 
-// open attaches the probes and points them at the workers, the interfaces and the sink. What fails is logged
-// once, and shown by its metric from then on.
+// open attaches the probes at the start.
 func (p *probes) open(workers []*dataplane.Worker) {
-	if !p.config.Enabled {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	p.attach(workers)
+}
+
+// change detaches all probes and attaches those of another configuration, if it is another, and returns which
+// are on now that were not, and what could not be done.
+func (p *probes) change(c *config.Probes, workers []*dataplane.Worker) (telemetry.Difference, []string) {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	before := names(p.Status())
+	if p.ended || p.config.Enabled == c.Enabled && slices.Equal(p.config.Except, c.Except) {
+		return telemetry.Difference{Kept: before}, nil
+	}
+	var warnings []string
+	if err := p.detach(); err != nil {
+		warnings = append(warnings, err.Error())
+	}
+	p.config = *c
+	p.attach(workers)
+	var d telemetry.Difference
+	var missing []string
+	var why error
+	for _, s := range p.Status() {
+		was := slices.Contains(before, s.Name)
+		switch {
+		case s.Err != nil:
+			missing = append(missing, s.Name)
+			if why == nil {
+				why = s.Err
+			}
+		case s.On && was:
+			d.Kept = append(d.Kept, s.Name)
+		case s.On:
+			d.Added = append(d.Added, s.Name)
+		}
+		if was && !s.On {
+			d.Removed = append(d.Removed, s.Name)
+		}
+	}
+	if why != nil {
+		warnings = append(warnings,
+			fmt.Sprintf("probes are missing: %s: %v", strings.Join(missing, ", "), why))
+	}
+	return d, warnings
+}
+
+// names are those of the probes that are on.
+func names(status []bpf.ProbeStatus) (on []string) {
+	for _, s := range status {
+		if s.On {
+			on = append(on, s.Name)
+		}
+	}
+	return on
+}
+
+// attach attaches the probes and points them at the workers, the interfaces and the sink. What fails is
+// logged once, and shown by its metric from then on. The caller holds opening.
+func (p *probes) attach(workers []*dataplane.Worker) {
+	if !p.config.Enabled || p.ended {
 		return
 	}
 	opened, err := bpf.OpenProbes(p.config.Except)
 	if err != nil {
+		err = lacking(err)
 		p.log.Warn("no probes", "error", err)
 		p.mutex.Lock()
 		p.status = allProbes(err)
@@ -70,6 +140,20 @@ func (p *probes) open(workers []*dataplane.Worker) {
 			p.log.Warn("worker is not probed", "worker", w.Name(), "error", err)
 		}
 	}
+}
+
+// lacking names the capabilities that probes need and that this process has not, before an error that may be
+// from that: the library guesses at limits of memory.
+func lacking(err error) error {
+	missing, unknown := confine.Missing(unix.CAP_BPF, unix.CAP_PERFMON)
+	if unknown != nil || len(missing) == 0 {
+		return err
+	}
+	var names []string
+	for i := range missing {
+		names = append(names, missing[i].Name)
+	}
+	return fmt.Errorf("this process lacks %s: %w", strings.Join(names, " and "), err)
 }
 
 // watchSink is for each address that the sink gets.
@@ -127,15 +211,24 @@ func (p *probes) Read() (*bpf.Measured, error) {
 	return opened.Read()
 }
 
+// close detaches them for good.
 func (p *probes) close() error {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	p.ended = true
+	return p.detach()
+}
+
+// detach takes them all away. The caller holds opening.
+func (p *probes) detach() error {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if p.opened == nil {
-		return nil
-	}
 	// What is shown afterwards is that they are off.
 	opened := p.opened
 	p.opened, p.status = nil, allProbes(nil)
+	if opened == nil {
+		return nil
+	}
 	return opened.Close()
 }
 

@@ -19,7 +19,7 @@ import (
 const carryTime = time.Second
 
 // Reload reads the configuration and its rules anew and applies the rules and the notifiers, all or nothing,
-// and then the URLs of sinks, each sink's all or nothing. The error of files that are wrong is a
+// then the URLs of sinks, each sink's all or nothing, and the probes. The error of files that are wrong is a
 // telemetry.Refused. No point is lost, and rules that stay as they are keep their state. Of everything else
 // it says what waits for a restart.
 func (g *Gateway) Reload() (*telemetry.Reload, error) {
@@ -45,7 +45,7 @@ func (g *Gateway) Reload() (*telemetry.Reload, error) {
 		return nil, fmt.Errorf("reload %s: %w", file, err)
 	}
 	g.log.Info("reloaded", "rules", report.Rules.String(), "notifiers", report.Notifiers.String(),
-		"urls", report.URLs.String(),
+		"urls", report.URLs.String(), "probes", report.Probes.String(),
 		"alerts_kept", report.Alerts, "keys_kept", report.Keys, "pause_seconds", report.PauseSeconds)
 	if len(report.Restart) > 0 {
 		g.log.Warn("these keys changed too, and wait for a restart",
@@ -99,6 +99,8 @@ func (g *Gateway) apply(setup *Setup) (*telemetry.Reload, error) {
 		report.Warnings = append(report.Warnings, err.Error())
 	}
 	g.reloadURLs(urls, report)
+	probes, warnings := g.probes.change(&setup.Config.Probes, g.workers)
+	report.Probes, report.Warnings = probes, append(report.Warnings, warnings...)
 	if g.checkpoints.dir == "" && next.Len() > 0 && before.Len() == 0 {
 		if err := g.openCheckpoints(); err != nil {
 			report.Warnings = append(report.Warnings, err.Error())
@@ -173,7 +175,8 @@ func (g *Gateway) waiting(c *config.Config, urls []*urlChange) []string {
 		}
 	}
 	keys = slices.DeleteFunc(keys, func(key string) bool {
-		return key == "notifiers" || strings.HasPrefix(key, "notifiers[") || key == "rules.files"
+		return key == "notifiers" || strings.HasPrefix(key, "notifiers[") || key == "rules.files" ||
+			strings.HasPrefix(key, "probes.")
 	})
 	for i := range c.Notifiers {
 		n := &c.Notifiers[i]

@@ -132,6 +132,7 @@ func (g *Gateway) queueOf(s *served, raw xsk.Statistics) telemetry.Queue {
 		FramesReceived: s.before.received}
 	if s.queue != nil {
 		q.FramesReceived += s.queue.Received()
+		q.HugePages = s.queue.HugePages()
 	}
 	q.Raw = map[string]uint64{
 		"rx_dropped": raw.RXDropped, "rx_invalid_descs": raw.RXInvalidDescs,

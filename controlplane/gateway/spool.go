@@ -146,7 +146,7 @@ func (g *Gateway) openSpooler(s *sink, t *sinkTarget,
 	if err != nil {
 		return nil, err
 	}
-	folder, traced := t.spoolFolder(g.spools.dir), (*spsc.Ring[dataplane.Traced])(nil)
+	folder, traced := t.spoolFolder(g.spools.dir), (*dataplane.TraceRing)(nil)
 	if ports == nil {
 		open.MaxBytes = math.MaxInt64 / 2
 	} else {

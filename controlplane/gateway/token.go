@@ -16,6 +16,8 @@ const (
 	tokenInterval = time.Second
 	// credentialsVariable names the folder of systemd's credentials (LoadCredential=).
 	credentialsVariable = "CREDENTIALS_DIRECTORY"
+	// credentialsFolder is where systemd keeps them, a folder for each service.
+	credentialsFolder = "/run/credentials/"
 )
 
 // credentialPath is where a secret's file is: one that is not there is looked for by its name among the
@@ -42,6 +44,9 @@ func readToken(file string) (string, error) {
 		return "", nil
 	}
 	text, err := os.ReadFile(credentialPath(file))
+	if errors.Is(err, os.ErrNotExist) && strings.HasPrefix(file, credentialsFolder) {
+		return "", fmt.Errorf("read the token: %w; systemd has it there while the service runs", err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("read the token: %w", err)
 	}

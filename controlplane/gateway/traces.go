@@ -8,7 +8,6 @@ import (
 	"culvert/controlplane/telemetry"
 	"culvert/controlplane/traces"
 	"culvert/dataplane"
-	"culvert/dataplane/spsc"
 )
 
 const (
@@ -38,27 +37,34 @@ func (g *Gateway) openTraces(ctx context.Context) (err error) {
 		return fmt.Errorf("traces: %w", err)
 	}
 	for range len(g.plan.Workers) + 1 {
-		g.traced = append(g.traced, spsc.New[dataplane.Traced](dataplane.TraceSlots))
+		g.traced = append(g.traced, dataplane.NewTraceRing())
 	}
 	return nil
 }
 
 // traceSpool is a ring for a spooler, or nil where traces are off.
-func (g *Gateway) traceSpool() *spsc.Ring[dataplane.Traced] {
+func (g *Gateway) traceSpool() *dataplane.TraceRing {
 	if g.exporter == nil {
 		return nil
 	}
-	ring := spsc.New[dataplane.Traced](dataplane.TraceSlots)
+	ring := dataplane.NewTraceRing()
 	g.growing.Lock()
 	g.replayed = append(g.replayed, ring)
 	g.growing.Unlock()
 	return ring
 }
 
-// carryTraces takes finished traces to the exporter until the context ends.
+// carryTraces takes finished traces to the exporter until the context ends, and says it when some found no
+// room before it came.
 func (g *Gateway) carryTraces(ctx context.Context) {
+	told := uint64(0)
 	for range each(ctx, tracesInterval) {
 		g.emitTraces()
+		if n := g.tracesLeftOut(); n > told {
+			g.log.Warn("traces are left out: more end at once than there is room for; raise traces.one_in",
+				"spans", n-told)
+			told = n
+		}
 	}
 }
 
@@ -69,10 +75,7 @@ func (g *Gateway) emitTraces() {
 			ring.Release()
 		}
 	}
-	g.growing.RLock()
-	rings := g.replayed
-	g.growing.RUnlock()
-	for _, ring := range rings {
+	for _, ring := range g.spoolTraces() {
 		for t := ring.Peek(); t != nil; t = ring.Peek() {
 			g.exporter.Emit(t, "")
 			ring.Release()
@@ -80,13 +83,33 @@ func (g *Gateway) emitTraces() {
 	}
 }
 
+// spoolTraces are the rings of the spoolers that there are now.
+func (g *Gateway) spoolTraces() []*dataplane.TraceRing {
+	g.growing.RLock()
+	defer g.growing.RUnlock()
+	return g.replayed
+}
+
+// tracesLeftOut is how many spans found no room on their way to the exporter.
+func (g *Gateway) tracesLeftOut() (spans uint64) {
+	for _, ring := range g.traced {
+		spans += ring.LeftOut()
+	}
+	for _, ring := range g.spoolTraces() {
+		spans += ring.LeftOut()
+	}
+	return spans
+}
+
 // tracesShown is what became of spans; nil where traces are off.
 func (g *Gateway) tracesShown() *telemetry.Traces {
 	if g.exporter == nil {
 		return nil
 	}
-	counts := telemetry.Traces(g.exporter.Counts())
-	return &counts
+	c := g.exporter.Counts()
+	return &telemetry.Traces{
+		Exported: c.Exported, Failed: c.Failed, Dropped: c.Dropped, LeftOut: g.tracesLeftOut(),
+	}
 }
 
 // closeTraces sends what is left. The workers and spoolers have ended. What a collector does not take in time

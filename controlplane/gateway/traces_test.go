@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +18,10 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"culvert/controlplane/telemetry"
+	"culvert/dataplane"
 )
 
 // receiver is OTLP's trace service, which every collector has.
@@ -42,9 +49,32 @@ func (r *receiver) Export(_ context.Context, request *collector.ExportTraceServi
 	return &collector.ExportTraceServiceResponse{}, nil
 }
 
-// newReceiver serves OTLP on loopback and returns its URL.
-func newReceiver(t *testing.T) (*receiver, string) {
+// ServeHTTP is the same over HTTP.
+func (r *receiver) ServeHTTP(w http.ResponseWriter, post *http.Request) {
+	request := new(collector.ExportTraceServiceRequest)
+	body, err := io.ReadAll(post.Body)
+	if err == nil {
+		err = proto.Unmarshal(body, request)
+	}
+	if err != nil || post.URL.Path != "/v1/traces" {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	r.Export(post.Context(), request)
+}
+
+// transports are OTLP's, as names of tests.
+var transports = [...]string{"grpc", "http"}
+
+// newReceiver serves OTLP on loopback over one of its transports and returns its URL.
+func newReceiver(t *testing.T, transport string) (*receiver, string) {
 	t.Helper()
+	if transport == "http" {
+		received := new(receiver)
+		server := httptest.NewServer(received)
+		t.Cleanup(server.Close)
+		return received, server.URL + "/v1/traces"
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -108,22 +138,26 @@ func sendTwoPoints(t *testing.T, g *Gateway, port int) {
 }
 
 // Goal: a batch that the server refuses once becomes one trace, from its packet to its retry, in a real OTLP
-// receiver, and the server is told its place in it. Method: the receiver's gRPC service in this process; a
+// receiver, and the server is told its place in it. Method: the receiver's services in this process; a
 // server that answers 503 once and notes the header.
 func TestTracesReachACollector(t *testing.T) {
-	received, endpoint := newReceiver(t)
-	server := &tracedServer{refuse: 1}
-	before := time.Now()
-	g, port := startWith(t, server, "retry: {first: 10ms}",
-		"traces: {exporter: otlp, one_in: 1, endpoint: '"+endpoint+"'}\n")
-	sendTwoPoints(t, g, port)
-	received.mutex.Lock()
-	defer received.mutex.Unlock()
-	if received.service != "culvert" || len(server.parents) != 2 {
-		t.Fatalf("service %q, requests %q", received.service, server.parents)
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			received, endpoint := newReceiver(t, transport)
+			server := &tracedServer{refuse: 1}
+			before := time.Now()
+			g, port := startWith(t, server, "retry: {first: 10ms}",
+				"traces: {exporter: otlp, one_in: 1, endpoint: '"+endpoint+"'}\n")
+			sendTwoPoints(t, g, port)
+			received.mutex.Lock()
+			defer received.mutex.Unlock()
+			if received.service != "culvert" || len(server.parents) != 2 {
+				t.Fatalf("service %q, requests %q", received.service, server.parents)
+			}
+			checkTrace(t, received.spans, server.parents, before,
+				"answer answer batch decode receive retry rules send send wait")
+		})
 	}
-	checkTrace(t, received.spans, server.parents, before,
-		"answer answer batch decode receive retry rules send send wait")
 }
 
 // Goal: the trace of a batch that no attempt delivers goes on through the spool to the request that does,
@@ -132,7 +166,7 @@ func TestTracesReachACollector(t *testing.T) {
 func TestTracesGoThroughTheSpool(t *testing.T) {
 	for _, mode := range []string{"on_failure", "always"} {
 		t.Run(mode, func(t *testing.T) {
-			received, endpoint := newReceiver(t)
+			received, endpoint := newReceiver(t, "grpc")
 			server := &tracedServer{refuse: 2}
 			before := time.Now()
 			g, port := startWith(t, server, "retry: {attempts: 2, first: 10ms, max: 10ms}",
@@ -194,22 +228,63 @@ func checkTrace(t *testing.T, spans []*tracepb.Span, parents []string, before ti
 	}
 }
 
-// Goal: a collector that is not there loses traces and nothing else: points arrive, the stop is none that
-// failed, and the log says that traces are lost. Method: a port that nobody listens on.
+// Goal: a collector that is not there loses traces and nothing else: points arrive, and the stop is none that
+// failed. Method: a port that nobody listens on,
+// by both transports.
 func TestTracesWithoutACollector(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"", "/v1/traces"} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		endpoint := "http://" + listener.Addr().String() + path
+		if err := listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		g, port := startWith(t, &tracedServer{}, "retry: {first: 10ms}",
+			"traces: {exporter: otlp, one_in: 1, endpoint: '"+endpoint+"'}\n")
+		// Fails the test if the stop fails.
+		sendTwoPoints(t, g, port)
+		if shown := g.Snapshot().Traces; shown == nil || shown.Exported != 0 {
+			t.Errorf("spans that nobody took: %+v", shown)
+		}
 	}
-	endpoint := "http://" + listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+}
+
+// Goal: traces that find no room on their way to the exporter are counted and shown, and all others arrive.
+// Method: whoever takes them from the workers is held up until the ring of one of them is full.
+func TestTracesLeftOutAreShown(t *testing.T) {
+	received, endpoint := newReceiver(t, "http")
 	g, port := startWith(t, &tracedServer{}, "retry: {first: 10ms}",
 		"traces: {exporter: otlp, one_in: 1, endpoint: '"+endpoint+"'}\n")
-	// Fails the test if the stop fails.
-	sendTwoPoints(t, g, port)
-	if shown := g.Snapshot().Traces; shown == nil || shown.Exported != 0 {
-		t.Errorf("spans that nobody took: %+v", shown)
+	if shown := g.Snapshot().Traces; shown == nil || *shown != (telemetry.Traces{}) {
+		t.Fatalf("before the first packet: %+v", shown)
+	}
+	conn := dial(t, port)
+	full := func() bool {
+		for _, ring := range g.traced {
+			if ring.LeftOut() > 0 {
+				return true
+			}
+		}
+		return false
+	}
+	// What takes traces needs it, too; workers do not.
+	g.growing.Lock()
+	deadline := time.Now().Add(30 * time.Second)
+	for i := 0; !full() && time.Now().Before(deadline); i++ {
+		fmt.Fprintf(conn, "m v=%d %d", i, i+1)
+		time.Sleep(time.Millisecond)
+	}
+	g.growing.Unlock()
+	if err := g.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	shown := g.Snapshot().Traces
+	received.mutex.Lock()
+	defer received.mutex.Unlock()
+	if shown.LeftOut == 0 || shown.Dropped+shown.Failed != 0 ||
+		shown.Exported < 5*dataplane.TraceSlots || int(shown.Exported) != len(received.spans) {
+		t.Errorf("%+v, the collector has %d spans", *shown, len(received.spans))
 	}
 }

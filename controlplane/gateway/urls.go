@@ -18,6 +18,8 @@ type urlChange struct {
 	added   []string  // URLs that were never there
 	// refused is why all of it waits for a restart, in plain words; empty if it does not.
 	refused string
+	// note is what a user may not expect of it, in plain words; empty if there is nothing.
+	note string
 }
 
 // urlChanges are, by sink, what a reload makes of its urls: nil where the sinks are not those that run.
@@ -54,31 +56,72 @@ func (g *Gateway) urlChanges(c *config.Config) []*urlChange {
 func (g *Gateway) urlChangeOf(s *sink, next *config.Sink) *urlChange {
 	change := &urlChange{sink: s, urls: next.URLs}
 	before := s.deals.all(len(s.targets))
-	moves := false // what waits for a URL that was there until now
 	for i, t := range s.targets {
 		now := stays
 		if !slices.Contains(next.URLs, t.url) {
 			now = s.leavingBy(next.OnRemove)
 		}
+		if now == rehashes && g.keepsOrder(s) && (before[i] == keeps || before[i] == drains) {
+			// The others have newer points of its series by now.
+			if now = before[i]; g.waitsFor(t) {
+				change.note = fmt.Sprintf("sink %q: with order: series, what waits for %s stays: it left "+
+					"before, and the others have newer points", s.config.Name, t.shownURL())
+			}
+		}
 		change.leaving = append(change.leaving, now)
-		moves = moves || now == rehashes && before[i] != rehashes
 	}
 	for _, url := range next.URLs {
 		if !slices.ContainsFunc(s.targets, func(t *sinkTarget) bool { return t.url == url }) {
 			change.added = append(change.added, url)
 		}
 	}
-	switch {
-	case next.Routing != s.config.Routing && !slices.Equal(next.URLs, s.inOrder()):
+	if next.Routing != s.config.Routing && !slices.Equal(next.URLs, s.inOrder()) {
 		change.refuse("the sink's routing changes with them, and that takes one")
-	case moves && s.config.Order == orderSeries && g.spools.dir != "":
-		change.refuse("with order: series, what waits for a URL that leaves goes to the others over a " +
-			"restart alone; on_remove: drain or keep needs none")
+	}
+	differs := !slices.Equal(next.URLs, s.inOrder()) || !slices.Equal(change.leaving, before)
+	if differs && g.keepsOrder(s) {
+		if t := g.partingFrom(s, before); t != nil {
+			change.refuse("with order: series, what waits for %s goes to the others first; reload once that "+
+				"is over", t.shownURL())
+		}
 	}
 	for _, url := range change.added {
 		g.mayCome(s, url, change)
 	}
 	return change
+}
+
+// keepsOrder tells whether no write may pass an older one of its series, wherever that waits.
+func (g *Gateway) keepsOrder(s *sink) bool {
+	return s.config.Order == orderSeries && g.spools.dir != ""
+}
+
+// waitsFor tells whether something waits in a URL's spool.
+func (g *Gateway) waitsFor(t *sinkTarget) bool {
+	spooler := g.spoolerOf(t)
+	if spooler == nil {
+		return false
+	}
+	state := spooler.State()
+	return state.Pending() > 0
+}
+
+// partingFrom is a URL that has left and whose points, or series, are not all with the others yet; or nil.
+func (g *Gateway) partingFrom(s *sink, before []leaving) *sinkTarget {
+	for i, t := range s.targets {
+		if before[i] != rehashes {
+			continue
+		}
+		for _, w := range g.workers {
+			if parts, err := w.Parting(t.lane); err != nil || parts {
+				return t
+			}
+		}
+		if g.waitsFor(t) {
+			return t
+		}
+	}
+	return nil
 }
 
 // mayCome refuses a URL whose place on disk another one has.
@@ -173,6 +216,9 @@ func (g *Gateway) reloadURLs(changes []*urlChange, report *telemetry.Reload) {
 		report.Warnings = append(report.Warnings, err.Error())
 	}
 	for i, c := range changes {
+		if c != nil && c.note != "" {
+			report.Warnings = append(report.Warnings, c.note)
+		}
 		if c == nil || c.refused == "" {
 			continue
 		}
@@ -203,6 +249,11 @@ func (g *Gateway) turnURLs(s *sink, before, next []leaving, order []int) (err er
 		if !before[i].sends() && next[i].sends() {
 			workers(func(w *dataplane.Worker) error { return w.ReturnURL(t.lane) })
 			turn(t, dataplane.SpoolDeliver, dataplane.Heirs{})
+		}
+	}
+	for i, t := range s.targets {
+		if g.keepsOrder(s) && before[i] == stays && next[i] == rehashes {
+			workers(func(w *dataplane.Worker) error { return w.PartURL(t.lane) })
 		}
 	}
 	if partErr := s.part(next, order); partErr != nil {

@@ -83,9 +83,11 @@ func (r *leavingRig) lines() (counts []int) {
 // Goal: with rehash what waits for a URL that a reload takes out goes to the others, each point once, with an
 // exact ledger; when the URL is back its series are, too. Method: a server that refuses its token.
 func TestReloadRehashes(t *testing.T) {
-	for _, mode := range []string{"on_failure", "always"} {
-		t.Run(mode, func(t *testing.T) {
-			r := newLeavingRig(t, "on_remove: rehash", ", mode: "+mode)
+	for _, row := range []struct{ mode, order string }{
+		{"on_failure", "none"}, {"always", "none"}, {"on_failure", "series"}, {"always", "series"},
+	} {
+		t.Run(row.mode+" "+row.order, func(t *testing.T) {
+			r := newLeavingRig(t, "on_remove: rehash, order: "+row.order, ", mode: "+row.mode)
 			r.send()
 			r.came(0)
 			first := r.lines()
@@ -102,8 +104,8 @@ func TestReloadRehashes(t *testing.T) {
 				s.Ledger.Written != uint64(r.sent) {
 				t.Fatalf("%d sent, the servers have %v: %+v", r.sent, counts, s.Ledger)
 			}
-			adopted := s.Sinks[0].Points.Adopted + s.Sinks[2].Points.Adopted
-			if gone.Points.Moved == 0 || gone.Points.Moved != adopted || gone.Up ||
+			adopted := s.Sinks[0].Spool.Adopted + s.Sinks[2].Spool.Adopted
+			if gone.Spool.Moved == 0 || gone.Spool.Moved != adopted || gone.Up ||
 				gone.LastError != leftWords {
 				t.Fatalf("%d points were adopted: %+v", adopted, gone)
 			}

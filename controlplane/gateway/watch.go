@@ -70,6 +70,10 @@ func (g *Gateway) change(p *port, e attach.Event) {
 		p.log.Info("number of queues changed", "queues", e.After.RXQueues)
 		g.report(p, g.lower(p))
 		g.report(p, g.raise(p))
+	case changed&attach.ChangedBelow != 0:
+		p.log.Info("its packets come by another interface: attaching anew", "mode", p.mode)
+		g.report(p, g.lower(p))
+		g.report(p, g.raise(p))
 	case changed&attach.ChangedLink != 0 && e.After.Up:
 		g.report(p, g.rebind(p))
 	case changed&attach.ChangedLink != 0:

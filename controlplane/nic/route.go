@@ -13,9 +13,13 @@ import (
 const dumpTries = 5
 
 // CarriesDefaultRoute tells whether a default route of the host leaves by an interface, or by a bond, bridge
-// or VLAN above it: whoever resets it may lock himself out.
+// or VLAN above it: whoever resets it may lock himself out. None leaves by one that is not there.
 func CarriesDefaultRoute(name string) (bool, error) {
 	link, err := netlink.LinkByName(name)
+	var absent netlink.LinkNotFoundError
+	if errors.As(err, &absent) || errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("find interface %q: %w", name, err)
 	}

@@ -126,6 +126,7 @@ func (w *writer) traces() {
 		w.counter(w.families.traceSpans, t.Exported, "exported")
 		w.counter(w.families.traceSpans, t.Failed, "failed")
 		w.counter(w.families.traceSpans, t.Dropped, "dropped")
+		w.counter(w.families.traceSpans, t.LeftOut, "left_out")
 	}
 }
 

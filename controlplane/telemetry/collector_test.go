@@ -139,6 +139,7 @@ func TestMetricValues(t *testing.T) {
 	f(13, "trace_spans_total", "exported")
 	f(2, "trace_spans_total", "failed")
 	f(1, "trace_spans_total", "dropped")
+	f(7, "trace_spans_total", "left_out")
 	f(0, "ready")
 }
 

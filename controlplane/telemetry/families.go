@@ -57,7 +57,8 @@ func newFamilies(byTenant bool) *families {
 	f.traceSpans = f.add("trace_spans_total",
 		"Spans of traced batches, by what became of them. failed: the collector refused them or did not "+
 			"answer, the log says why. dropped: 2048 waited for it already; it is too slow, or raise "+
-			"traces.one_in.", "result")
+			"traces.one_in. left_out: more traces of a worker or a spool ended at once than there is room "+
+			"for; raise traces.one_in.", "result")
 	f.stages = f.add("stage_seconds",
 		"Time that packets (steer_to_worker, decode, rules) and points (batch_wait, write) spent in a "+
 			"stage; end_to_end is from the XDP program's stamp to the database's answer. The means of "+

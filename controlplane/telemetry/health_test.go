@@ -18,7 +18,7 @@ import (
 func later(seconds int, change func(*Snapshot)) *Snapshot {
 	s := full()
 	s.Ready, s.Reasons, s.Sinks[0].Breaker = true, nil, influx.BreakerClosed
-	s.Sinks[0].Spool.DiskError, s.Sinks[0].Up = "", true
+	s.Sinks[0].Spool.DiskError, s.Sinks[0].Spool.Disk.BadBytes, s.Sinks[0].Up = "", 0, true
 	s.Taken = s.Taken.Add(time.Duration(seconds) * time.Second)
 	if change != nil {
 		change(s)
@@ -50,7 +50,7 @@ func TestHealthUnready(t *testing.T) {
 	s := full()
 	e := h.Next(s)
 	// Why it is not ready comes first, then what else is wrong.
-	if n := len(s.Reasons); e.State != Unready || len(e.Reasons) != n+1 ||
+	if n := len(s.Reasons); e.State != Unready || len(e.Reasons) != n+2 ||
 		!slices.Equal(e.Reasons[:n], s.Reasons) || !strings.Contains(e.Reasons[n], "does not get to disk") {
 		t.Errorf("%+v", e)
 	}
@@ -128,6 +128,10 @@ func TestHealthOfWhatStands(t *testing.T) {
 	f("sink main: the spool of "+url+" does not get to disk: no space left", func(s *Snapshot) {
 		s.Sinks[0].Spool = &dataplane.SpoolerState{DiskError: "no space left"}
 	})
+	f("sink main: the spool of "+url+" was damaged: 99 bytes are kept aside in its folder as *.bad",
+		func(s *Snapshot) {
+			s.Sinks[0].Spool = &dataplane.SpoolerState{Disk: spool.Stats{BadBytes: 99}}
+		})
 }
 
 // Goal: after a pause without viewers, rates are over the pause and what is old is forgotten.

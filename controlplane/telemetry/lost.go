@@ -16,6 +16,8 @@ const (
 	lifeless = time.Second
 	// spoolShare is how much of its room a spool may take, in parts of a hundred, before it is told.
 	spoolShare = 50
+	// damagedEnd is the end of the names of what a spool keeps aside (docs/spool-format.md).
+	damagedEnd = ".bad"
 )
 
 // lostOf is everything so far that did not reach the database and should have, or was refused: each term of
@@ -87,6 +89,11 @@ func standing(s *Snapshot) (reasons []string) {
 		if spool := sink.Spool; spool != nil && spool.DiskError != "" {
 			reasons = append(reasons, fmt.Sprintf("sink %s: the spool of %s does not get to disk: %s",
 				sink.Name, sink.URL, spool.DiskError))
+		}
+		// It stays until a person has looked and removed it.
+		if spool := sink.Spool; spool != nil && spool.Disk.BadBytes > 0 {
+			reasons = append(reasons, fmt.Sprintf("sink %s: the spool of %s was damaged: %d bytes are kept "+
+				"aside in its folder as *%s", sink.Name, sink.URL, spool.Disk.BadBytes, damagedEnd))
 		}
 	}
 	return reasons

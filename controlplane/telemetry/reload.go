@@ -12,6 +12,8 @@ type Reload struct {
 	Notifiers Difference `json:"notifiers"`
 	// URLs are those that get new points, each behind the name of its sink.
 	URLs Difference `json:"urls"`
+	// Probes are those that measure.
+	Probes Difference `json:"probes"`
 	// Restart are the keys of the configuration that differ from what runs and that only a restart applies.
 	Restart []string `json:"restart"`
 	// Alerts and Keys are the pending and firing alerts, and the keys with a past, whose state went on.
@@ -49,7 +51,7 @@ func (r *Reload) Render(w io.Writer) {
 	for _, d := range []struct {
 		what string
 		*Difference
-	}{{"rules", &r.Rules}, {"notifiers", &r.Notifiers}, {"urls", &r.URLs}} {
+	}{{"rules", &r.Rules}, {"notifiers", &r.Notifiers}, {"urls", &r.URLs}, {"probes", &r.Probes}} {
 		fmt.Fprintf(w, "%-10s %s\n", d.what, d.Difference)
 		for _, list := range []struct {
 			sign  string
@@ -82,6 +84,7 @@ func (r *Reload) Fill() {
 		&r.Rules.Added, &r.Rules.Changed, &r.Rules.Removed, &r.Rules.Kept, &r.Restart, &r.Warnings,
 		&r.Notifiers.Added, &r.Notifiers.Changed, &r.Notifiers.Removed, &r.Notifiers.Kept,
 		&r.URLs.Added, &r.URLs.Changed, &r.URLs.Removed, &r.URLs.Kept,
+		&r.Probes.Added, &r.Probes.Changed, &r.Probes.Removed, &r.Probes.Kept,
 	} {
 		if *list == nil {
 			*list = []string{}

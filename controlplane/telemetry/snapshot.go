@@ -50,8 +50,9 @@ type Snapshot struct {
 }
 
 // Traces are the spans of traced batches, by what became of them: those that the exporter took, those that it
-// did not, and those that came while as many waited as may.
-type Traces struct{ Exported, Failed, Dropped uint64 }
+// did not, those that came while as many waited as may, and those that found no room on the way from a worker
+// or a spooler.
+type Traces struct{ Exported, Failed, Dropped, LeftOut uint64 }
 
 // Confinement is what the gateway may still do to the host.
 type Confinement struct {
@@ -90,6 +91,7 @@ type Interface struct {
 type Queue struct {
 	Queue, Socket, CPU, Node int
 	Worker                   string
+	HugePages                string // as numa.Memory says it, "" while there is no socket
 	FramesReceived           uint64
 	// Raw are the kernel's own counters by name; Drops are the packet balance's terms by reason. Raw ones
 	// overlap and are never added up.

@@ -88,6 +88,7 @@ type QueueStatus struct {
 	CPU        int               `json:"cpu"`
 	Node       int               `json:"node"`
 	Worker     string            `json:"worker"`
+	HugePages  string            `json:"huge_pages,omitempty"` // as numa.Memory has it
 	Received   uint64            `json:"received"`
 	Drops      map[string]uint64 `json:"drops"`
 	Statistics map[string]uint64 `json:"statistics"` // the kernel's own, never to be added up
@@ -332,8 +333,8 @@ func interfaceStatuses(interfaces []Interface) []InterfaceStatus {
 			State: in.State, Queues: []QueueStatus{}, Verdicts: map[string]uint64{}}
 		for _, q := range in.Queues {
 			status.Queues = append(status.Queues, QueueStatus{Queue: q.Queue, Socket: q.Socket, CPU: q.CPU,
-				Node: q.Node, Worker: q.Worker, Received: q.FramesReceived, Drops: nonZero(q.Drops),
-				Statistics: nonZero(q.Raw)})
+				Node: q.Node, Worker: q.Worker, HugePages: q.HugePages, Received: q.FramesReceived,
+				Drops: nonZero(q.Drops), Statistics: nonZero(q.Raw)})
 		}
 		for _, v := range in.Verdicts {
 			if v.Count > 0 {

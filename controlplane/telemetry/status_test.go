@@ -46,7 +46,7 @@ func full() *Snapshot {
 	return &Snapshot{
 		Version: "v1.2.3", Gateway: "gw-7", Started: started, Taken: started.Add(90 * time.Minute),
 		Ready: false, Reasons: []string{"sink main: http://127.0.0.1:8086 does not take points: refused"},
-		Traces:    &Traces{Exported: 13, Failed: 2, Dropped: 1},
+		Traces:    &Traces{Exported: 13, Failed: 2, Dropped: 1, LeftOut: 7},
 		Listeners: []Listener{{Name: "plant", Port: 8089, KernelDrops: 2}, {Name: "office", Port: 8090}},
 		Interfaces: []Interface{{
 			Name: "eth1", Driver: "ice", Mode: "zerocopy", ZeroCopy: true, NeedWakeup: true, State: "up",

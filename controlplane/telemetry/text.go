@@ -222,7 +222,7 @@ func (p *page) workers(s *Status) {
 
 // spool tells what waits, once something has.
 func (p *page) spool(s *SpoolStatus) {
-	if s == nil || s.Restored+s.Spooled+s.Adopted+s.DiskFailures == 0 {
+	if s == nil || s.Restored+s.Spooled+s.Adopted+s.DiskFailures+uint64(s.KeptBytes) == 0 {
 		return
 	}
 	waits := fmt.Sprintf("  spool: %s points wait", Grouped(s.Pending))
@@ -240,7 +240,7 @@ func (p *page) spool(s *SpoolStatus) {
 	if s.DiskError != "" {
 		p.line(fmt.Sprintf("  spool's disk: %s; %s points in memory", s.DiskError, Grouped(s.MemoryPoints)))
 	}
-	if s.Skipped > 0 {
+	if s.Skipped > 0 || s.KeptBytes > 0 {
 		p.line(fmt.Sprintf("  spool: %s damaged places skipped, %s bytes kept aside", Grouped(s.Skipped),
 			Grouped(s.KeptBytes)))
 	}

@@ -121,6 +121,12 @@ func TestPageFitsAnyTerminal(t *testing.T) {
 	if page := bare(m); strings.Contains(page, "sends by") || !strings.Contains(page, "written/s") {
 		t.Errorf("a narrow table does not lose its last columns first:\n%s", page)
 	}
+	p := moment(2)
+	p.Health.Reasons = []string{"sink main: the spool of http://127.0.0.1:8086 was damaged: 99 bytes lost"}
+	m.Update(PictureMsg{p})
+	if page := bare(m); !strings.Contains(page, "damaged: 99\n  bytes lost\n") {
+		t.Errorf("a reason is not shown to its end:\n%s", page)
+	}
 }
 
 // Goal: keys scroll within bounds, pause and quit; a lost connection is said and the old state stays; another

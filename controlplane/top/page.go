@@ -101,7 +101,11 @@ func (p *page) head(now *telemetry.Picture) {
 	p.add(fmt.Sprintf("%s%s%s %s%s%s  up %s, culvert %s", bold, telemetry.Printable(s.Gateway), plain, state,
 		now.Health.State, plain, uptime, s.Version))
 	for _, reason := range now.Health.Reasons {
-		p.add(state + "  " + telemetry.Printable(reason) + plain)
+		// Whole on a narrow terminal too: what is wrong stands at its end.
+		whole := ansi.Wrap(telemetry.Printable(reason), max(p.width-2, 1), "")
+		for line := range strings.SplitSeq(whole, "\n") {
+			p.add(state + "  " + line + plain)
+		}
 	}
 }
 

@@ -141,6 +141,10 @@ func (p *page) sinkPoints(k *telemetry.SinkStatus) {
 			telemetry.Grouped(spool.Pending), telemetry.Short(spool.OldestSeconds),
 			telemetry.Grouped(spool.Bytes), plain))
 	}
+	if spool := k.Spool; spool != nil && spool.KeptBytes > 0 {
+		p.add(fmt.Sprintf("%s    the spool was damaged, kept aside: %s bytes%s", yellow,
+			telemetry.Grouped(uint64(spool.KeptBytes)), plain))
+	}
 	if spool := k.Spool; spool != nil && spool.DiskError != "" {
 		p.add(red + "    the spool is not on disk: " + telemetry.Printable(spool.DiskError) + plain)
 	}

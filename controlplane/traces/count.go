@@ -2,6 +2,9 @@ package traces
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"sync/atomic"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -56,18 +59,42 @@ func (e entrance) OnEnd(s sdktrace.ReadOnlySpan) {
 // outlet stands behind the queue, before the exporter.
 type outlet struct {
 	sdktrace.SpanExporter
-	counter *counter
+	traces *Traces
 }
 
-// ExportSpans is sdktrace.SpanExporter's.
+// ExportSpans is sdktrace.SpanExporter's. A collector may take some of the spans and refuse others.
 func (o outlet) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := o.SpanExporter.ExportSpans(ctx, spans)
-	o.counter.waiting.Add(-int64(len(spans)))
-	if err != nil {
-		o.counter.failed.Add(uint64(len(spans)))
-		return err
+	c, lost := &o.traces.counter, lost(err, len(spans))
+	c.waiting.Add(-int64(len(spans)))
+	c.failed.Add(uint64(lost))
+	c.exported.Add(uint64(len(spans) - lost))
+	if lost < len(spans) {
+		c.told.Store(false)
 	}
-	o.counter.exported.Add(uint64(len(spans)))
-	o.counter.told.Store(false)
-	return nil
+	if err != nil && lost == 0 {
+		o.traces.config.Log.Warn("the collector of traces took all and has a warning", "warning", err)
+		return nil
+	}
+	return err
+}
+
+// lost is how many of all spans an export did not bring. The exporters' error for a part of them is internal
+// to each: it is told by its words, which both share and a test holds.
+func lost(err error, all int) int {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		words, partial := strings.CutPrefix(e.Error(), "OTLP partial success: ")
+		if !partial {
+			continue
+		}
+		end, rejected := words[strings.LastIndexByte(words, '(')+1:], 0
+		if _, err := fmt.Sscanf(end, "%d spans rejected)", &rejected); err != nil {
+			return all
+		}
+		return min(max(rejected, 0), all)
+	}
+	if err != nil {
+		return all
+	}
+	return 0
 }

@@ -14,37 +14,22 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
-	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Exporters.
-const (
-	OTLP = "otlp"
-	File = "file"
-)
-
-const (
-	// endpointDefault is where a collector on this machine listens for OTLP over gRPC.
-	endpointDefault = "http://127.0.0.1:4317"
-	// fileDefault is where traces go without a name for the file.
-	fileDefault = "traces.json"
-)
-
 // Config says where traces go.
 type Config struct {
 	Exporter string // OTLP or File
-	// Endpoint (optional) is a collector's URL, http or https, or a file.
+	// Endpoint (optional) is a collector's URL, with a path for HTTP and without one for gRPC, or a file.
 	Endpoint string
 	// Gateway and Version are what the spans say they are from.
 	Gateway, Version string
@@ -73,6 +58,8 @@ type Traces struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
 	file     *os.File // nil unless there is one
+	// retryFirst is the pause after a first refusal.
+	retryFirst time.Duration
 }
 
 // New opens the exporter. A collector that does not answer is no error: it is tried again.
@@ -89,7 +76,7 @@ func New(ctx context.Context, config Config) (*Traces, error) {
 }
 
 func newTraces(config Config) *Traces {
-	t := &Traces{config: config}
+	t := &Traces{config: config, retryFirst: retryFirst}
 	t.sinks.Store(&config.Sinks)
 	// The SDK knows one place for its failures, which come from threads of its own.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
@@ -107,47 +94,13 @@ func (t *Traces) begin(exporter sdktrace.SpanExporter) error {
 	if err != nil {
 		return fmt.Errorf("describe the gateway in traces: %w", err)
 	}
-	queue := sdktrace.NewBatchSpanProcessor(outlet{exporter, &t.counter},
+	queue := sdktrace.NewBatchSpanProcessor(outlet{exporter, t},
 		sdktrace.WithMaxQueueSize(waitingMax))
 	t.provider = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(entrance{queue, t}),
 		sdktrace.WithResource(about), sdktrace.WithSampler(sdktrace.AlwaysSample()),
 		sdktrace.WithIDGenerator(numbers{}))
 	t.tracer = t.provider.Tracer("culvert")
 	return nil
-}
-
-func (t *Traces) exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
-	endpoint := t.config.Endpoint
-	switch t.config.Exporter {
-	case OTLP:
-		if endpoint == "" {
-			endpoint = endpointDefault
-		}
-		u, err := url.Parse(endpoint)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return nil, fmt.Errorf("send traces to %q: want http://HOST:PORT or https://HOST:PORT", endpoint)
-		}
-		exporter, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(endpoint))
-		if err != nil {
-			return nil, fmt.Errorf("send traces to %q: %w", endpoint, err)
-		}
-		return exporter, nil
-	case File:
-		if endpoint == "" {
-			endpoint = fileDefault
-		}
-		file, err := os.OpenFile(endpoint, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-		if err != nil {
-			return nil, fmt.Errorf("open the file of traces: %w; traces.endpoint names another", err)
-		}
-		exporter, err := stdouttrace.New(stdouttrace.WithWriter(file))
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("write traces: %w", err), file.Close())
-		}
-		t.file = file
-		return exporter, nil
-	}
-	return nil, fmt.Errorf("open the exporter of traces: there is none named %q", t.config.Exporter)
 }
 
 // Close sends what is left, for as long as the context lasts.

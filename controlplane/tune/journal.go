@@ -40,8 +40,8 @@ type journal struct {
 	lock *os.File
 }
 
-// openJournal reads the journal in a directory, which is made. One of another boot is empty: nothing of it is
-// in force.
+// openJournal reads the journal in a directory, which is made. One of another boot is empty, whoever wrote
+// it: nothing of it is in force.
 func openJournal(dir, boot string) (_ *journal, err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
@@ -60,7 +60,7 @@ func openJournal(dir, boot string) (_ *journal, err error) {
 		return nil, fmt.Errorf("lock the journal: %w: another `culvert tune` is at work", err)
 	}
 	text, err := readOwn(j.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errForeign) && ofAnotherBoot(text, boot) {
 		j.Version, j.Boot = journalVersion, boot
 		return j, nil
 	}
@@ -91,8 +91,12 @@ func settable(name string) bool {
 	return inside && filepath.Clean(name) == name
 }
 
+// errForeign is of a journal that another user may have written.
+var errForeign = errors.New("is not this user's alone")
+
 // readOwn reads a file that this user wrote. The state directory belongs to the gateway's user, and what the
-// journal says is written to the host as root: a journal of another user's making would be a way in.
+// journal says is written to the host as root: a journal of another user's making would be a way in. Its text
+// comes with the error.
 func readOwn(path string) ([]byte, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -103,11 +107,18 @@ func readOwn(path string) ([]byte, error) {
 	if err := unix.Fstat(int(file.Fd()), &about); err != nil {
 		return nil, err
 	}
-	if int(about.Uid) != os.Geteuid() || about.Mode&0o022 != 0 {
-		return nil, fmt.Errorf("%s is not this user's alone (owner %d, mode %o): remove it if you know "+
-			"whose it is", path, about.Uid, about.Mode&0o777)
+	text, err := io.ReadAll(file)
+	if err == nil && (int(about.Uid) != os.Geteuid() || about.Mode&0o022 != 0) {
+		err = fmt.Errorf("%s %w (owner %d, mode %o): remove it if you know whose it is", path, errForeign,
+			about.Uid, about.Mode&0o777)
 	}
-	return io.ReadAll(file)
+	return text, err
+}
+
+// ofAnotherBoot tells whether a journal says so itself.
+func ofAnotherBoot(text []byte, boot string) bool {
+	var about struct{ Boot string }
+	return json.Unmarshal(text, &about) == nil && about.Boot != "" && about.Boot != boot
 }
 
 func (j *journal) close() error { return j.lock.Close() }

@@ -83,3 +83,27 @@ func TestJournalOfOthers(t *testing.T) {
 		t.Errorf("after revert %q", got)
 	}
 }
+
+// Goal: what another user could have written is in nobody's way after a reboot, and not believed.
+func TestJournalOfOthersAfterReboot(t *testing.T) {
+	h := newHost(t, map[string]string{"a": "1"})
+	h.apply(h.session("eth1", [2]string{"a", "2"}), 1)
+	file := filepath.Join(h.state, "tune.json")
+	if err := os.Chmod(file, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	h.put(bootFile, "boot-2")
+	h.revert(h.session("eth1"), "")
+	if got := h.values("a"); got != "2" {
+		t.Errorf("the journal of another boot was obeyed: a is %q", got)
+	}
+	h.apply(h.session("eth1", [2]string{"a", "3"}), 1)
+	about, err := os.Stat(file)
+	if err != nil || about.Mode().Perm() != 0o600 {
+		t.Errorf("the new journal: %v, %v", about, err)
+	}
+	h.revert(h.session("eth1"), "")
+	if got := h.values("a"); got != "2" {
+		t.Errorf("after revert %q", got)
+	}
+}

@@ -173,12 +173,11 @@ func (p *planner) hugePages() {
 		if node == nil {
 			continue
 		}
-		wanted := p.host.HugePagesFor(byNode[id])
-		if node.HugePagesFree >= wanted {
+		wanted, there := p.host.HugePagesFor(byNode[id]), node.HugePagesFree+p.host.HugePagesHeld(id)
+		if there >= wanted {
 			continue
 		}
-		p.want(Setting{Kind: File, Name: p.host.HugePagesFile(id)},
-			strconv.Itoa(node.HugePages+wanted-node.HugePagesFree),
+		p.want(Setting{Kind: File, Name: p.host.HugePagesFile(id)}, strconv.Itoa(node.HugePages+wanted-there),
 			fmt.Sprintf("the frames of the queues that node %d serves (%d) lie on its huge pages", id,
 				byNode[id]))
 	}

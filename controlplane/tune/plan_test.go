@@ -10,6 +10,7 @@ import (
 	"culvert/controlplane/config"
 	"culvert/controlplane/doctor"
 	"culvert/controlplane/nic"
+	"culvert/controlplane/telemetry"
 )
 
 // card are knobs with the files of a root and an interface that answers from memory, since none of the lab's
@@ -132,6 +133,15 @@ func TestPlan(t *testing.T) {
 	host.Cards[0].Features, host.Cards[0].Channels.Combined = nil, 3
 	if changes, err := Plan(host, knobs); err != nil || len(changes) != 0 {
 		t.Fatalf("the plan of the host as planned: %+v, %v", changes, err)
+	}
+	// The gateway takes the pages, and they are not free any more. Of another's it takes as many again.
+	h.put("sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "0")
+	for pages, changed := range map[string]int{"explicit": 0, "transparent": 1} {
+		host.Running = &telemetry.Status{Interfaces: []telemetry.InterfaceStatus{{Name: "eth1",
+			Queues: []telemetry.QueueStatus{{Node: 1, HugePages: pages}}}}}
+		if changes, err := Plan(host, knobs); err != nil || len(changes) != changed {
+			t.Errorf("while a gateway runs on %s pages: %+v, %v", pages, changes, err)
+		}
 	}
 }
 

@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // roundsMax bounds how often the host is looked at anew: once after the settings that reset the link, since
@@ -222,8 +226,8 @@ func (s *Session) undo(e Entry) Outcome {
 	now, err := s.Knobs.Read(e.Setting)
 	outcome := Outcome{Setting: e.Setting, From: now, To: now, Why: "as it was"}
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		// An interrupt that the driver gave back, with all that was set of it.
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV):
+		// An interrupt that the driver gave back, or the whole interface, with all that was set of it.
 		outcome.Why = "it is gone"
 		return outcome
 	case err != nil:
@@ -239,9 +243,21 @@ func (s *Session) undo(e Entry) Outcome {
 	if outcome.Problem = s.Knobs.Write(e.Setting, e.Before); outcome.Problem != nil {
 		return outcome
 	}
-	if outcome.To,
-		outcome.Problem = s.Knobs.Read(e.Setting); outcome.Problem == nil && outcome.To != e.Before {
+	outcome.To, outcome.Problem = s.Knobs.Read(e.Setting)
+	switch {
+	case outcome.Problem != nil || outcome.To == e.Before:
+	case e.lent(outcome.To):
+		outcome.Why = "as it was, once those in use are free"
+	default:
 		outcome.Problem = fmt.Errorf("the kernel made %q of %q", outcome.To, e.Before)
 	}
 	return outcome
+}
+
+// lent tells whether there are more huge pages than there were because a program, such as the gateway, is on
+// them: the kernel takes each away when it is given back.
+func (e *Entry) lent(now string) bool {
+	n, err := strconv.Atoi(now)
+	before, wrong := strconv.Atoi(e.Before)
+	return e.Kind == File && path.Base(e.Name) == "nr_hugepages" && err == nil && wrong == nil && n > before
 }

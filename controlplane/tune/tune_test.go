@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 const bootFile = "proc/sys/kernel/random/boot_id"
@@ -320,5 +322,76 @@ func TestRevertWithoutFile(t *testing.T) {
 	h.revert(h.session("eth1"), "")
 	if got := h.values("a"); got != "1" || h.journal() != "" {
 		t.Fatalf("after revert %q, journal %q", got, h.journal())
+	}
+}
+
+// leaving is a machine with an interface that has rings until it goes away.
+type leaving struct {
+	Machine
+	rings string
+	gone  bool
+}
+
+func (l *leaving) Read(s Setting) (string, error) {
+	switch {
+	case s.Kind == File:
+		return l.Machine.Read(s)
+	case l.gone:
+		return "", fmt.Errorf("ask for the rings of %q: %w", s.Interface, unix.ENODEV)
+	}
+	return l.rings, nil
+}
+
+func (l *leaving) Write(s Setting, value string) error {
+	if s.Kind == File {
+		return l.Machine.Write(s, value)
+	}
+	l.rings = value
+	return nil
+}
+
+// Goal: what was set of an interface that went away is no obstacle to restoring all else, and is forgotten.
+// Method: one setting of its own, and one of the host.
+func TestRevertWithoutInterface(t *testing.T) {
+	h := newHost(t, map[string]string{"a": "1"})
+	knobs := &leaving{Machine: Machine{Root: h.root}, rings: "rx 512 tx 512"}
+	s := h.session("eth1")
+	s.Knobs = knobs
+	wanted := []Change{
+		{Setting: Setting{Kind: Rings, Interface: "eth1"}, Becomes: "rx 4096 tx 512"},
+		{Setting: Setting{Kind: File, Name: "sys/a"}, Becomes: "2"},
+	}
+	s.Look = func() (changes []Change, err error) {
+		for _, c := range wanted {
+			if c.Now, err = knobs.Read(c.Setting); err == nil && c.Now != c.Becomes {
+				changes = append(changes, c)
+			}
+		}
+		return changes, err
+	}
+	h.apply(s, len(wanted))
+	knobs.gone = true
+	outcomes, err := s.Revert()
+	if err != nil || problems(outcomes) != "" || len(outcomes) != len(wanted) || h.values("a") != "1" ||
+		h.journal() != "" {
+		t.Errorf("%v, %+v; a is %s; the journal:\n%s", err, outcomes, h.values("a"), h.journal())
+	}
+}
+
+// Goal: huge pages that a program is on are given back when it ends, which is no failure of revert; fewer
+// than there were are one. Method: a kernel that makes something else of the number.
+func TestRevertOfPagesInUse(t *testing.T) {
+	const pages = "sys/nr_hugepages"
+	for made, want := range map[string]string{
+		"8": "", "1": `/sys/nr_hugepages: the kernel made "1" of "2"`,
+	} {
+		h := newHost(t, map[string]string{pages: "2"})
+		h.apply(h.session("eth1", [2]string{pages, "8"}), 1)
+		s := h.session("eth1")
+		s.Knobs = &stubborn{Knobs: s.Knobs, name: pages, value: made}
+		h.revert(s, want)
+		if (h.journal() == "") != (want == "") {
+			t.Errorf("%s pages are left, journal %q", made, h.journal())
+		}
 	}
 }

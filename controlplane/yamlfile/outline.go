@@ -11,8 +11,8 @@ const (
 	depthMax = 64
 	// keyMax is YAML's own bound of a key without a question mark before it, in characters; here of bytes.
 	keyMax = 1024
-	// keysMax bounds the keys of one mapping: the parser calls itself for each that is written on a line of its
-	// own.
+	// keysMax bounds the keys of one mapping: the parser calls itself for each that is written on a line of
+	// its own.
 	keysMax = 1000
 	// emptyMax bounds keys and list entries without a value: the parser moves all that follows for each.
 	emptyMax = 1000

@@ -34,6 +34,10 @@ var answers = []answer{
 	{"1.x success", "HTTP/1.1 204 No Content\r\nContent-Type: application/json\r\n" + version1 +
 		"Date: Sat, 21 Nov 2026 08:48:17 GMT\r\n\r\n", 204, false, 3, verdictWritten, 0},
 	{"success with a body", withBody("200 OK", "", "hello"), 200, false, 3, verdictWritten, 0},
+	{"a web page", withBody("200 OK", "Content-Type: text/html\r\n", "<html>"), 200, false, 3,
+		verdictHold, 0},
+	{"a chunk's length in sixteen digits", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
+		"0000000000000002\r\n{}\r\n0000000000000000\r\n\r\n", 200, false, 3, verdictWritten, 0},
 	{"1.x parse errors", withBody(badRequest, version1, `{"error":"partial write: `+unparsed1+unparsed2+
 		` dropped=0"}`+"\n"), 400, false, 3, verdictPartial, 2},
 	{"1.x nothing parsed", withBody(badRequest, version1, `{"error":"`+unparsed1+unparsed2+`"}`+"\n"),

@@ -52,6 +52,7 @@ var wireFaults = []struct {
 	{"403", refusing(403, "", `{"code":"forbidden","message":"insufficient permissions"}`)},
 	{"404", refusing(404, "", `{"error":"database not found: \"d\""}`)},
 	{"307", refusing(307, "Location: http://elsewhere/\r\n", "")},
+	{"200 with a web page", refusing(200, "Content-Type: text/html\r\n", "<html>Welcome</html>")},
 	{"500 no policy", refusing(500, "", `{"error":"retention policy not found: x"}`)},
 
 	// The request does not get through whole.

@@ -136,10 +136,14 @@ func (r *response) readFrom(got *http.Response) error {
 		return errMalformed // net/http takes any three digits
 	}
 	version := got.Header.Get("X-Influxdb-Version")
+	_, reason, _ := strings.Cut(got.Status, " ")
 	*r = response{
 		status: got.StatusCode, headBytes: 1, phase: phaseToEOF, details: r.details[:0],
 		retryAfter: got.Header.Get("Retry-After"), date: got.Header.Get("Date"),
 		versionOne: strings.HasPrefix(version, "1."),
+		reason:     reason, location: got.Header.Get("Location"),
+		encoding: got.Header.Get("Content-Encoding"), page: strings.HasPrefix(
+			strings.ToLower(got.Header.Get("Content-Type")), webPage),
 	}
 	var piece [receiveSize]byte
 	for {

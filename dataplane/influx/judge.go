@@ -25,6 +25,9 @@ const (
 // or, if that is not known, 0.
 func judge(r *response, points int) (v verdict, rejected int) {
 	switch s := r.status; {
+	case s == 200 && r.page:
+		// It comes from another server, or from a proxy that wants a login: no database answers so.
+		return verdictHold, 0
 	case s < 300:
 		return verdictWritten, 0
 	case s == 413:

@@ -96,7 +96,7 @@ func (w *Writer) conclude(r *response, a *attempt, now int64) {
 			return
 		}
 	case verdictTooLarge:
-		w.lastReject = w.hide(r.message())
+		w.lastReject = w.hide(r.words())
 		if w.cut(b) {
 			// The server's limit is learnt: later batches are cut before they are sent.
 			w.bodyLimit = min(w.bodyLimit, a.part.size()/2)
@@ -104,10 +104,10 @@ func (w *Writer) conclude(r *response, a *attempt, now int64) {
 			w.refuse(r, b, ReasonRefused)
 		}
 	case verdictHold:
-		w.hold(b, fmt.Sprintf("%d: %s", r.status, r.message()), now)
+		w.hold(b, fmt.Sprintf("%d: %s", r.status, r.words()), now)
 		return
 	case verdictRetry:
-		w.trouble(fmt.Sprintf("%d: %s", r.status, r.message()), now)
+		w.trouble(fmt.Sprintf("%d: %s", r.status, r.words()), now)
 		wait := r.wait(time.Now())
 		if wait == 0 {
 			w.fail(false, now)

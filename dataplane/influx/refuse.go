@@ -27,7 +27,7 @@ func (w *Writer) refuse(r *response, b *Batch, why Reason) {
 	d.rejected += p.Points
 	d.reason = max(d.reason, why)
 	b.refuse(p, p.Points)
-	w.tell(b, p, r.status, r.message())
+	w.tell(b, p, r.status, r.words())
 }
 
 // tellNamed tells of the lines that an answer names.
@@ -48,7 +48,7 @@ func (w *Writer) tellNamed(r *response, b *Batch, p Part, named []culprit) {
 func (w *Writer) partial(r *response, b *Batch, rejected int) {
 	d := &b.delivery
 	p := d.top()
-	w.lastReject = w.hide(r.message())
+	w.lastReject = w.hide(r.words())
 	named := r.culprits(b.memory[p.From:p.To], p.Points)
 	switch {
 	case len(named) == rejected:
@@ -75,7 +75,7 @@ func (w *Writer) partial(r *response, b *Batch, rejected int) {
 func (w *Writer) refused(r *response, b *Batch, rejected int, now int64) bool {
 	d := &b.delivery
 	p := d.top()
-	w.lastReject = w.hide(r.message())
+	w.lastReject = w.hide(r.words())
 	named := r.culprits(b.memory[p.From:p.To], p.Points)
 	if len(named) > 0 && d.halves < halvesMax && d.without(b, named) {
 		d.halves++
@@ -95,7 +95,7 @@ func (w *Writer) refused(r *response, b *Batch, rejected int, now int64) bool {
 		// Nothing shows that the server takes any point at all.
 		d.rotate()
 		w.hold(b, fmt.Sprintf("%d: %s (it refuses all that it is sent: is this the right server, path, "+
-			"database or bucket?)", r.status, r.message()), now)
+			"database or bucket?)", r.status, r.words()), now)
 		return false
 	}
 	w.refuse(r, b, ReasonRefused)

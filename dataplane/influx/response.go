@@ -20,6 +20,9 @@ const (
 	detailsMax = 1 << 20
 )
 
+// webPage is a type that no database's answer to a write has.
+const webPage = "text/html"
+
 // errMalformed tells that what came is no HTTP/1 answer within bounds.
 var errMalformed = errors.New("the answer is no HTTP/1.1")
 
@@ -56,7 +59,11 @@ type response struct {
 	lineLength int // what came of the line, also beyond lineMax
 
 	retryAfter, date string // headers, as they are
-	versionOne       bool   // the server says that it is InfluxDB 1.x
+	// reason is what the status line of a failure says, location where a redirection points to, encoding what
+	// was done to the body.
+	reason, location, encoding string
+	versionOne                 bool // the server says that it is InfluxDB 1.x
+	page                       bool // the body is a web page
 
 	// details is the body of a refusal, which may name lines; its memory is used again. detailsCut tells
 	// that there was more.
@@ -209,6 +216,9 @@ func (r *response) readStatus(line []byte) error {
 	if r.status < 100 || r.status > statusMax {
 		return errMalformed
 	}
+	if r.status >= 300 && len(line) > 13 {
+		r.reason = string(line[13:])
+	}
 	r.phase = phaseHeader
 	return nil
 }
@@ -239,12 +249,18 @@ func (r *response) readHeader(line []byte, cut bool) error {
 	case equalFold(name, "connection"):
 		r.close = r.close || hasToken(value, "close")
 		r.keep = r.keep || hasToken(value, "keep-alive")
+	case equalFold(name, "content-type"):
+		r.page = len(value) >= len(webPage) && equalFold(value[:len(webPage)], webPage)
 	case r.status < 300:
 		// What follows matters only for failures; a success stays free of allocations.
 	case equalFold(name, "retry-after"):
 		r.retryAfter = string(value)
 	case equalFold(name, "date"):
 		r.date = string(value)
+	case equalFold(name, "location"):
+		r.location = string(value)
+	case equalFold(name, "content-encoding"):
+		r.encoding = string(value)
 	case equalFold(name, "x-influxdb-version"):
 		r.versionOne = bytes.HasPrefix(value, []byte("1."))
 	}
@@ -291,7 +307,11 @@ func (r *response) readChunkSize(line []byte, cut bool) error {
 		}
 	}
 	text := bytes.TrimRight(line[:end], " \t")
-	if len(text) == 0 || len(text) > 8 {
+	if len(text) == 0 {
+		return errMalformed
+	}
+	// Some servers write all digits of a word.
+	if text = bytes.TrimLeft(text, "0"); len(text) > 8 {
 		return errMalformed
 	}
 	var n int64

@@ -1,9 +1,11 @@
 package influx
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +160,42 @@ func TestMessage(t *testing.T) {
 	f("<html>\x00\xff</html>", "<html> ?</html>")
 	f("", "")
 	f(`{"error":"cut`, "cut")
+}
+
+// Goal: whatever a failure's body is, something is shown that helps. Method: as it comes from a socket and as
+// net/http has it.
+func TestWords(t *testing.T) {
+	f := func(answer, want string) {
+		t.Helper()
+		var direct, remote response
+		if _, done, err := direct.feed([]byte(answer)); err != nil || !done {
+			t.Fatalf("%q: done %t, %v", answer, done, err)
+		}
+		got, err := http.ReadResponse(bufio.NewReader(strings.NewReader(answer)), nil)
+		if err == nil {
+			err = remote.readFrom(got)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range []*response{&direct, &remote} {
+			if got := r.words(); got != want {
+				t.Errorf("%q is shown as %q, want %q", answer, got, want)
+			}
+		}
+	}
+	f("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "Service Unavailable")
+	f("HTTP/1.1 503 \r\nContent-Length: 0\r\n\r\n", "")
+	f("HTTP/1.1 503\r\nContent-Length: 0\r\n\r\n", "")
+	f("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nwords", "words")
+	f("HTTP/1.1 307 Temporary Redirect\r\nLocation: https://db.example/write?p=x\r\nContent-Length: 4\r\n"+
+		"\r\ngone", "redirected to https://db.example/write")
+	f("HTTP/1.1 200 OK\r\nContent-Type: Text/HTML; charset=utf-8\r\nContent-Length: 9\r\n\r\n<!DOCTYPE",
+		"a web page: is this the right server and path?")
+	f("HTTP/1.1 300 Multiple Choices\r\nContent-Length: 4\r\n\r\ngone", "gone")
+	f("HTTP/1.1 400 Bad Request\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00",
+		"Bad Request (more is in gzip, which was not asked for)")
+	f("HTTP/1.1 400 Bad Request\r\ncontent-encoding: Identity\r\nContent-Length: 2\r\n\r\nno", "no")
 }
 
 func TestSuccessDoesNotAllocate(t *testing.T) {

@@ -84,6 +84,23 @@ func parseDate(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
+// words are what is shown of a failure: the message, or what there is in place of it.
+func (r *response) words() string {
+	switch message := r.message(); {
+	case r.status < 300:
+		return "a web page: is this the right server and path?"
+	case r.status < 400 && r.location != "":
+		// A query may hold what nobody shall see.
+		place, _, _ := strings.Cut(r.location, "?")
+		return "redirected to " + plain(place)
+	case r.encoding != "" && !strings.EqualFold(r.encoding, "identity"):
+		return plain(r.reason) + " (more is in " + plain(r.encoding) + ", which was not asked for)"
+	case message != "":
+		return message
+	}
+	return plain(r.reason)
+}
+
 // message is the server's words: the value of "error" or "message" if the body is such an object, else the
 // body's beginning, printable and short.
 func (r *response) message() string {

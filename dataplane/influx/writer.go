@@ -1,14 +1,11 @@
 package influx
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"culvert/dataplane/uring"
 )
@@ -131,10 +128,8 @@ func NewWriter(config Config) (*Writer, error) {
 		w.remote = newRemote(&config)
 	}
 	if w.zeroCopyMin < math.MaxInt && !w.ring.Registered(config.Pool.memory[:1]) {
-		err := w.ring.RegisterBuffers(config.Pool.memory)
-		if err != nil && !errors.Is(err, unix.EBUSY) {
-			// Sending in place works without, only dearer: it pins pages each time. Busy is a ring that has
-			// memory registered: that of the writers that were there from the beginning.
+		if err := w.ring.RegisterBuffers(config.Pool.memory); err != nil {
+			// Sending in place works without, only dearer: it pins pages each time.
 			w.lastError = err.Error()
 		}
 	}

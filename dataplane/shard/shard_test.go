@@ -233,3 +233,32 @@ func TestTableRefuses(t *testing.T) {
 	f([]Member{{"a", -1}, {"b", 1}})
 	f([]Member{{"a", WeightMax + 1}})
 }
+
+// Goal: whether tags are in order is decided as byte by byte, whatever is behind a name in the payload.
+// Method: names that differ at every place up to the ninth, short ones before bytes that come before and
+// behind '=', at a payload's end and in the middle of one; each pair both ways, hashed as the same series in
+// order.
+func TestOrderOfNames(t *testing.T) {
+	names := []string{"a", "a!", "a-b", "a1", "aa", "a~", "b", "tag1", "tag10", "tag2", "tagtagta",
+		"tagtagtag", "tagtagtb", "tagtagtb0", "tagtagtb1", "ä"}
+	for _, one := range names {
+		for _, other := range names {
+			if one == other {
+				continue
+			}
+			first, second := min(one, other), max(one, other)
+			for _, rest := range []string{" f=1", " field=1 1700000000000000000"} {
+				want := Hash(decode(t, fmt.Sprintf("m,%s=1,%s=zz%s", first, second, rest)))
+				// The value of a tag stands with it, wherever it is.
+				values := map[string]string{first: "1", second: "zz"}
+				p := decode(t, fmt.Sprintf("m,%s=%s,%s=%s%s", one, values[one], other, values[other], rest))
+				if inOrder(p) != (one < other) {
+					t.Errorf("%q before %q is in order: %t", one, other, inOrder(p))
+				}
+				if got := Hash(p); got != want {
+					t.Errorf("%q before %q hashes to %#x, want %#x", one, other, got, want)
+				}
+			}
+		}
+	}
+}

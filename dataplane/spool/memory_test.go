@@ -7,7 +7,9 @@ import (
 	"iter"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -328,8 +330,9 @@ func (h *handle) Close() error {
 	return nil
 }
 
-// newRandom is a generator whose seed is in the log.
+// newRandom is a generator whose seed is in the log; with CULVERT_SEED it is another one.
 func newRandom(t testing.TB, seed uint64) *rand.Rand {
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 1))
+	other, _ := strconv.ParseUint(os.Getenv("CULVERT_SEED"), 10, 64)
+	t.Logf("seed %d, CULVERT_SEED=%d", seed, other)
+	return rand.New(rand.NewPCG(seed, 1+other))
 }

@@ -24,9 +24,12 @@ const (
 	enterGetEvents = 1 << 0
 	enterExtArg    = 1 << 3
 
-	registerBuffers = 0
-	registerEventFD = 4
-	registerProbe   = 8
+	registerEventFD       = 4
+	registerProbe         = 8
+	registerBuffersTable  = 15 // IORING_REGISTER_BUFFERS2, since 5.13
+	registerBuffersUpdate = 16 // since 5.13
+
+	registerSparse = 1 << 0 // since 5.19
 
 	sqeLink = 1 << 2
 
@@ -134,6 +137,26 @@ type eventsArgument struct {
 type timespec struct {
 	_                    structs.HostLayout
 	seconds, nanoseconds int64
+}
+
+// bufferTable mirrors struct io_uring_rsrc_register.
+type bufferTable struct {
+	_          structs.HostLayout
+	count      uint32
+	flags      uint32
+	resv       uint64
+	from, tags uint64 // data there: address of as many struct iovec; 0 where all are empty
+}
+
+// bufferUpdate mirrors struct io_uring_rsrc_update2.
+type bufferUpdate struct {
+	_      structs.HostLayout
+	offset uint32
+	resv   uint32
+	from   uint64 // data there: address of as many struct iovec
+	tags   uint64
+	count  uint32
+	resv2  uint32
 }
 
 // probe mirrors struct io_uring_probe with all its entries.

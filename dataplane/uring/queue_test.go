@@ -218,5 +218,10 @@ func TestLayouts(t *testing.T) {
 	f("offset of params.submission", unsafe.Offsetof(params{}.submission), 40)
 	f("offset of params.completion", unsafe.Offsetof(params{}.completion), 80)
 	f("size of eventsArgument", unsafe.Sizeof(eventsArgument{}), 24)
+	f("size of bufferTable", unsafe.Sizeof(bufferTable{}), 32)
+	f("offset of bufferTable.from", unsafe.Offsetof(bufferTable{}.from), 16)
+	f("size of bufferUpdate", unsafe.Sizeof(bufferUpdate{}), 32)
+	f("offset of bufferUpdate.from", unsafe.Offsetof(bufferUpdate{}.from), 8)
+	f("offset of bufferUpdate.count", unsafe.Offsetof(bufferUpdate{}.count), 24)
 	f("size of probe", unsafe.Sizeof(probe{}), 16+256*8)
 }

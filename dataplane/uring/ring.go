@@ -12,10 +12,6 @@ import (
 // memory is beyond RLIMIT_MEMLOCK. The caller does without.
 var ErrUnavailable = errors.New("io_uring is not available")
 
-// bufferMax bounds one registered buffer; the kernel takes at most 1 GiB each (io_buffer_validate in
-// io_uring/rsrc.c).
-const bufferMax = 1 << 30
-
 // Config sizes a Ring.
 type Config struct {
 	// Entries is how many operations can be queued between two calls of Enter, rounded up to a power of two.
@@ -35,8 +31,8 @@ type Ring struct {
 	submission *submission
 	completion *completion
 	zeroCopy   bool
-	usage      bool // REPORT_USAGE is understood
-	ranges     [][]byte
+	usage      bool     // REPORT_USAGE is understood
+	ranges     [][]byte // that are registered, by their place in the table; nil: there is no table
 }
 
 // New sets up a ring on the calling thread, which the caller has locked. Where io_uring is refused the error
@@ -166,43 +162,6 @@ func (r *Ring) ZeroCopy() bool { return r.zeroCopy }
 
 // ReportsUsage tells whether notifications say, by Copied, what the kernel did: since 6.2.
 func (r *Ring) ReportsUsage() bool { return r.usage }
-
-// RegisterBuffers pins memory once, so that SendZC need not pin it for every send. It can be called once a
-// ring. The memory stays pinned until Close, and what is sent must lie in it.
-func (r *Ring) RegisterBuffers(memory ...[]byte) error {
-	var ranges [][]byte
-	for _, m := range memory {
-		for len(m) > bufferMax {
-			ranges, m = append(ranges, m[:bufferMax:bufferMax]), m[bufferMax:]
-		}
-		if len(m) > 0 {
-			ranges = append(ranges, m)
-		}
-	}
-	if err := registerRanges(r.fd, ranges); err != nil {
-		return fmt.Errorf("register %d buffers: %w", len(ranges), err)
-	}
-	r.ranges = ranges
-	return nil
-}
-
-// Registered tells whether bytes lie whole in one registered buffer.
-func (r *Ring) Registered(b []byte) bool {
-	_, ok := r.buffer(b)
-	return ok
-}
-
-// buffer finds the registered buffer that holds the bytes.
-func (r *Ring) buffer(b []byte) (int, bool) {
-	at := addressOf(b)
-	for i, m := range r.ranges {
-		start := addressOf(m)
-		if at >= start && at+uint64(len(b)) <= start+uint64(len(m)) {
-			return i, true
-		}
-	}
-	return 0, false
-}
 
 // Room makes sure that n operations can be reserved, entering the kernel if the ring is full. It reports
 // false when the kernel takes nothing now.

@@ -3,6 +3,7 @@ package uring
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -54,15 +55,31 @@ func enterWait(fd int, submit uint32, page []byte, nanoseconds int64) unix.Errno
 	return errno
 }
 
-// registerRanges pins memory for operations with a fixed buffer.
-func registerRanges(fd int, ranges [][]byte) error {
-	vectors := make([]unix.Iovec, len(ranges))
-	for i, r := range ranges {
-		vectors[i].Base = unsafe.SliceData(r)
-		vectors[i].SetLen(len(r))
+// registerTable makes a table of so many places for memory that operations with a fixed buffer use. All of
+// them are empty.
+func registerTable(fd, places int) error {
+	table := bufferTable{count: uint32(places), flags: registerSparse}
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), registerBuffersTable,
+		uintptr(unsafe.Pointer(&table)), unsafe.Sizeof(table), 0, 0)
+	if errno != 0 {
+		return errno
 	}
-	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), registerBuffers,
-		uintptr(unsafe.Pointer(unsafe.SliceData(vectors))), uintptr(len(vectors)), 0, 0)
+	return nil
+}
+
+// registerAt pins memory and puts it into a place of the table, which is empty.
+func registerAt(fd, place int, memory []byte) error {
+	vector := &unix.Iovec{Base: unsafe.SliceData(memory)}
+	vector.SetLen(len(memory))
+	// The update names the vector by a number, which a stack that moves would leave behind.
+	var pinner runtime.Pinner
+	pinner.Pin(vector)
+	defer pinner.Unpin()
+	update := bufferUpdate{
+		offset: uint32(place), from: uint64(uintptr(unsafe.Pointer(vector))), count: 1,
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), registerBuffersUpdate,
+		uintptr(unsafe.Pointer(&update)), unsafe.Sizeof(update), 0, 0)
 	if errno != 0 {
 		return errno
 	}

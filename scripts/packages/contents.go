@@ -40,6 +40,8 @@ func (b *build) contents(format, arch string) ([]entry, error) {
 			from: at("deploy/systemd/culvert-tune@.service"), mode: 0o644},
 		{to: "/usr/lib/sysusers.d/culvert.conf", from: at("deploy/systemd/culvert.sysusers.conf"),
 			mode: 0o644},
+		{to: "/usr/lib/tmpfiles.d/culvert.conf", from: at("deploy/systemd/culvert.tmpfiles.conf"),
+			mode: 0o644},
 		{to: "/etc/culvert/culvert.yaml", from: at("deploy/culvert.yaml"), mode: 0o644, kept: true},
 		{to: "/etc/culvert/rules", mode: 0o755 | os.ModeDir},
 		{to: "/etc/culvert/tokens", mode: 0o700 | os.ModeDir},

@@ -2,11 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -19,7 +22,7 @@ type tree struct {
 
 func newTree(t *testing.T) *tree {
 	t.Helper()
-	for _, program := range []string{"dpkg", "systemd-sysusers"} {
+	for _, program := range []string{"dpkg", "systemd-sysusers", "systemd-tmpfiles"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("%s is missing", program)
 		}
@@ -53,6 +56,24 @@ func (h *tree) read(name string) string {
 		h.t.Fatal(err)
 	}
 	return string(text)
+}
+
+// owned checks that folders are there and the gateway's user's, by the tree's own numbers.
+func (h *tree) owned(names ...string) {
+	h.t.Helper()
+	user := regexp.MustCompile(`(?m)^culvert:[^:]*:(\d+:\d+):`).FindStringSubmatch(h.read("etc/passwd"))
+	for _, name := range names {
+		about, err := os.Stat(filepath.Join(h.root, name))
+		if err != nil {
+			h.t.Error(err)
+			continue
+		}
+		owner := about.Sys().(*syscall.Stat_t)
+		if got := fmt.Sprintf("%d:%d", owner.Uid, owner.Gid); user == nil || got != user[1] ||
+			about.Mode().Perm() != 0o750 {
+			h.t.Errorf("%s is %s's with mode %o, want %q", name, got, about.Mode().Perm(), user)
+		}
+	}
 }
 
 // dpkg works on the tree; the package's scripts run outside of it and are told where it is.
@@ -90,6 +111,7 @@ func installDebian(t *testing.T, old made, date time.Time) {
 	if changed := h.dpkg("--verify", "culvert"); strings.TrimSpace(changed) != "" {
 		t.Errorf("dpkg --verify: %s", changed)
 	}
+	h.owned("var/lib/culvert", "var/lib/culvert/spool", "var/lib/culvert/state")
 	program := filepath.Join(h.root, "usr/bin/culvert")
 	version := func(want string) {
 		t.Helper()

@@ -164,6 +164,7 @@ func archive(t *testing.T, m made, date time.Time) {
 var wanted = []string{
 	"/usr/bin/culvert", "/usr/lib/systemd/system/culvert.service",
 	"/usr/lib/systemd/system/culvert-tune@.service", "/usr/lib/sysusers.d/culvert.conf",
+	"/usr/lib/tmpfiles.d/culvert.conf",
 	"/etc/culvert/culvert.yaml", "/usr/share/man/man1/culvert-doctor.1.gz",
 	"/usr/share/bash-completion/completions/culvert", "/usr/share/culvert/culvert.schema.json",
 	"/usr/share/doc/culvert/culvert.cdx.json", "/usr/share/culvert/grafana/culvert.json",

@@ -32,6 +32,7 @@ const (
 	gopacket   = "github.com/gopacket/gopacket"
 	plot       = "gonum.org/v1/plot"
 	otel       = "go.opentelemetry.io/otel"
+	grpc       = "google.golang.org/grpc"
 	bubbletea  = "charm.land/bubbletea/v2"
 	charm      = "github.com/charmbracelet/x/ansi"
 	snappy     = "github.com/klauspost/compress"
@@ -116,7 +117,7 @@ var layers = []layer{
 	},
 	{folder: "web"},
 	{
-		folder: "controlplane/traces", internal: []string{"dataplane"}, external: []string{otel},
+		folder: "controlplane/traces", internal: []string{"dataplane"}, external: []string{otel, grpc},
 	},
 	{
 		folder: "controlplane/top", internal: []string{"controlplane/telemetry"},

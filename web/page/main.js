@@ -202,9 +202,10 @@ function sinkState(k) {
 function inSpool({spool}) {
   if (!spool) return "none is kept";
   if (spool.disk_error) return {text: `not on disk: ${spool.disk_error}`, state: "bad"};
-  if (spool.pending === 0) return "empty";
+  const damaged = spool.kept_bytes > 0 ? `, ${bytes(spool.kept_bytes)} damaged and kept aside` : "";
+  if (spool.pending === 0) return damaged ? {text: "empty" + damaged, state: "warn"} : "empty";
   return {text: `${count(spool.pending)} points, ${bytes(spool.bytes)}, the oldest for ` +
-    span(spool.oldest_seconds), state: "warn"};
+    span(spool.oldest_seconds) + damaged, state: "warn"};
 }
 
 // A single tenant without limits is everything, and says nothing.

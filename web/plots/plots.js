@@ -24,7 +24,8 @@ function options(element, {series, logarithmic}) {
     scales: {x: {time: true},
       y: logarithmic ? {distr: 3} : {range: (u, low, high) => [0, (high || 1) * 1.1]}},
     axes: [
-      {...ink, space: 80, values: [
+      // Whole seconds at least: what lies between has no label of its own.
+      {...ink, space: 80, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300], values: [
         [60, "{HH}:{mm}", null, null, null, null, null, null, 1],
         [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1]]},
       {...ink, size: 88, values: logarithmic ? (u, v) => decades(v) : (u, v) => v.map((n) => rate(n))},

@@ -110,6 +110,10 @@ func TestPrivAlertToAlertmanagerInfluxDBAndUnixSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer receiver.Close()
+	// The gateway may be another user (make test-user), and a socket is written to like a file.
+	if err := os.Chmod(socket, 0o666); err != nil {
+		t.Fatal(err)
+	}
 	read := func(want string) {
 		t.Helper()
 		into := make([]byte, 2000)

@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"culvert/controlplane/fakesink"
@@ -23,17 +20,12 @@ import (
 )
 
 var (
-	costRounds = flag.Int("probe-rounds", 1, "rounds of TestPrivProbesCost, each with and without probes")
-	costTime   = flag.Duration("probe-time", 500*time.Millisecond, "time of one load of TestPrivProbesCost")
-	costRate   = flag.Float64("probe-rate", 100_000, "points a second of TestPrivProbesCost's paced load")
-	costSearch = flag.Bool("probe-search", true, "whether TestPrivProbesCost looks for the highest rate, too")
+	costRounds = flag.Int("probe-rounds", 1, "gateways of TestPrivProbesCost, one after the other")
+	costPairs  = flag.Int("probe-pairs", 1, "pairs of loads of each of them, with and without probes")
+	costTime   = flag.Duration("probe-time", 500*time.Millisecond, "time of one paced load")
+	costRate   = flag.Float64("probe-rate", 100_000, "its points a second")
+	costSearch = flag.Bool("probe-search", true, "whether each looks for the highest rate without loss, too")
 )
-
-// cost is what one gateway took for a paced load, and how far it got.
-type cost struct {
-	nanosecondsPerPoint float64 // the gateway's CPU time at the pace
-	pointsPerSecond     float64 // the highest rate that was tried and lost nothing
-}
 
 const (
 	// searchSteps halve the range of rates so often: the result is one part of 2⁶ of it, 1.1 % of its top.
@@ -64,8 +56,8 @@ func cpuTime(t *testing.T, pid int) (sum int64) {
 	return sum
 }
 
-// settleDown waits until a process is idle: reading the kernel's types, which probes need once at the start,
-// leaves memory behind that is collected and given back for a while, and is no cost of points.
+// settleDown waits until a process is idle: reading the kernel's types, which probes need once when they are
+// attached, leaves memory behind that is collected and given back for a while, and is no cost of points.
 func settleDown(t *testing.T, pid int) {
 	t.Helper()
 	const window, idle = 250 * time.Millisecond, int64(5 * time.Millisecond)
@@ -81,39 +73,127 @@ func settleDown(t *testing.T, pid int) {
 	})
 }
 
-// losses are packets and points so far that were sent and are not in the sink.
-func (g *gateway) losses() uint64 {
-	g.t.Helper()
-	s, err := g.status()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return g.lab.WireDrops(g.t) + sum(s.Packets.Drops) + s.Packets.KernelDrops + sum(s.Ledger.Dropped)
+// costRig is one gateway whose probes are switched on and off while it runs, so that what two processes
+// differ in by chance, such as where their memory lies, is no part of the difference.
+type costRig struct {
+	*gateway
+	dir, url string
+	on       bool
 }
 
-// lossFree is the highest of the rates below what comes in as fast as the sender goes at which nothing is
-// lost, by halving. A rate that the sender does not hold counts as lost: it says nothing of the gateway.
-func lossFree(t *testing.T, lab *testenv.Lab, g *gateway) float64 {
+func newCostRig(t *testing.T, on bool) *costRig {
 	t.Helper()
-	run := *costTime / 4
-	received := func() uint64 {
-		s, err := g.status()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s.Ledger.Received
+	lab := testenv.NewLab(t, 1)
+	url, _ := checkingSink(t, lab, fakesink.Config{})
+	r := &costRig{dir: t.TempDir(), url: url, on: on}
+	r.gateway = start(t, lab, "run", "-c", r.configure(t))
+	r.ready()
+	r.switched()
+	return r
+}
+
+func (r *costRig) configure(t *testing.T) string {
+	t.Helper()
+	return write(t, r.dir, "culvert.yaml", fmt.Sprintf(
+		`interfaces: [{name: gw0, mode: native, stall_after: 10s}]
+listeners: [{name: plant, port: %d}]
+workers: {wait: sleep}
+probes: {enabled: %t}
+sinks: [{name: main, urls: [%s], database: telemetry}]
+`, port, r.on, r.url))
+}
+
+// switched waits until all probes are as they should be and the gateway is idle.
+func (r *costRig) switched() {
+	r.t.Helper()
+	want := 0.0
+	if r.on {
+		want = 1
 	}
-	before := received()
-	fast := load(t, lab, loadgen.Config{Duration: run, PointsPerPacket: 10})
-	settleDown(t, g.command.Process.Pid)
-	high := float64(received()-before) / fast.Seconds
-	low := searchFloor * high
-	best := 0.0
+	eventually(r.t, "probes", func() error {
+		if got := r.figures()[`culvert_probe_up{probe="packet_drops"}`]; got != want {
+			return fmt.Errorf("on: %v, want %v", got, want)
+		}
+		return nil
+	})
+	settleDown(r.t, r.command.Process.Pid)
+}
+
+// probes switches them by a reload, unless they are so already.
+func (r *costRig) probes(on bool) {
+	r.t.Helper()
+	if r.on == on {
+		return
+	}
+	r.on = on
+	r.configure(r.t)
+	if code, out := r.reload(); code != 0 {
+		r.t.Fatalf("reload: exit code %d\n%s", code, out)
+	}
+	r.switched()
+}
+
+// send sends for a while, waits until the gateway is idle, and returns how many points came in.
+func (r *costRig) send(config loadgen.Config) (received uint64, sent loadgen.Report) {
+	r.t.Helper()
+	before := r.received()
+	config.PointsPerPacket = 10
+	sent = load(r.t, r.lab, config)
+	settleDown(r.t, r.command.Process.Pid)
+	return r.received() - before, sent
+}
+
+func (r *costRig) received() uint64 {
+	r.t.Helper()
+	s, err := r.status()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s.Ledger.Received
+}
+
+// paced is the gateway's CPU time for each point of a load that leaves it idle most of the time, up to its
+// end and no further: an idle gateway has its own housekeeping. ended is called then.
+func (r *costRig) paced(ended func()) (nanoseconds float64, points uint64) {
+	r.t.Helper()
+	points = r.received()
+	before := cpuTime(r.t, r.command.Process.Pid)
+	load(r.t, r.lab, loadgen.Config{Rate: *costRate, Duration: *costTime, PointsPerPacket: 10})
+	took := cpuTime(r.t, r.command.Process.Pid) - before
+	ended()
+	settleDown(r.t, r.command.Process.Pid)
+	if points = r.received() - points; points == 0 {
+		r.t.Fatal("no point came in")
+	}
+	return float64(took) / float64(points), points
+}
+
+// flooded is how many points a second came in while the sender sent as fast as it goes.
+func (r *costRig) flooded() float64 {
+	r.t.Helper()
+	points, sent := r.send(loadgen.Config{Duration: *costTime / 2})
+	return float64(points) / sent.Seconds
+}
+
+// losses are packets and points so far that were sent and are not in the sink.
+func (r *costRig) losses() uint64 {
+	r.t.Helper()
+	s, err := r.status()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.lab.WireDrops(r.t) + sum(s.Packets.Drops) + s.Packets.KernelDrops + sum(s.Ledger.Dropped)
+}
+
+// lossFree is the highest of the rates below a flood's at which nothing is lost, by halving. A rate that the
+// sender does not hold counts as lost: it says nothing of the gateway.
+func (r *costRig) lossFree(flood float64) (best float64) {
+	r.t.Helper()
+	low, high := searchFloor*flood, flood
 	for range searchSteps {
-		rate, lost := (low+high)/2, g.losses()
-		sent := load(t, lab, loadgen.Config{Rate: rate, Duration: run, PointsPerPacket: 10})
-		settleDown(t, g.command.Process.Pid)
-		if sent.Held && g.losses() == lost {
+		rate, lost := (low+high)/2, r.losses()
+		_, sent := r.send(loadgen.Config{Rate: rate, Duration: *costTime / 4})
+		if sent.Held && r.losses() == lost {
 			low, best = rate, max(best, sent.Rate)
 		} else {
 			high = rate
@@ -122,188 +202,62 @@ func lossFree(t *testing.T, lab *testenv.Lab, g *gateway) float64 {
 	return best
 }
 
-// measureCost runs one gateway. With probes it waits until all are on. The highest rate is looked for if it
-// is asked for.
-func measureCost(t *testing.T, on, search bool) (c cost) {
+// costs are what one state of the probes costs: CPU time a point, and two rates of points.
+type costs struct{ paced, flooded, lossFree []pair }
+
+// measure takes one gateway through its pairs: without and with probes, with and without, and so on, so that
+// what drifts with time is in both alike.
+func (c *costs) measure(t *testing.T, round int) {
 	t.Helper()
-	lab := testenv.NewLab(t, 1)
-	url, _ := checkingSink(t, lab, fakesink.Config{})
-	path := write(t, t.TempDir(), "culvert.yaml", fmt.Sprintf(
-		`interfaces: [{name: %s, mode: native, stall_after: 10s}]
-listeners: [{name: plant, port: %d}]
-workers: {wait: sleep}
-probes: {enabled: %t}
-sinks: [{name: main, urls: [%s], database: telemetry}]
-`, lab.GatewayInterface, port, on, url))
-	g := start(t, lab, "run", "-c", path)
-	g.ready()
-	want := 0.0
-	if on {
-		want = 1
-	}
-	eventually(t, "probes", func() error {
-		if got := g.figures()[`culvert_probe_up{probe="packet_drops"}`]; got != want {
-			return fmt.Errorf("on: %v, want %v", got, want)
+	first := round%2 == 1
+	r := newCostRig(t, first)
+	var paced, flooded, lossFree pair
+	for n := range *costPairs {
+		for _, on := range [2]bool{first != (n%2 == 1), first == (n%2 == 1)} {
+			r.probes(on)
+			nanoseconds, _ := r.paced(func() {})
+			paced.put(on, nanoseconds)
+			flooded.put(on, r.flooded())
 		}
-		return nil
-	})
-	received := func() uint64 {
-		s, err := g.status()
-		if err != nil {
-			t.Fatal(err)
+		c.paced, c.flooded = append(c.paced, paced), append(c.flooded, flooded)
+	}
+	if *costSearch {
+		for _, on := range [2]bool{r.on, !r.on} {
+			r.probes(on)
+			lossFree.put(on, r.lossFree(max(flooded.off, flooded.on)))
 		}
-		return s.Ledger.Received
+		c.lossFree = append(c.lossFree, lossFree)
 	}
-	settleDown(t, g.command.Process.Pid)
-	programs := account(t)
-	before := cpuTime(t, g.command.Process.Pid)
-	load(t, lab, loadgen.Config{Rate: *costRate, Duration: *costTime, PointsPerPacket: 10})
-	paced := received()
-	if paced == 0 {
-		t.Fatal("no point came in")
-	}
-	c.nanosecondsPerPoint = float64(cpuTime(t, g.command.Process.Pid)-before) / float64(paced)
-	if after := account(t); len(after) > 0 {
-		logAccount(t, programs, after, paced, c.nanosecondsPerPoint)
-	}
-	if search {
-		c.pointsPerSecond = lossFree(t, lab, g)
-	}
-	if code := g.stop(); code != 0 {
+	if code := r.stop(); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	return c
-}
-
-// emptyProgram does nothing. At the tracepoint that fires most it shows what the account itself takes.
-const emptyProgram = "does_nothing"
-
-// probePrograms are the names of the probes' programs.
-func probePrograms() []string {
-	return []string{"thread_leaves", "net_rx_begins", "napi_polled", "net_rx_ends", "redirect_failed",
-		"xdp_excepted", "request_begins", "request_ends", "tcp_changes", "segment_comes", "segment_again",
-		"packet_dropped"}
-}
-
-// attachEmpty lets a program that does nothing run at each switch of threads until the test ends.
-func attachEmpty(t *testing.T) {
-	t.Helper()
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: emptyProgram, Type: ebpf.RawTracepoint,
-		License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
-	if err != nil {
-		t.Fatalf("load a program that does nothing: %v", err)
-	}
-	t.Cleanup(func() { program.Close() })
-	at, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: "sched_switch", Program: program})
-	if err != nil {
-		t.Fatalf("attach a program that does nothing: %v", err)
-	}
-	t.Cleanup(func() { at.Close() })
-}
-
-// account is what the probes' programs ran since they were loaded, where the kernel was asked to count.
-func account(t *testing.T) map[string]ebpf.ProgramStats {
-	t.Helper()
-	stats, names := map[string]ebpf.ProgramStats{}, append(probePrograms(), emptyProgram)
-	for id, err := ebpf.ProgramGetNextID(0); err == nil; id, err = ebpf.ProgramGetNextID(id) {
-		program, err := ebpf.NewProgramFromID(id)
-		if err != nil {
-			continue // It has gone.
-		}
-		if info, err := program.Info(); err == nil && slices.Contains(names, info.Name) {
-			if s, err := program.Stats(); err == nil && s.RunCount > 0 {
-				stats[info.Name] = *s
-			}
-		}
-		program.Close()
-	}
-	return stats
-}
-
-// logAccount says how often the programs ran during the paced load, and what that is for each point. The
-// kernel reads its clock around each run: what a program that does nothing takes by that account is what the
-// account adds to each, and is taken off for the last figure. The runs for other processes' switches and
-// packets, which the programs pass over, are all in it.
-func logAccount(t *testing.T, before, after map[string]ebpf.ProgramStats, points uint64, perPoint float64) {
-	t.Helper()
-	since := func(name string) (runs uint64, took time.Duration) {
-		return after[name].RunCount - before[name].RunCount, after[name].Runtime - before[name].Runtime
-	}
-	var runs uint64
-	var sum time.Duration
-	for _, name := range probePrograms() {
-		n, took := since(name)
-		if n == 0 || before[name].RunCount > after[name].RunCount { // the one before has just gone
-			continue
-		}
-		runs, sum = runs+n, sum+took
-		t.Logf("%-16s %9d runs, %5d ns each, %7.3f ms together", name, n, int64(took)/int64(n),
-			took.Seconds()*1000)
-	}
-	nothing, took := since(emptyProgram)
-	if nothing == 0 {
-		t.Fatal("no thread switched")
-	}
-	each := float64(took) / float64(nothing)
-	t.Logf("%-16s %9d runs, %5.0f ns each: the account's own cost", emptyProgram, nothing, each)
-	with := float64(sum) / float64(points)
-	own := max(with-each*float64(runs)/float64(points), 0)
-	t.Logf("all programs     %9d runs, %.0f ns a point of the gateway's %.0f with the account's own cost, "+
-		"%.0f ns (%.1f %%) without", runs, with, perPoint, own, 100*own/perPoint)
-}
-
-func middle(values []float64) (median, low, high float64) {
-	slices.Sort(values)
-	return values[len(values)/2], values[0], values[len(values)-1]
-}
-
-// extra says by how much the second of each pair is more than the first, in parts of a hundred: median, least
-// and most. Pairs that lack a figure are left out.
-func extra(pairs [][2]float64) string {
-	var all []float64
-	for _, p := range pairs {
-		if p[0] > 0 && p[1] > 0 {
-			all = append(all, 100*(p[1]/p[0]-1))
-		}
-	}
-	if len(all) == 0 {
-		return "no pair has both figures"
-	}
-	median, low, high := middle(all)
-	return fmt.Sprintf("%+.1f %% (%+.1f to %+.1f, %d pairs)", median, low, high, len(all))
 }
 
 // Goal: what the probes cost, with figures that a person reads (make bench-probes); no time is asserted here.
-// Method: pairs of gateways with and without probes, one after the other and the first in turn, under the
-// same loads; then one more with the kernel's own account of its programs' time, which costs time itself.
+// Method: gateways whose probes are switched on and off in turn, under the same loads; then one more with the
+// kernel's own account of its programs' time, which costs time itself.
 func TestPrivProbesCost(t *testing.T) {
 	need(t)
 	testenv.Need(t, unix.CAP_PERFMON)
-	cpu, rate := make([][2]float64, *costRounds), make([][2]float64, *costRounds)
+	var all costs
 	for round := range *costRounds {
-		for _, i := range [2]int{round % 2, 1 - round%2} {
-			c := measureCost(t, i == 1, *costSearch)
-			cpu[round][i], rate[round][i] = c.nanosecondsPerPoint, c.pointsPerSecond
-		}
+		all.measure(t, round)
 	}
-	for i, name := range []string{"off", "on"} {
-		var ofCPU, ofRate []float64
-		for round := range *costRounds {
-			ofCPU, ofRate = append(ofCPU, cpu[round][i]), append(ofRate, rate[round][i])
-		}
-		median, low, high := middle(ofCPU)
-		t.Logf("probes %-3s CPU per point at %.0f points/s: median %.0f ns (%.0f to %.0f)", name, *costRate,
-			median, low, high)
-		if !*costSearch {
+	for _, one := range []struct {
+		what, unit string
+		pairs      []pair
+		worse      float64
+	}{
+		{"CPU per point", "ns", all.paced, more},
+		{"points/s of a flood", "points/s", all.flooded, less},
+		{"highest loss-free rate", "points/s", all.lossFree, less},
+	} {
+		if len(one.pairs) == 0 {
 			continue
 		}
-		median, low, high = middle(ofRate)
-		t.Logf("probes %-3s highest loss-free rate: median %.0f points/s (%.0f to %.0f)", name, median, low,
-			high)
-	}
-	t.Logf("probes cost CPU per point: %s", extra(cpu))
-	if *costSearch {
-		t.Logf("probes change the highest loss-free rate by %s", extra(rate))
+		off, on := sides(one.pairs)
+		t.Logf("probes off, on: %s: median %.0f, %.0f %s", one.what, off, on, one.unit)
+		t.Logf("probes cost of %s: %s", one.what, judge(one.pairs, one.worse))
 	}
 	counting, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
 	if err != nil {
@@ -311,5 +265,11 @@ func TestPrivProbesCost(t *testing.T) {
 	}
 	defer counting.Close()
 	attachEmpty(t)
-	measureCost(t, true, false)
+	r := newCostRig(t, true)
+	before, after := account(t), map[string]ebpf.ProgramStats(nil)
+	nanoseconds, points := r.paced(func() { after = account(t) })
+	logAccount(t, before, after, points, nanoseconds)
+	if code := r.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
 }

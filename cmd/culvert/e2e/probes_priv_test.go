@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -143,5 +145,64 @@ func TestPrivProbesSwitchedOff(t *testing.T) {
 		if code := g.stop(); code != 0 {
 			t.Fatalf("exit code %d", code)
 		}
+	}
+}
+
+// Goal: a reload switches probes on and off while points flow: those that come measure the workers, the
+// interface and the sink that were there before them, and those that go show nothing any more. Method: a
+// gateway that starts without probes.
+func TestPrivProbesByReload(t *testing.T) {
+	need(t)
+	testenv.Need(t, unix.CAP_PERFMON)
+	lab := testenv.NewLab(t, 1)
+	sink := newRecorder(t, lab)
+	file := configure(t, lab, sink.url, "")
+	without, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, append(slices.Clone(without), text...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	section("probes: {enabled: false}\n")
+	g := start(t, lab, "run", "-c", file)
+	g.ready()
+	conn := udpSender(t, lab, lab.GatewayIPv4)
+	conn.Write([]byte("motor v=1"))
+	g.settled(1)
+	section("probes: {except: [io_uring]}\n")
+	code, out := g.reload()
+	if code != 0 || strings.Contains(out, "restart") || !strings.Contains(out, "+ runqueue") ||
+		strings.Contains(out, "io_uring") {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	napi := fmt.Sprintf("culvert_probe_napi_packets_total{interface=%q}", lab.GatewayInterface)
+	sent := uint64(1)
+	eventually(t, "the probes measure", func() error {
+		conn.Write([]byte("motor v=1"))
+		sent++
+		got := g.figures()
+		for _, name := range []string{napi, "culvert_probe_runqueue_seconds_count",
+			"culvert_probe_tcp_rtt_seconds_count", `culvert_probe_up{probe="napi_poll"}`} {
+			if got[name] < 1 {
+				return fmt.Errorf("%s is %v", name, got[name])
+			}
+		}
+		return nil
+	})
+	g.settled(sent)
+	section("probes: {enabled: false}\n")
+	if code, out = g.reload(); code != 0 || !strings.Contains(out, "- runqueue") {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	got := g.figures()
+	if _, there := got[napi]; there || got[`culvert_probe_up{probe="napi_poll"}`] != 0 {
+		t.Errorf("probes that were switched off: %v", got)
+	}
+	if code := g.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
 	}
 }

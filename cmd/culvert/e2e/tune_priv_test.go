@@ -173,3 +173,31 @@ func TestPrivTuneKilledAndRebooted(t *testing.T) {
 		t.Errorf("revert after a reboot: exit code %d:\n%s", code, output)
 	}
 }
+
+// Goal: the host can be put back when the interface that it was tuned for is gone; apply says that it is. A
+// token that only the service can read is no obstacle. Method: the interface is deleted between the two.
+func TestPrivTuneInterfaceGone(t *testing.T) {
+	need(t)
+	lab := testenv.NewLab(t, 4)
+	dir := t.TempDir()
+	config := write(t, dir, "culvert.yaml", minimal(lab.GatewayInterface, "http://127.0.0.1:8086")+
+		"workers: {huge_pages: off}\nhttp: {token_file: /run/credentials/culvert.service/token_http}\n")
+	tune := func(step string) (int, string) {
+		t.Helper()
+		return once(t, lab, "tune", step, "-i", "gw0", "-c", config, "--state-dir", dir)
+	}
+	if code, output := tune("apply"); code != 0 {
+		t.Fatalf("apply: exit code %d:\n%s", code, output)
+	}
+	shell(t, lab, "ip link del gw0")
+	if code, output := tune("apply"); code != 69 || !strings.Contains(output, "there is no such interface") ||
+		strings.Contains(output, "all is as it should be") {
+		t.Errorf("apply: exit code %d:\n%s", code, output)
+	}
+	if code, output := tune("revert"); code != 0 || !strings.Contains(output, "it is gone") {
+		t.Errorf("revert: exit code %d:\n%s", code, output)
+	}
+	if code, output := tune("revert"); code != 0 || !strings.Contains(output, "nothing to restore") {
+		t.Errorf("the second revert: exit code %d:\n%s", code, output)
+	}
+}

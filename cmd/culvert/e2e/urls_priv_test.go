@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -109,6 +110,31 @@ func (m *movingURLs) change(t *testing.T, onRemove, want string, servers ...int)
 	if code != 0 || !strings.Contains(out, want) || strings.Contains(out, "warning") ||
 		strings.Contains(out, "not yet") {
 		t.Fatalf("exit code %d, want %q in: %s", code, want, out)
+	}
+}
+
+// returns is change for a server that left in order: it waits until the others have all that waited for it.
+func (m *movingURLs) returns(t *testing.T, onRemove, want string, servers ...int) {
+	t.Helper()
+	m.configure(t, onRemove, servers...)
+	eventually(t, "the server may come back", func() error {
+		code, out := m.reload()
+		if code != 0 || !strings.Contains(out, want) {
+			return fmt.Errorf("exit code %d, want %q in: %s", code, want, out)
+		}
+		return nil
+	})
+}
+
+// inOrder checks that no point of a series came to a server behind a newer one.
+func inOrder(t *testing.T, stamps []map[string][]int64) {
+	t.Helper()
+	for i, one := range stamps {
+		for series, came := range one {
+			if !slices.IsSorted(came) {
+				t.Errorf("server %d has %s in another order: %d", i, series, came)
+			}
+		}
 	}
 }
 
@@ -227,11 +253,13 @@ func TestPrivURLComesByReload(t *testing.T) {
 
 // Goal: while points stream in, what waits for a server that a reload takes out goes to the others, with
 // rehash, or stays for its return, with keep; each point comes once and the ledgers are exact, the tenants'
-// too. Method: a server that refuses, is taken out, and comes back.
+// too. With order: series each server has the points of each series in their order. Method: a server that
+// refuses, is taken out, and comes back.
 func TestPrivURLLeavesByReload(t *testing.T) {
 	need(t)
-	for _, onRemove := range []string{"rehash", "keep"} {
-		t.Run(onRemove, func(t *testing.T) {
+	for _, onRemove := range []string{"rehash", "keep", "rehash, order: series"} {
+		t.Run(strings.ReplaceAll(onRemove, ", ", " "), func(t *testing.T) {
+			ordered := strings.Contains(onRemove, "series")
 			m := newMovingURLs(t, 3)
 			m.gateway = start(t, m.lab, "run", "-c", m.configure(t, onRemove, 0, 1, 2))
 			m.ready()
@@ -251,7 +279,7 @@ func TestPrivURLLeavesByReload(t *testing.T) {
 			m.away[1].Store(false) // Now it would take what comes.
 			before := len(m.servers[1].all())
 			m.more(t, urlSeries)
-			if onRemove == "rehash" {
+			if onRemove != "keep" {
 				eventually(t, "nothing waits for the server that left", func() error {
 					s, err := m.status()
 					if err == nil && s.Sinks[1].Points.SpoolPending+s.Sinks[1].Points.InFlight > 0 {
@@ -265,13 +293,20 @@ func TestPrivURLLeavesByReload(t *testing.T) {
 			if n := len(m.servers[1].all()); n != before {
 				t.Errorf("the server that left got %d points", n-before)
 			}
-			m.change(t, onRemove, "urls       1 added, 0 changed, 0 removed, 2 kept", 0, 1, 2)
+			if back := "urls       1 added, 0 changed, 0 removed, 2 kept"; ordered {
+				m.returns(t, onRemove, back, 0, 1, 2)
+			} else {
+				m.change(t, onRemove, back, 0, 1, 2)
+			}
 			m.more(t, urlSeries)
 			end()
-			s, _ := m.settledAll(t)
+			s, stamps := m.settledAll(t)
+			if ordered {
+				inOrder(t, stamps)
+			}
 			gone := &s.Sinks[1]
-			if moved := gone.Points.Moved; (moved > 0) != (onRemove == "rehash") ||
-				moved != s.Sinks[0].Points.Adopted+s.Sinks[2].Points.Adopted {
+			if moved := gone.Spool.Moved; (moved > 0) != (onRemove != "keep") ||
+				moved != s.Sinks[0].Spool.Adopted+s.Sinks[2].Spool.Adopted {
 				t.Errorf("%+v", gone)
 			}
 			if !gone.Up || len(m.servers[1].all()) == before {
