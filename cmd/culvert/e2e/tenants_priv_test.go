@@ -182,7 +182,8 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 	if quiet.PacketsLimited != 0 || sum(quiet.Ledger.Dropped) != 0 || quiet.Ledger.Written != uint64(came) {
 		t.Errorf("the quiet one: %+v", quiet)
 	}
-	if most := 100 + float64(limit)*took; float64(noisy.Packets) > most || noisy.PacketsLimited < 10*noisy.Packets {
+	most := 100 + float64(limit)*took
+	if float64(noisy.Packets) > most || noisy.PacketsLimited < 10*noisy.Packets {
 		t.Errorf("%d packets of the noisy one came in, at most %.0f may; %d were over the limit",
 			noisy.Packets, most, noisy.PacketsLimited)
 	}
