@@ -161,11 +161,12 @@ func TestSpoolIsSharedOut(t *testing.T) {
 	r.until("the disk is given back", func() bool { return r.spooler.State().Disk.Segments == 0 })
 }
 
-// Goal: heirs without room take nobody's room; what they do not take waits, and follows when they have some.
-// Method: heirs whose own records fill their spools, and whose servers refuse for a while.
-func TestHeirsHaveNoRoom(t *testing.T) {
-	r := newMovingRig(t, func(heir *spoolRig) {
-		heir.d.answer(func(string) int { return http.StatusServiceUnavailable })
+// newFullHeirs shares out more than there is room for: servers of heirs refuse, and their spools are small.
+func newFullHeirs(t *testing.T, ordered bool) *movingRig {
+	t.Helper()
+	r := newMovingRig(t, func(one *spoolRig) {
+		one.config.Ordered = ordered
+		one.d.answer(func(string) int { return http.StatusServiceUnavailable })
 	})
 	r.sendSeries(400)
 	r.until("all is taken", func() bool { return r.spooler.State().Taken == 4000 })
@@ -177,6 +178,13 @@ func TestHeirsHaveNoRoom(t *testing.T) {
 		s := r.spooler.State()
 		return s.Moved > 0 && s.Pending() > 0
 	})
+	return r
+}
+
+// Goal: heirs without room take nobody's room; what they do not take waits, and follows when they have some.
+// Method: heirs whose own records fill their spools, and whose servers refuse for a while.
+func TestHeirsHaveNoRoom(t *testing.T) {
+	r := newFullHeirs(t, false)
 	for i, heir := range r.heirs {
 		if s := heir.spooler.State(); s.Dropped[DropSpoolFull] != 0 {
 			t.Fatalf("heir %d lost points: %+v", i, s)
@@ -326,20 +334,7 @@ func TestAnHeirLeavesBeforeItHasAll(t *testing.T) {
 // none, or for a short one only, for a while. Method: as with heirs that have no room; what the rigs send is
 // numbered.
 func TestSharingKeepsTheOrder(t *testing.T) {
-	r := newMovingRig(t, func(one *spoolRig) {
-		one.config.Ordered = true
-		one.d.answer(func(string) int { return http.StatusServiceUnavailable })
-	})
-	r.sendSeries(400)
-	r.until("all is taken", func() bool { return r.spooler.State().Taken == 4000 })
-	for _, heir := range r.heirs {
-		heir.spooler.Limit(32 << 10)
-	}
-	r.share()
-	r.until("heirs are full", func() bool {
-		s := r.spooler.State()
-		return s.Moved > 0 && s.Pending() > 0
-	})
+	r := newFullHeirs(t, true)
 	r.sendSeries(100)
 	for _, heir := range r.heirs {
 		heir.spooler.Limit(16 << 20)

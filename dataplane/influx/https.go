@@ -142,8 +142,8 @@ func (r *response) readFrom(got *http.Response) error {
 		retryAfter: got.Header.Get("Retry-After"), date: got.Header.Get("Date"),
 		versionOne: strings.HasPrefix(version, "1."),
 		reason:     reason, location: got.Header.Get("Location"),
-		encoding: got.Header.Get("Content-Encoding"), page: strings.HasPrefix(
-			strings.ToLower(got.Header.Get("Content-Type")), webPage),
+		encoding: got.Header.Get("Content-Encoding"),
+		page:     isWebPage([]byte(got.Header.Get("Content-Type"))),
 	}
 	var piece [receiveSize]byte
 	for {

@@ -23,6 +23,11 @@ const (
 // webPage is a type that no database's answer to a write has.
 const webPage = "text/html"
 
+// isWebPage reads a Content-Type.
+func isWebPage(value []byte) bool {
+	return len(value) >= len(webPage) && equalFold(value[:len(webPage)], webPage)
+}
+
 // errMalformed tells that what came is no HTTP/1 answer within bounds.
 var errMalformed = errors.New("the answer is no HTTP/1.1")
 
@@ -250,7 +255,7 @@ func (r *response) readHeader(line []byte, cut bool) error {
 		r.close = r.close || hasToken(value, "close")
 		r.keep = r.keep || hasToken(value, "keep-alive")
 	case equalFold(name, "content-type"):
-		r.page = len(value) >= len(webPage) && equalFold(value[:len(webPage)], webPage)
+		r.page = isWebPage(value)
 	case r.status < 300:
 		// What follows matters only for failures; a success stays free of allocations.
 	case equalFold(name, "retry-after"):
