@@ -167,7 +167,7 @@ func TestPrivMemoryOnTheWorkersNode(t *testing.T) {
 	nodes := workingNodes(t)
 	seconds := 2 * time.Second
 	if len(nodes) > 1 {
-		seconds = testenv.Sized(5*time.Second, 2*time.Second)
+		seconds = testenv.Sized(10*time.Second, 2*time.Second)
 	}
 	lab := testenv.NewLab(t, max(len(nodes), 1))
 	url, _ := checkingSink(t, lab, fakesink.Config{})
