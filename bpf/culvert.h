@@ -28,9 +28,11 @@ struct meta {
 	__u16 l4_offset;
 	__u16 packet_length; /* the whole frame with its padding: what the XSK descriptor says, too */
 	__u8 family;	     /* 4 or 6 */
-	__u8 flags;	     /* none yet: 0 */
-	__u32 reserved;	     /* 0 */
+	__u8 flags;	     /* META_… */
+	__u32 card_time;     /* low half of the time of arrival by the card's own clock, ns */
 };
+
+#define META_CARD_TIME 1 /* card_time is set */
 
 /*
  * What became of a packet, each counted apart. The names in lower case without the prefix are the values of

@@ -39,7 +39,7 @@ const (
 // tables are the program's lookup tables. Each key carries a generation, so that two sets of listeners can
 // lie side by side; the control word says which one counts.
 type tables struct {
-	objects *steerObjects
+	objects *objects
 	// live and spare are the two sets' contents: what counts, and what a failed or interrupted change left
 	// over.
 	live, spare tableSet

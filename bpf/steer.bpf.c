@@ -12,9 +12,13 @@
  *           tenants_* (who sends), tenant_limits, tenant_shares and source_buckets (how much, see limit.h),
  *           heartbeats (whether the worker lives), xsks (where to), verdicts (what happened).
  *
- * Needs nothing that Linux 6.1 lacks. To load it takes CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON, because
- * the place of the UDP header depends on lengths in the packet: without it the verifier allows no such
- * arithmetic, and would put a speculation barrier behind every store to the stack.
+ * culvert_steer needs nothing that Linux 6.1 lacks. steer_card_time is the same and asks the driver when the
+ * card got the packet, by the card's clock: that takes Linux 6.3, and binds it to one interface in native
+ * mode. It is loaded for cards that can tell, under the name of the other.
+ *
+ * To load either takes CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON, because the place of the UDP header
+ * depends on lengths in the packet: without it the verifier allows no such arithmetic, and would put a
+ * speculation barrier behind every store to the stack.
  */
 #include <linux/bpf.h>
 
@@ -101,6 +105,12 @@ struct {
 	__type(key, __u32);
 	__type(value, struct recent);
 } recents SEC(".maps");
+
+/*
+ * The time at which the card got the packet, in ns of the card's clock; less than 0 where there is none
+ * (net/core/xdp.c). A driver without a clock may say 0 and a time of 0, as veth does.
+ */
+extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, __u64 *timestamp) __ksym __weak;
 
 /* What parsing finds. Pointers into the packet do not outlive it: everything here is a copy. */
 struct packet {
@@ -429,9 +439,10 @@ static __always_inline int check_limits(struct packet *p, struct endpoint *to, _
 }
 
 static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct endpoint *to, __u16 tenant,
-				 __u64 now)
+				 __u64 now, const int ask_card)
 {
 	struct meta *meta;
+	__u64 card = 0;
 
 	/*
 	 * No metadata is possible, or a program that ran before this one has put its own there, behind which
@@ -439,6 +450,9 @@ static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct en
 	 */
 	if (ctx->data_meta != ctx->data)
 		return VERDICT_NO_METADATA;
+	/* Before the metadata is made: some cards write their time where it will lie (igc). */
+	if (ask_card && bpf_xdp_metadata_rx_timestamp(ctx, &card))
+		card = 0;
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return VERDICT_NO_METADATA;
 	meta = (void *)(long)ctx->data_meta;
@@ -455,11 +469,14 @@ static __always_inline int stamp(struct xdp_md *ctx, struct packet *p, struct en
 		.l4_offset = p->l4_offset,
 		.packet_length = p->length,
 		.family = p->to.family,
+		.flags = card ? META_CARD_TIME : 0,
+		.card_time = card,
 	};
 	return GO_ON;
 }
 
-static __always_inline int steer(struct xdp_md *ctx, struct settings *live, struct verdict_counts *counts)
+static __always_inline int steer(struct xdp_md *ctx, struct settings *live, struct verdict_counts *counts,
+				 const int ask_card)
 {
 	/* Read once: the generation must not change under a packet. */
 	__u64 control = *(volatile __u64 *)&live->control;
@@ -498,11 +515,10 @@ static __always_inline int steer(struct xdp_md *ctx, struct settings *live, stru
 	/* Asked before the stamp, so that a packet without a socket passes without metadata, as it came. */
 	if (bpf_redirect_map(&xsks, slot, XDP_PASS) != XDP_REDIRECT)
 		return VERDICT_UNSERVED;
-	return stamp(ctx, &p, &to, tenant, now);
+	return stamp(ctx, &p, &to, tenant, now, ask_card);
 }
 
-SEC("xdp")
-int culvert_steer(struct xdp_md *ctx)
+static __always_inline int run(struct xdp_md *ctx, const int ask_card)
 {
 	__u32 zero = 0;
 	struct settings *live = bpf_map_lookup_elem(&settings, &zero);
@@ -512,7 +528,7 @@ int culvert_steer(struct xdp_md *ctx)
 	/* Arrays of one entry have it; only the verifier does not know. */
 	if (!live || !counts)
 		return XDP_PASS;
-	verdict = steer(ctx, live, counts);
+	verdict = steer(ctx, live, counts, ask_card);
 	if (verdict < VERDICTS)
 		counts->count[verdict]++;
 	if (verdict == VERDICT_REDIRECTED)
@@ -521,6 +537,18 @@ int culvert_steer(struct xdp_md *ctx)
 	if (verdict >= VERDICT_MALFORMED)
 		return XDP_DROP;
 	return XDP_PASS;
+}
+
+SEC("xdp")
+int culvert_steer(struct xdp_md *ctx)
+{
+	return run(ctx, 0);
+}
+
+SEC("xdp")
+int steer_card_time(struct xdp_md *ctx)
+{
+	return run(ctx, 1);
 }
 
 /* No map holds these, so that BTF would leave them out; tests compare them with abi. Never loaded. */

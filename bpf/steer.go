@@ -39,6 +39,10 @@ type SteerConfig struct {
 	Pieces bool
 	// Joined is for a program that a Joint runs, instead of one that is attached to an interface.
 	Joined bool
+	// CardTime is the index of an interface whose driver is asked for each packet's time by the card's own
+	// clock (optional). The program can then be attached to this interface alone, in native mode, and not be
+	// Joined. It takes Linux 6.3, with Pieces a later one.
+	CardTime int
 }
 
 // FanoutMax is how many sockets a queue can have: more cores than any card's queue feeds.
@@ -60,10 +64,21 @@ const (
 // heartbeatWords is the size of struct heartbeat in words of 8 bytes: one cache line.
 const heartbeatWords = 8
 
+// cardTimeProgram is the program that asks the driver for the card's time, in the object.
+const cardTimeProgram = "steer_card_time"
+
+// objects are what is loaded: the maps, and one of the two programs.
+type objects struct {
+	steerMaps
+	Program *ebpf.Program `ebpf:"culvert_steer"`
+}
+
+func (o *objects) Close() error { return errors.Join(o.Program.Close(), o.steerMaps.Close()) }
+
 // Steer is the steering program and its maps, for one interface. It is not attached to anything. Its methods
 // may be called from any goroutine; none is for the hot path.
 type Steer struct {
-	objects steerObjects
+	objects objects
 
 	mu sync.Mutex
 	// settings and beats are memory shared with the program; settings is written under mu only.
@@ -77,7 +92,7 @@ type Steer struct {
 
 // LoadSteer loads the program with fresh maps: no listeners, no sockets, redirect off. It needs CAP_BPF,
 // CAP_NET_ADMIN and CAP_PERFMON (the head of steer.bpf.c says why).
-func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
+func LoadSteer(cfg SteerConfig) (*Steer, error) {
 	if cfg.QueuesMax < 1 {
 		return nil, fmt.Errorf("load %s: %d queues, an interface has at least 1", ProgramName, cfg.QueuesMax)
 	}
@@ -95,13 +110,24 @@ func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 		return nil, fmt.Errorf("load %s: packets in pieces of up to %d bytes, there can be 1 to %d",
 			ProgramName, cfg.PacketMax, abi.PacketMax)
 	}
+	if cfg.CardTime > 0 && cfg.Joined {
+		return nil, fmt.Errorf("load %s: a joined program cannot ask for the card's time", ProgramName)
+	}
 	s := &Steer{fanout: max(cfg.Fanout, 1)}
 	spec, err := s.specify(&cfg)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.load(spec, &cfg); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// load loads what was specified and sets it up. On failure nothing is loaded.
+func (s *Steer) load(spec *ebpf.CollectionSpec, cfg *SteerConfig) (err error) {
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
-		return nil, fmt.Errorf("load %s: %w", ProgramName, err)
+		return fmt.Errorf("load %s: %w", ProgramName, err)
 	}
 	defer func() {
 		if err != nil {
@@ -109,7 +135,7 @@ func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 		}
 	}()
 	if s.settings, err = mapWords(s.objects.Settings); err != nil {
-		return nil, fmt.Errorf("map %s's settings: %w", ProgramName, err)
+		return fmt.Errorf("map %s's settings: %w", ProgramName, err)
 	}
 	defer func() {
 		if err != nil {
@@ -117,7 +143,7 @@ func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 		}
 	}()
 	if s.beats, err = mapWords(s.objects.Heartbeats); err != nil {
-		return nil, fmt.Errorf("map %s's heartbeats: %w", ProgramName, err)
+		return fmt.Errorf("map %s's heartbeats: %w", ProgramName, err)
 	}
 	s.heartbeats = make([]*atomic.Uint64, cfg.QueuesMax*s.fanout)
 	for slot := range s.heartbeats {
@@ -127,7 +153,7 @@ func LoadSteer(cfg SteerConfig) (_ *Steer, err error) {
 	s.settings.words[controlWord].Store(macWord(cfg.MAC))
 	s.settings.words[stallAfterWord].Store(uint64(cfg.StallAfter))
 	s.settings.words[packetMaxWord].Store(uint64(cfg.PacketMax))
-	return s, nil
+	return nil
 }
 
 // specify is the program with what is fixed when it is loaded.
@@ -140,6 +166,13 @@ func (s *Steer) specify(cfg *SteerConfig) (*ebpf.CollectionSpec, error) {
 	spec.Maps["xsks"].MaxEntries = slots
 	spec.Maps["heartbeats"].MaxEntries = slots
 	constants := map[string]uint32{"fanout": uint32(s.fanout)}
+	if cfg.CardTime > 0 {
+		// Under the one name by which our program is known.
+		program := spec.Programs[cardTimeProgram]
+		program.Name, program.Ifindex = ProgramName, uint32(cfg.CardTime)
+		program.Flags |= unix.BPF_F_XDP_DEV_BOUND_ONLY
+		spec.Programs[ProgramName] = program
+	}
 	if cfg.InTurn {
 		constants["fanout_in_turn"] = 1
 	}
@@ -167,7 +200,7 @@ func macWord(mac [6]byte) uint64 {
 }
 
 // Program is the steering program, for attaching. It is valid until Close.
-func (s *Steer) Program() *ebpf.Program { return s.objects.CulvertSteer }
+func (s *Steer) Program() *ebpf.Program { return s.objects.Program }
 
 // QueuesMax is for how many queues the maps have room.
 func (s *Steer) QueuesMax() int { return len(s.heartbeats) / s.fanout }

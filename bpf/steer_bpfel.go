@@ -100,23 +100,24 @@ type steerVerdictCounts struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	steerMapEndpoints     = "endpoints"
-	steerMapHeartbeats    = "heartbeats"
-	steerMapRecents       = "recents"
-	steerMapSettings      = "settings"
-	steerMapSourceBuckets = "source_buckets"
-	steerMapSourcesV4     = "sources_v4"
-	steerMapSourcesV6     = "sources_v6"
-	steerMapTenantLimits  = "tenant_limits"
-	steerMapTenantShares  = "tenant_shares"
-	steerMapTenantsV4     = "tenants_v4"
-	steerMapTenantsV6     = "tenants_v6"
-	steerMapVerdicts      = "verdicts"
-	steerMapXsks          = "xsks"
-	steerProgCulvertSteer = "culvert_steer"
-	steerVarFanout        = "fanout"
-	steerVarFanoutInTurn  = "fanout_in_turn"
-	steerVarPieces        = "pieces"
+	steerMapEndpoints      = "endpoints"
+	steerMapHeartbeats     = "heartbeats"
+	steerMapRecents        = "recents"
+	steerMapSettings       = "settings"
+	steerMapSourceBuckets  = "source_buckets"
+	steerMapSourcesV4      = "sources_v4"
+	steerMapSourcesV6      = "sources_v6"
+	steerMapTenantLimits   = "tenant_limits"
+	steerMapTenantShares   = "tenant_shares"
+	steerMapTenantsV4      = "tenants_v4"
+	steerMapTenantsV6      = "tenants_v6"
+	steerMapVerdicts       = "verdicts"
+	steerMapXsks           = "xsks"
+	steerProgCulvertSteer  = "culvert_steer"
+	steerProgSteerCardTime = "steer_card_time"
+	steerVarFanout         = "fanout"
+	steerVarFanoutInTurn   = "fanout_in_turn"
+	steerVarPieces         = "pieces"
 )
 
 // loadSteer returns the embedded CollectionSpec for steer.
@@ -161,7 +162,8 @@ type steerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerProgramSpecs struct {
-	CulvertSteer *ebpf.ProgramSpec `ebpf:"culvert_steer"`
+	CulvertSteer  *ebpf.ProgramSpec `ebpf:"culvert_steer"`
+	SteerCardTime *ebpf.ProgramSpec `ebpf:"steer_card_time"`
 }
 
 // steerMapSpecs contains maps before they are loaded into the kernel.
@@ -258,12 +260,14 @@ type steerVariables struct {
 //
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerPrograms struct {
-	CulvertSteer *ebpf.Program `ebpf:"culvert_steer"`
+	CulvertSteer  *ebpf.Program `ebpf:"culvert_steer"`
+	SteerCardTime *ebpf.Program `ebpf:"steer_card_time"`
 }
 
 func (p *steerPrograms) Close() error {
 	return _SteerClose(
 		p.CulvertSteer,
+		p.SteerCardTime,
 	)
 }
 

@@ -15,27 +15,27 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// Goal: on a real interface, in both modes, telemetry of both families comes out of the AF_XDP socket with
-// its metadata in front, and everything else reaches the kernel. Method: datagrams through the lab's veth.
+// Goal: on a real interface, in both modes, and asking the driver for the card's time, telemetry of both
+// families comes out of the AF_XDP socket with its metadata in front, and everything else reaches the kernel.
+// Method: datagrams through the lab's veth, whose driver answers, but has no clock.
 func TestPrivVeth(t *testing.T) {
-	for name, flags := range map[string]link.XDPAttachFlags{
-		"native": link.XDPDriverMode, "generic": link.XDPGenericMode,
-	} {
-		t.Run(name, func(t *testing.T) { testVeth(t, flags) })
-	}
+	t.Run("native", func(t *testing.T) { testVeth(t, link.XDPDriverMode, false) })
+	t.Run("generic", func(t *testing.T) { testVeth(t, link.XDPGenericMode, false) })
+	t.Run("card time", func(t *testing.T) { testVeth(t, link.XDPDriverMode, true) })
 }
 
-func testVeth(t *testing.T, flags link.XDPAttachFlags) {
-	lab := testenv.NewLab(t, 1)
-	var s *Steer
-	var socket *testSocket
-	err := lab.Gateway.Do(func() error {
+// steerOnVeth attaches what load loads to the lab's interface and binds a socket to its queue.
+func steerOnVeth(t *testing.T, lab *testenv.Lab, flags link.XDPAttachFlags,
+	load func(SteerConfig) (*Steer, error)) (s *Steer, socket *testSocket) {
+	t.Helper()
+	check(t, lab.Gateway.Do(func() error {
 		on, err := netlink.LinkByName(lab.GatewayInterface)
 		if err != nil {
 			return err
 		}
-		s, err = LoadSteer(SteerConfig{
+		s, err = load(SteerConfig{
 			MAC: [6]byte(on.Attrs().HardwareAddr), QueuesMax: 1, StallAfter: time.Hour,
+			CardTime: on.Attrs().Index,
 		})
 		if err != nil {
 			return err
@@ -54,10 +54,28 @@ func testVeth(t *testing.T, flags link.XDPAttachFlags) {
 		socket = newTestSocket(t)
 		socket.bind(t, on.Attrs().Index, 0)
 		return s.SetXSK(0, socket.fd)
-	})
-	if err != nil {
-		t.Fatal(err)
+	}))
+	return s, socket
+}
+
+func testVeth(t *testing.T, flags link.XDPAttachFlags, cardTime bool) {
+	lab := testenv.NewLab(t, 1)
+	if cardTime && !kernelHasCardTime(t) {
+		check(t, lab.Gateway.Do(func() error {
+			_, err := LoadSteer(SteerConfig{QueuesMax: 1, CardTime: 1})
+			if err == nil {
+				t.Error("loaded, although this kernel binds no program to an interface")
+			}
+			return nil
+		}))
+		return
 	}
+	s, socket := steerOnVeth(t, lab, flags, func(cfg SteerConfig) (*Steer, error) {
+		if !cardTime {
+			cfg.CardTime = 0
+		}
+		return LoadSteer(cfg)
+	})
 	v4, _ := netip.AddrFromSlice(lab.GatewayIPv4.To4())
 	v6, _ := netip.AddrFromSlice(lab.GatewayIPv6)
 	check(t, s.SetListeners([]Listener{{ID: 3, Port: ourPort, Addresses: []netip.Addr{v4, v6}}}))
@@ -83,6 +101,9 @@ func testVeth(t *testing.T, flags link.XDPAttachFlags) {
 		got := packet[meta.PayloadOffset:][:meta.PayloadLength]
 		if !bytes.Equal(got, []byte(payload)) {
 			t.Errorf("payload %q, want %q", got, payload)
+		}
+		if meta.Flags != 0 || meta.CardTime != 0 {
+			t.Errorf("veth has no clock, and the metadata is %+v", meta)
 		}
 		if age := nowMonotonic(t) - meta.Arrival; age > uint64(time.Minute) {
 			t.Errorf("arrived %d ns ago", age)

@@ -27,7 +27,11 @@ const (
 	packetLengthAt  = 24
 	familyAt        = 26
 	flagsAt         = 27
+	cardTimeAt      = 28
 )
+
+// FlagCardTime in Meta.Flags says that the card told when the packet came (META_CARD_TIME).
+const FlagCardTime = 1
 
 // Meta is what the XDP program found out about a frame. Offsets count from the frame's first byte, that of
 // the Ethernet header. The program checked them against the frame it saw; who reads a frame of a ring
@@ -42,7 +46,10 @@ type Meta struct {
 	L4Offset      uint16
 	PacketLength  uint16 // of the frame with its padding
 	Family        uint8  // 4 or 6
-	Flags         uint8  // none yet
+	Flags         uint8  // see FlagCardTime
+	// CardTime is the low half of the packet's time of arrival by the card's own clock, in ns, where Flags
+	// says that there is one.
+	CardTime uint32
 }
 
 // ReadMeta reads the MetaSize bytes in front of a frame. It is false where they do not begin with the magic:
@@ -66,6 +73,7 @@ func ReadMeta(area []byte) (Meta, bool) {
 		PacketLength:  binary.LittleEndian.Uint16(b[packetLengthAt:]),
 		Family:        b[familyAt],
 		Flags:         b[flagsAt],
+		CardTime:      binary.LittleEndian.Uint32(b[cardTimeAt:]),
 	}, true
 }
 
