@@ -62,6 +62,7 @@ func openFrame(payload *Payload, packet, metadata []byte, policy ChecksumPolicy,
 	}
 	payload.Bytes = packet[start:end]
 	payload.Arrival = int64(meta.Arrival)
+	payload.CardTime, payload.CardTold = meta.CardTime, meta.Flags&abi.FlagCardTime != 0
 	payload.Listener, payload.Tenant = meta.Listener, meta.Tenant
 	payload.Token = 0
 	return FrameRejects

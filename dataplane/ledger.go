@@ -164,6 +164,9 @@ func (c *Counters) Add(other *Counters) {
 
 // Stages are the latency histograms of one worker, in nanoseconds, written by it alone.
 type Stages struct {
+	// NICToSteer counts packets of which the card told when it got them. It comes before the others: they
+	// begin with the XDP stamp, whatever the card can tell.
+	NICToSteer    hist.Histogram // the card's own time → XDP stamp
 	SteerToWorker hist.Histogram // XDP stamp → the turn that takes the frame
 	Decode        hist.Histogram // of one frame, measured once a millisecond
 	Rules         hist.Histogram // of the same frame

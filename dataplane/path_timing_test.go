@@ -179,6 +179,7 @@ func BenchmarkPathPages(b *testing.B) {
 func benchmarkPath(b *testing.B, w *Worker, s *slab) {
 	var stored, size int
 	passes, inside := 0, time.Duration(0)
+	queue := QueueConfig{Checksum: ChecksumVerify}
 	// The batch is emptied without a writer: what the sink costs is measured where it is made.
 	empty := func(batch *influx.Batch) {
 		stored, size = stored+batch.Points(), size+batch.Bytes()
@@ -196,7 +197,7 @@ func benchmarkPath(b *testing.B, w *Worker, s *slab) {
 				empty(o)
 			}
 			start := time.Now()
-			w.eatFrames(s.memory, descs, ChecksumVerify, int64(i))
+			w.eatFrames(s.memory, descs, &queue, int64(i))
 			took := time.Since(start)
 			inside += took
 			batches = append(batches, took)

@@ -15,6 +15,10 @@ type Payload struct {
 	Tenant     uint16
 	SourcePort uint16
 	Source     [16]byte // IPv4 as ::ffff:a.b.c.d
+	// CardTime is the low half of the time at which the card got the packet, by the card's own clock, in
+	// nanoseconds, if CardTold says that it told.
+	CardTime uint32
+	CardTold bool
 	// Token names the payload to an input that owes its sender an answer; 0 for packets.
 	Token uint64
 }

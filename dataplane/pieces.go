@@ -35,7 +35,7 @@ func (w *Worker) eatPieces(q *Queue, umem []byte, descs []xsk.Desc, now int64) (
 			packets++
 			continue
 		}
-		w.eatFrames(umem, descs[whole:i], q.config.Checksum, now)
+		w.eatFrames(umem, descs[whole:i], &q.config, now)
 		whole = i + 1
 		a.add(umem, d)
 		if d.Continues() {
@@ -44,7 +44,7 @@ func (w *Worker) eatPieces(q *Queue, umem []byte, descs []xsk.Desc, now int64) (
 		packets++
 		w.eatAssembled(q, now)
 	}
-	w.eatFrames(umem, descs[whole:], q.config.Checksum, now)
+	w.eatFrames(umem, descs[whole:], &q.config, now)
 	return packets
 }
 
@@ -56,7 +56,7 @@ func (w *Worker) eatAssembled(q *Queue, now int64) {
 		w.rejectFrame(FrameLength, &Payload{})
 	} else {
 		desc := [1]xsk.Desc{{Addr: abi.MetaSize, Len: uint32(a.length)}}
-		w.eatFrames(a.bytes, desc[:], q.config.Checksum, now)
+		w.eatFrames(a.bytes, desc[:], &q.config, now)
 	}
 	a.length, a.over = 0, false
 }

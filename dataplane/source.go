@@ -24,6 +24,8 @@ type QueueConfig struct {
 	FrameSize int
 	HugePages numa.HugePages
 	Checksum  ChecksumPolicy
+	// CardClock (optional) is the clock of the card, by which it tells when it got a packet.
+	CardClock *CardClock
 	Heartbeat *atomic.Uint64 // the XDP program's cell for this queue
 	// StallAfter is how old a heartbeat the XDP program believes; 0: any.
 	StallAfter time.Duration
@@ -227,7 +229,7 @@ func (w *Worker) takeFrames(q *Queue, now int64) int {
 	if q.config.Segments {
 		packets = w.eatPieces(q, q.socket.UMEM(), q.descs[:n], now)
 	} else {
-		w.eatFrames(q.socket.UMEM(), q.descs[:n], q.config.Checksum, now)
+		w.eatFrames(q.socket.UMEM(), q.descs[:n], &q.config, now)
 	}
 	q.socket.Free(q.descs[:n])
 	q.remind()
@@ -238,17 +240,22 @@ func (w *Worker) takeFrames(q *Queue, now int64) int {
 	return n
 }
 
-// eatFrames eats frames of a UMEM that the worker holds.
-func (w *Worker) eatFrames(umem []byte, descs []xsk.Desc, policy ChecksumPolicy, now int64) {
+// eatFrames eats frames of a UMEM that the worker holds, as a queue of this configuration does.
+func (w *Worker) eatFrames(umem []byte, descs []xsk.Desc, queue *QueueConfig, now int64) {
 	var payload Payload
 	timed := w.timingDue(now)
 	for i := range descs {
 		d := &descs[i]
 		packet, metadata := umem[d.Addr:d.Addr+uint64(d.Len)], umem[d.Addr-abi.MetaSize:d.Addr]
-		reject := openFrame(&payload, packet, metadata, policy, &w.counters)
+		reject := openFrame(&payload, packet, metadata, queue.Checksum, &w.counters)
 		if reject != FrameRejects {
 			w.rejectFrame(reject, &payload)
 			continue
+		}
+		if payload.CardTold && queue.CardClock != nil {
+			if wait, ok := queue.CardClock.Wait(payload.CardTime, payload.Arrival); ok {
+				w.stages.NICToSteer.Record(wait)
+			}
 		}
 		w.stages.SteerToWorker.Record(now - payload.Arrival)
 		w.eat(&payload, timed && i == 0 || w.traces.watch)

@@ -101,7 +101,7 @@ func TestOpenFrame(t *testing.T) {
 		t.Helper()
 		packet, metadata := frame(text, 77)
 		packet = spoil(packet, metadata)
-		payload := Payload{Source: [16]byte{1}, SourcePort: 9}
+		payload := Payload{Source: [16]byte{1}, SourcePort: 9, CardTime: 5, CardTold: true}
 		var c Counters
 		if got := openFrame(&payload, packet, metadata, policy, &c); got != want {
 			t.Fatalf("reject %d, want %d", got, want)
@@ -114,7 +114,7 @@ func TestOpenFrame(t *testing.T) {
 		if payload.SourcePort != port || payload.Source[0] != 0 {
 			t.Fatalf("reject %d of %v:%d", want, payload.Source, port)
 		}
-		if want == FrameRejects && (string(payload.Bytes) != text || payload.Arrival != 77 ||
+		if want == FrameRejects && (string(payload.Bytes) != text || payload.Arrival != 77 || payload.CardTold ||
 			netip.AddrFrom16(payload.Source).Unmap().String() != "10.88.0.2" || payload.SourcePort != 40000) {
 			t.Fatalf("payload is %+v", payload)
 		}

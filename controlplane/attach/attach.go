@@ -38,6 +38,9 @@ type Options struct {
 	// and not by sender.
 	Fanout int
 	InTurn bool
+	// CardTime has the program ask the driver for each packet's time by the card's own clock (optional),
+	// where kernel and mode allow it. Attachment.CardTime says whether they do.
+	CardTime bool
 }
 
 // Attachment is the steering program on one interface, with redirect off until the caller switches it on. Its
@@ -56,6 +59,9 @@ type Attachment struct {
 	joined  bool  // there is a joint in a dispatcher to adopt
 	pieces  bool  // packets may be longer than a frame
 	refused error // why not native, in mode auto
+	// cardTime says that the driver is asked for the card's time, noCardTime why not, where it was demanded.
+	cardTime   bool
+	noCardTime error
 	seen    Seen
 
 	mu   sync.Mutex
@@ -101,8 +107,11 @@ func Open(o Options) (_ *Attachment, err error) {
 	}
 	a.driver = a.lookout.driver()
 	a.joined = a.findJoint(o)
-	pieces := piecesFrom(a.state.MTU, o.PacketMax) && !a.willBeGeneric(o.Mode) && !a.joined
-	if err := a.load(o, pieces); err != nil {
+	inDriver := !a.willBeGeneric(o.Mode) && !a.joined
+	if o.CardTime && !inDriver {
+		o.CardTime, a.noCardTime = false, errCardTimeMode
+	}
+	if err := a.load(o, inDriver && piecesFrom(a.state.MTU, o.PacketMax)); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -121,19 +130,34 @@ func Open(o Options) (_ *Attachment, err error) {
 	return a, nil
 }
 
-// load loads the program, for packets in several pieces or not.
+// errCardTimeMode is why a program cannot ask for the card's time that could elsewhere.
+var errCardTimeMode = errors.New("a program can ask for the card's time in native mode only, and in no " +
+	"dispatcher")
+
+// load loads the program, for packets in several pieces or not. One that the kernel does not let ask for the
+// card's time is loaded without the question.
 func (a *Attachment) load(o Options, pieces bool) error {
 	if pieces {
 		o.PacketMax = abi.PacketMax
 	}
-	steer, err := bpf.LoadSteer(bpf.SteerConfig{
+	config := bpf.SteerConfig{
 		MAC: a.state.MAC, QueuesMax: a.state.QueuesMax, StallAfter: o.StallAfter,
 		PacketMax: o.PacketMax, Fanout: o.Fanout, InTurn: o.InTurn, Pieces: pieces, Joined: a.joined,
-	})
+	}
+	if o.CardTime {
+		config.CardTime = a.state.Index
+	}
+	steer, err := bpf.LoadSteer(config)
+	if err != nil && o.CardTime {
+		a.noCardTime = fmt.Errorf("the kernel refuses a program that asks for the card's time, which takes "+
+			"Linux 6.3: %w", err)
+		config.CardTime = 0
+		steer, err = bpf.LoadSteer(config)
+	}
 	if err != nil {
 		return a.explain(err)
 	}
-	a.steer, a.pieces = steer, pieces
+	a.steer, a.pieces, a.cardTime = steer, pieces, config.CardTime > 0
 	return nil
 }
 
@@ -156,7 +180,10 @@ func (a *Attachment) attach(o Options) error {
 		}
 		a.refused = refused
 	}
-	if a.pieces {
+	if a.pieces || a.cardTime {
+		if a.cardTime {
+			o.CardTime, a.noCardTime = false, errCardTimeMode
+		}
 		if err := errors.Join(a.steer.Close(), a.load(o, false)); err != nil {
 			return err
 		}
@@ -284,6 +311,10 @@ func (a *Attachment) Mode() Mode { return a.mode }
 
 // Pieces tells whether packets may be longer than a frame: then sockets must take them in several.
 func (a *Attachment) Pieces() bool { return a.pieces }
+
+// CardTime tells whether the driver is asked for each packet's time by the card's clock. Where it was
+// demanded and is not, the error says why.
+func (a *Attachment) CardTime() (bool, error) { return a.cardTime, a.noCardTime }
 
 // NativeRefused says why mode auto fell back to generic; nil where it did not.
 func (a *Attachment) NativeRefused() error { return a.refused }
