@@ -31,7 +31,8 @@ const cardAhead = 77 * time.Second
 func answerOf(clock bool, code int32) asm.Instructions {
 	answer := asm.Instructions{
 		btf.WithFuncMetadata(asm.Mov.Reg(asm.R6, asm.R2).WithSymbol("card"), &btf.Func{
-			Name: "card", Linkage: btf.StaticFunc, Type: &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4}},
+			Name: "card", Linkage: btf.StaticFunc,
+			Type: &btf.FuncProto{Return: &btf.Int{Name: "int", Size: 4}},
 		}),
 		asm.FnKtimeGetNs.Call(),
 		asm.LoadImm(asm.R1, int64(cardAhead), asm.DWord),

@@ -56,8 +56,8 @@ func OpenCardClock(path string) (*CardClock, error) {
 	return &CardClock{id: int32(^file.Fd()<<3 | clockFD), file: file}, nil
 }
 
-// Measure reads the clock. It takes some tens of µs. On an error nothing is known of the clock any more, until
-// it has been measured twice.
+// Measure reads the clock. It takes some tens of µs. On an error nothing is known of the clock any more,
+// until it has been measured twice.
 func (c *CardClock) Measure() error {
 	next := cardReading{doubt: 1<<63 - 1}
 	for range cardReadings {

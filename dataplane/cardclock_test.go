@@ -37,8 +37,8 @@ func read(t *testing.T, id int32) int64 {
 }
 
 // Goal: a wait is what lies between the card's time of a packet and its arrival, whatever the card's clock
-// counts from and however it drifts. Method: real clocks of the kernel in the card's place, of which one drifts
-// for real (CLOCK_MONOTONIC_RAW is not steered); the wait is bracketed by readings of CLOCK_MONOTONIC.
+// counts from and however it drifts. Method: real clocks of the kernel in the card's place, of which one
+// drifts for real (CLOCK_MONOTONIC_RAW is not steered); the wait is bracketed by readings of CLOCK_MONOTONIC.
 func TestCardWaitByRealClocks(t *testing.T) {
 	for name, id := range map[string]int32{
 		"TAI": unix.CLOCK_TAI, "boot": unix.CLOCK_BOOTTIME, "raw": unix.CLOCK_MONOTONIC_RAW,
@@ -113,8 +113,8 @@ func TestCardWaitUnknown(t *testing.T) {
 	f("failed", at+100*second, far, 1000, 0, false)
 }
 
-// Goal: waits stay exact between measurements for every offset and drift. Method: random clocks, whose time is
-// computed exactly; negative offsets, and low halves that wrap, come up by themselves.
+// Goal: waits stay exact between measurements for every offset and drift. Method: random clocks, whose time
+// is computed exactly; negative offsets, and low halves that wrap, come up by themselves.
 func TestCardWaitDrifts(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

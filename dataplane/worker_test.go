@@ -114,7 +114,8 @@ func TestOpenFrame(t *testing.T) {
 		if payload.SourcePort != port || payload.Source[0] != 0 {
 			t.Fatalf("reject %d of %v:%d", want, payload.Source, port)
 		}
-		if want == FrameRejects && (string(payload.Bytes) != text || payload.Arrival != 77 || payload.CardTold ||
+		if want == FrameRejects && (string(payload.Bytes) != text || payload.Arrival != 77 ||
+			payload.CardTold ||
 			netip.AddrFrom16(payload.Source).Unmap().String() != "10.88.0.2" || payload.SourcePort != 40000) {
 			t.Fatalf("payload is %+v", payload)
 		}

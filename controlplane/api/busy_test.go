@@ -23,6 +23,7 @@ func busy() *telemetry.Snapshot {
 		Started: time.Unix(1_700_000_000, 0), Taken: time.Unix(1_700_000_090, 0),
 		Listeners: []telemetry.Listener{{Name: "plant", Port: 8089}},
 		Interfaces: []telemetry.Interface{{Name: "eth1", Mode: "zerocopy", State: "up",
+			CardTimes: "by /dev/ptp0", CardClock: true, CardClockDoubt: 300,
 			Queues: []telemetry.Queue{{Raw: map[string]uint64{"rx_ring_full": 1},
 				Drops: map[string]uint64{"ring_full": 1}}},
 			Verdicts: []telemetry.Verdict{{Name: "redirected", Count: 1}}}},

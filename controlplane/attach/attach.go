@@ -62,7 +62,7 @@ type Attachment struct {
 	// cardTime says that the driver is asked for the card's time, noCardTime why not, where it was demanded.
 	cardTime   bool
 	noCardTime error
-	seen    Seen
+	seen       Seen
 
 	mu   sync.Mutex
 	link link.Link // nil once detached, and where the program is joined

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"culvert/scripts/testenv"
 )
@@ -20,6 +21,16 @@ func hasCardTime(t *testing.T) bool {
 	return kernel.TypeByName("bpf_xdp_metadata_rx_timestamp", &found) == nil
 }
 
+// sinceOf tells whether this kernel is at least a version.
+func sinceOf(t *testing.T, major, minor int) bool {
+	t.Helper()
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		t.Fatal(err)
+	}
+	return since(unix.ByteSliceToString(name.Release[:]), major, minor)
+}
+
 // Goal: the driver is asked for the card's time where that can be, in native mode and by a link that was
 // pinned without it; everywhere else the attachment is the same without it, and says why. Method: a veth,
 // loopback, which has no native mode, jumbo frames, which not every kernel with card times allows.
@@ -28,25 +39,39 @@ func TestPrivCardTimeWherePossible(t *testing.T) {
 	f := func(name string, mode, wantMode Mode, want, adopted bool) {
 		t.Helper()
 		within(t, lab.Gateway, func() error {
-			a, err := Open(Options{Interface: name, Mode: mode, PacketMax: 1792, PinDir: pins, CardTime: true})
+			a, err := Open(Options{Interface: name, Mode: mode, PinDir: pins, CardTime: true})
 			if err != nil {
 				return err
 			}
 			asked, why := a.CardTime()
 			if a.Mode() != wantMode || a.Adopted() != adopted || asked != want || (why == nil) != want {
-				t.Errorf("%s in mode %v: %v, adopted %t, card's time %t, %v", name, mode, a.Mode(), a.Adopted(),
-					asked, why)
+				t.Errorf("%s in mode %v: %v, adopted %t, card's time %t, %v", name, mode, a.Mode(),
+					a.Adopted(), asked, why)
 			}
 			return a.Close()
 		})
 	}
 	there := hasCardTime(t)
+	for name, silent := range map[string]bool{"lo": true, lab.GatewayInterface: false} {
+		within(t, lab.Gateway, func() error {
+			state, err := Look(name)
+			if err != nil {
+				return err
+			}
+			offer, err := AskOffer(state)
+			if want := silent && sinceOf(t, 6, 7); offer.NoCardTimes != want {
+				t.Errorf("the driver of %s is said to tell no times: %t", name, offer.NoCardTimes)
+			}
+			return err
+		})
+	}
 	f("lo", Auto, Generic, false, false)
 	f(lab.GatewayInterface, Generic, Generic, false, false)
 	f(lab.GatewayInterface, Native, Native, there, false)
 	f(lab.GatewayInterface, Auto, Native, there, false)
 
-	// Pinned by a command that does not ask, twice taken over by a gateway that does, and by one that does not.
+	// Pinned by a command that does not ask, taken over twice by a gateway that does, and by one that does
+	// not.
 	within(t, lab.Gateway, func() error {
 		_, err := Pin(Options{Interface: lab.GatewayInterface, PinDir: pins})
 		return err
@@ -89,13 +114,15 @@ func TestPrivCardTimeWherePossible(t *testing.T) {
 	}
 	if TakesPieces() {
 		within(t, lab.Gateway, func() error {
-			a, err := Open(Options{Interface: lab.GatewayInterface, PacketMax: 1792, PinDir: pins, CardTime: true})
+			a, err := Open(Options{Interface: lab.GatewayInterface, PacketMax: 1792, PinDir: pins,
+				CardTime: true})
 			if err != nil {
 				return err
 			}
 			asked, why := a.CardTime()
 			if a.Mode() != Native || !a.Pieces() || asked != (why == nil) {
-				t.Errorf("long packets: %v, pieces %t, card's time %t, %v", a.Mode(), a.Pieces(), asked, why)
+				t.Errorf("long packets: %v, pieces %t, card's time %t, %v", a.Mode(), a.Pieces(), asked,
+					why)
 			}
 			return a.Close()
 		})

@@ -8,6 +8,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"culvert/controlplane/nic"
 )
 
 // Offer is what an interface's driver says of itself, as it is now: some drivers offer less with few queues.
@@ -20,6 +22,9 @@ type Offer struct {
 	// Pieces are packets longer than a page to XDP, and from there to AF_XDP sockets with a copy; and
 	// ZeroCopyPieces without one.
 	Pieces, ZeroCopyPieces bool
+	// NoCardTimes says that the driver is known not to tell programs when the card got a packet. Kernels
+	// before 6.7 do not know.
+	NoCardTimes bool
 }
 
 // Of the family "netdev" (include/uapi/linux/netdev.h).
@@ -29,9 +34,11 @@ const (
 	netdevIfindex     = 1  // NETDEV_A_DEV_IFINDEX
 	netdevXDPFeatures = 3  // NETDEV_A_DEV_XDP_FEATURES
 	netdevMaxSegments = 4  // NETDEV_A_DEV_XDP_ZC_MAX_SEGS
+	netdevMetadata    = 5  // NETDEV_A_DEV_XDP_RX_METADATA_FEATURES
 	featureBasic      = 1  // NETDEV_XDP_ACT_BASIC
 	featureZeroCopy   = 8  // NETDEV_XDP_ACT_XSK_ZEROCOPY
 	featurePieces     = 32 // NETDEV_XDP_ACT_RX_SG
+	metadataTimestamp = 1  // NETDEV_XDP_RX_METADATA_TIMESTAMP
 )
 
 // genericHeader is struct genlmsghdr of linux/genetlink.h: command, version, and two bytes that must be 0.
@@ -78,7 +85,7 @@ func AskOffer(s State) (Offer, error) {
 
 // offerOf reads the attributes of an interface.
 func offerOf(attributes []syscall.NetlinkRouteAttr) (offer Offer) {
-	segments := uint32(1)
+	segments, noCardTimes := uint32(1), false
 	for _, a := range attributes {
 		switch {
 		case a.Attr.Type == netdevXDPFeatures && len(a.Value) >= 8:
@@ -88,10 +95,25 @@ func offerOf(attributes []syscall.NetlinkRouteAttr) (offer Offer) {
 				Pieces: has(featurePieces) && TakesPieces()}
 		case a.Attr.Type == netdevMaxSegments && len(a.Value) >= 4:
 			segments = binary.NativeEndian.Uint32(a.Value)
+		case a.Attr.Type == netdevMetadata && len(a.Value) >= 8:
+			noCardTimes = binary.NativeEndian.Uint64(a.Value)&metadataTimestamp == 0
 		}
 	}
+	offer.NoCardTimes = noCardTimes
 	offer.ZeroCopyPieces = offer.Pieces && offer.ZeroCopy && segments > 1
 	return offer
+}
+
+// AskCardTimes asks what an interface's driver says of the times at which its card gets packets. It needs no
+// privilege and changes nothing.
+func AskCardTimes(s State) (nic.CardTimes, error) {
+	times, err := nic.AskCardTimes(s.Name)
+	if err != nil || times.Clock == "" {
+		return times, err
+	}
+	offer, err := AskOffer(s)
+	times.Untold = offer.NoCardTimes
+	return times, err
 }
 
 // DemandZeroCopy is the error for an interface whose driver is known to have no zero-copy.

@@ -47,6 +47,7 @@ func (e *examination) card(card *Card) {
 		e.add(Warn, "driver", card.Name, "`busy_poll: off`",
 			"busy_poll is left off: driver %q is not known to do it well", card.Driver)
 	}
+	e.timestamps(card)
 	e.foreign(card)
 	e.channels(card)
 	e.steering(card)
@@ -152,9 +153,6 @@ func (e *examination) mode(card *Card) {
 	}
 	if listed && known.metadata != "" {
 		about += "; metadata: " + known.metadata
-		if strings.Contains(known.metadata, "timestamp") {
-			about += " (latencies begin in XDP: the card's timestamp is not used)"
-		}
 	}
 	if listed && known.attachResets {
 		about += "; attaching takes the link down for a moment"

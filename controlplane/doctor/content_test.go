@@ -49,6 +49,22 @@ func TestExamineContent(t *testing.T) {
 				{Queue: 1, Node: 1, HugePages: "explicit"},
 				{Queue: 1, Socket: 1, Node: 1, HugePages: "explicit"}}}}}
 	}, "the gateway that runs has 16 of 2 MiB, and 0 are free")
+	clock := func(times nic.CardTimes, more func(*Card)) func(*Host) {
+		return func(h *Host) {
+			times.Clock = "/dev/ptp3"
+			h.Cards[0].Times = times
+			if more != nil {
+				more(&h.Cards[0])
+			}
+		}
+	}
+	all := nic.CardTimes{Every: true, On: true}
+	f("a card that tells its times", nil, clock(all, nil), "see the stage nic_to_steer")
+	f("one that is not asked to", nil, clock(nic.CardTimes{Every: true}, nil), "is not asked to")
+	f("one that tells some alone", nil, clock(nic.CardTimes{}, nil), "not every packet's time")
+	untold := nic.CardTimes{Every: true, On: true, Untold: true}
+	f("one whose driver keeps them to itself", nil, clock(untold, nil), "not every packet's time")
+	f("one in generic mode", nil, clock(all, func(c *Card) { c.Mode = "generic" }), "not every packet's time")
 	f("huge pages of another size", files{nodes + "node1" + pages + "nr_hugepages": gone,
 		nodes + "node1" + pages + "free_hugepages": gone}, nil, "none of 2 MiB")
 }

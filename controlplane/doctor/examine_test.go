@@ -256,6 +256,11 @@ func cardFindings() []finding {
 		}, status: Skip, check: "driver"},
 		{name: "busy polling that the driver is not good for", card: func(c *Card) { c.PollRefused = true },
 			status: Warn, check: "driver", text: "busy_poll is left off", remedy: "`busy_poll: off`"},
+		{name: "a clock that the service may not read", card: func(c *Card) {
+			c.Times = nic.CardTimes{Clock: "/dev/ptp3", Every: true, On: true}
+			c.ClockKept = "may not be read by user culvert"
+		}, status: Warn, check: "timestamps", text: "its clock, /dev/ptp3, may not be read by user culvert",
+			remedy: "`chgrp culvert /dev/ptp3; chmod g+r /dev/ptp3`"},
 		{name: "another's program", card: func(c *Card) { c.Foreign = errors.New("another XDP program") },
 			status: Fail, check: "program", remedy: "`ip link set dev eth1 xdp off`"},
 		{name: "a queue that is not there", card: func(c *Card) { c.Served = []int{1, 4} }, status: Fail,

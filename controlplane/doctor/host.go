@@ -10,6 +10,7 @@ import (
 
 	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
+	"culvert/controlplane/gateway"
 	"culvert/controlplane/nic"
 	"culvert/controlplane/telemetry"
 	"culvert/numa"
@@ -70,6 +71,11 @@ type Card struct {
 	DefersByQueue bool
 	// DefaultRoute tells that the host's default route leaves by it.
 	DefaultRoute bool
+	// Times says whether it tells when it got each packet; TimesOff that the configuration does not ask, and
+	// ClockKept why a gateway may not read its clock.
+	Times     nic.CardTimes
+	TimesOff  bool
+	ClockKept string
 	// Open names the listeners without `sources`.
 	Open []string
 }
@@ -120,6 +126,7 @@ func (card *Card) configure(c *config.Config) {
 			card.Fanout = c.Interfaces[i].QueuesFanout != "none"
 		}
 	}
+	card.TimesOff = !gateway.WantsCardTimes(&c.Probes)
 	card.listen(c.Listeners)
 	for i := range c.Listeners {
 		if len(c.Listeners[i].Sources) == 0 {
@@ -154,6 +161,11 @@ func lookAt(name string) (Card, error) {
 	card.note(err)
 	card.DefaultRoute, err = nic.CarriesDefaultRoute(name)
 	card.note(err)
+	card.Times, err = attach.AskCardTimes(state)
+	card.note(err)
+	if card.Times.Clock != "" {
+		card.ClockKept = keptFrom(card.Times.Clock)
+	}
 	card.Spread = askSpread(name)
 	return card, nil
 }

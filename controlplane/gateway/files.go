@@ -24,7 +24,7 @@ func systemFiles() []string {
 // Files are the files that a gateway of this configuration uses once it runs, after reloads, too: of each
 // file that is read the folder, so that it may be replaced.
 func Files(c *config.Config) confine.Files {
-	files := confine.Files{Read: systemFiles(), Write: attach.PinDirs()}
+	files := confine.Files{Read: append(systemFiles(), clockFiles()...), Write: attach.PinDirs()}
 	read := func(paths ...string) {
 		for _, path := range paths {
 			if path != "" {
@@ -47,6 +47,13 @@ func Files(c *config.Config) confine.Files {
 	none := func(path string) bool { return path == "" }
 	files.Write = append(files.Write, slices.DeleteFunc(write, none)...)
 	return files
+}
+
+// clockFiles are the clocks of this host's cards.
+func clockFiles() []string {
+	// The pattern is right, which is the only error there can be.
+	found, _ := filepath.Glob("/dev/ptp[0-9]*")
+	return found
 }
 
 // beforePattern is a pattern of paths up to the first part with a wildcard, that part included.

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"culvert/bpf"
 	"culvert/controlplane/config"
 	"culvert/controlplane/rulefile"
 	"culvert/dataplane/lineproto"
@@ -89,7 +88,7 @@ func checkTokens(c *config.Config) (found []*config.Error) {
 // checkProbes finds names of probes that there are none of.
 func checkProbes(c *config.Config) (found []*config.Error) {
 	for i, name := range c.Probes.Except {
-		if names := bpf.ProbeNames(); !slices.Contains(names, name) {
+		if names := probeNames(); !slices.Contains(names, name) {
 			found = append(found, c.Mistake(fmt.Sprintf("probes.except[%d]", i),
 				"there is no probe %q, only %s", name, strings.Join(names, ", ")))
 		}

@@ -48,7 +48,8 @@ type port struct {
 	mode       string // the effective one; empty while nothing is bound
 	waiting    error  // why nothing is bound
 	queues     []*served
-	doors      []door                 // in mode socket
+	doors      []door // in mode socket
+	cardTimes  cardTimes
 	verdicts   [abi.Verdicts]uint64   // of programs that are gone by now
 	limited    [bpf.TenantsMax]uint64 // packets of tenants, of the same programs
 }
@@ -135,7 +136,7 @@ func (g *Gateway) raise(p *port) (err error) {
 		return errors.Join(err, g.lower(p))
 	}
 	p.log.Info("attached", "mode", p.mode, "driver", p.attachment.Driver(), "queues", len(p.queues),
-		"adopted", p.attachment.Adopted())
+		"adopted", p.attachment.Adopted(), "card_times", p.cardTimes.says)
 	return nil
 }
 
@@ -148,7 +149,7 @@ func (g *Gateway) attach(p *port, mode attach.Mode) error {
 		PacketMax: p.packetMax, Seen: g.options.Seen[p.config.Name],
 		Fanout: g.plan.Fanout(p.config.Name), InTurn: p.config.QueuesFanout == fanoutPacket,
 	}
-	attachment, err := attach.Open(options)
+	attachment, err := g.openAttachment(p, options)
 	if err != nil {
 		return err
 	}
@@ -158,10 +159,11 @@ func (g *Gateway) attach(p *port, mode attach.Mode) error {
 	if attachment.Mode() == attach.Generic && options.Fanout > 1 {
 		p.log.Warn("one socket a queue: several take native XDP", "queues_fanout", p.config.QueuesFanout)
 		options.Mode, options.Fanout = attach.Generic, 1
-		if err := attachment.Close(); err != nil {
+		p.attachment = attachment
+		if err := p.closeAttachment(); err != nil {
 			return err
 		}
-		if attachment, err = attach.Open(options); err != nil {
+		if attachment, err = g.openAttachment(p, options); err != nil {
 			return err
 		}
 	}
@@ -219,6 +221,7 @@ func (g *Gateway) openQueue(p *port, number int) error {
 			Interface: p.config.Name, Index: p.state.Index, Queue: number, Mode: p.bindMode(),
 			Frames: g.options.Config.Workers.Frames, FrameSize: g.options.Config.Workers.FrameSize,
 			HugePages: g.hugePages(), Checksum: checksumPolicy(p.config.Checksum, p.attachment.Driver()),
+			CardClock: p.cardTimes.clock.known(),
 			Heartbeat: steer.Heartbeats()[slot], StallAfter: p.config.StallAfter,
 			Departures: len(g.departures) > 0, Segments: p.attachment.Pieces(), Members: len(workers) - 1,
 			First: first, Member: member - 1, FirstWorker: workers[0],
@@ -341,8 +344,7 @@ func (g *Gateway) lower(p *port) error {
 	}
 	if p.attachment != nil {
 		p.verdicts, p.limited = p.counted(), p.countLimited(bpf.TenantsMax)
-		err = errors.Join(err, p.attachment.Close())
-		p.attachment = nil
+		err = errors.Join(err, p.closeAttachment())
 	}
 	return err
 }

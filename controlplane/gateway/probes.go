@@ -7,12 +7,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"culvert/bpf"
+	"culvert/controlplane/attach"
 	"culvert/controlplane/config"
 	"culvert/controlplane/confine"
+	"culvert/controlplane/nic"
 	"culvert/controlplane/telemetry"
 	"culvert/dataplane"
 )
@@ -21,6 +24,10 @@ import (
 // depends on them. Their methods may be called from any goroutine.
 type probes struct {
 	log *slog.Logger
+	// cardTimes says that cards are asked for the times of packets: the one probe that is not in here.
+	// askCard finds out which tell them.
+	cardTimes atomic.Bool
+	askCard   func(attach.State) (nic.CardTimes, error)
 
 	// opening is held by whoever attaches or detaches: the start, a reload, the stop. It comes before mutex.
 	opening sync.Mutex
@@ -36,8 +43,14 @@ type probes struct {
 }
 
 func newProbes(c *config.Probes, log *slog.Logger) *probes {
-	return &probes{config: *c, log: log, status: allProbes(nil), interfaces: map[string]int{}}
+	p := &probes{config: *c, log: log, status: allProbes(nil), interfaces: map[string]int{},
+		askCard: attach.AskCardTimes}
+	p.cardTimes.Store(WantsCardTimes(c))
+	return p
 }
+
+// probeNames are the names that a configuration may except.
+func probeNames() []string { return append(bpf.ProbeNames(), nicTimestamps) }
 
 // allProbes is one state of all: off, or missing for one reason.
 func allProbes(err error) (status []bpf.ProbeStatus) {
@@ -112,7 +125,8 @@ func (p *probes) attach(workers []*dataplane.Worker) {
 	if !p.config.Enabled || p.ended {
 		return
 	}
-	opened, err := bpf.OpenProbes(p.config.Except)
+	elsewhere := func(name string) bool { return name == nicTimestamps }
+	opened, err := bpf.OpenProbes(slices.DeleteFunc(slices.Clone(p.config.Except), elsewhere))
 	if err != nil {
 		err = lacking(err)
 		p.log.Warn("no probes", "error", err)
@@ -193,7 +207,7 @@ func (p *probes) applyInterface(name string, index int) {
 	}
 }
 
-// Status is telemetry.ProbeSource's.
+// Status says of each probe in the kernel whether it measures.
 func (p *probes) Status() []bpf.ProbeStatus {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
@@ -232,5 +246,19 @@ func (p *probes) detach() error {
 	return opened.Close()
 }
 
-// Probes are what the kernel's probes measure.
-func (g *Gateway) Probes() telemetry.ProbeSource { return g.probes }
+// allOfProbes are the probes in the kernel and the one in the XDP program.
+type allOfProbes struct {
+	*probes
+	gateway *Gateway
+}
+
+// Status is telemetry.ProbeSource's.
+func (a allOfProbes) Status() []bpf.ProbeStatus {
+	a.gateway.mutex.Lock()
+	on := a.gateway.cardTimesOn()
+	a.gateway.mutex.Unlock()
+	return append(slices.Clone(a.probes.Status()), bpf.ProbeStatus{Name: nicTimestamps, On: on})
+}
+
+// Probes are what the probes measure.
+func (g *Gateway) Probes() telemetry.ProbeSource { return allOfProbes{g.probes, g} }

@@ -101,6 +101,7 @@ func (g *Gateway) apply(setup *Setup) (*telemetry.Reload, error) {
 	g.reloadURLs(urls, report)
 	probes, warnings := g.probes.change(&setup.Config.Probes, g.workers)
 	report.Probes, report.Warnings = probes, append(report.Warnings, warnings...)
+	g.reloadCardTimes(&setup.Config.Probes, report)
 	if g.checkpoints.dir == "" && next.Len() > 0 && before.Len() == 0 {
 		if err := g.openCheckpoints(); err != nil {
 			report.Warnings = append(report.Warnings, err.Error())

@@ -101,6 +101,10 @@ func (g *Gateway) interfaceOf(p *port) telemetry.Interface {
 		t.Driver, t.Adopted = p.attachment.Driver(), p.attachment.Adopted()
 		t.ZeroCopy, t.NeedWakeup = p.mode == modeZeroCopy, true
 		t.BusyPoll, _ = p.polled()
+		t.CardTimes = p.cardTimes.says
+		if p.cardTimes.clock != nil {
+			t.CardClockDoubt, t.CardClock = p.cardTimes.clock.Doubt()
+		}
 		if p.attachment.Steer().Fanout() > 1 {
 			t.Fanout = p.config.QueuesFanout
 		}
@@ -289,6 +293,7 @@ func (g *Gateway) histograms() (map[string]*hist.Snapshot, *hist.Snapshot) {
 	}
 	for _, w := range g.workers {
 		s := w.Stages()
+		add("nic_to_steer", &s.NICToSteer)
 		add("steer_to_worker", &s.SteerToWorker)
 		add("decode", &s.Decode)
 		add("rules", &s.Rules)

@@ -135,6 +135,9 @@ func (w *writer) interfaces(c *dataplane.Counters) {
 	for _, in := range w.snapshot.Interfaces {
 		w.gauge(f.received, 1, in.Name, in.Driver, in.Mode, strconv.FormatBool(in.ZeroCopy),
 			strconv.FormatBool(in.NeedWakeup), strconv.FormatBool(in.BusyPoll))
+		if in.CardClock {
+			w.gauge(f.cardClock, float64(in.CardClockDoubt)/second, in.Name)
+		}
 		for _, v := range in.Verdicts {
 			w.counter(f.verdicts, v.Count, in.Name, v.Name)
 		}

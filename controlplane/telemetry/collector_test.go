@@ -73,6 +73,7 @@ func TestMetricsOfTheContract(t *testing.T) {
 	f("xsk_statistics_total", "interface", "queue", "counter")
 	f("xsk_drops_total", "interface", "queue", "reason")
 	f("interface_info", "interface", "driver", "mode", "zerocopy", "need_wakeup", "busy_poll")
+	f("nic_clock_doubt_seconds", "interface")
 	f("rule_evicted_total", "rule")
 	f("rule_handover_retries_total")
 	f("stage_seconds", "stage")

@@ -15,6 +15,7 @@ type families struct {
 	fieldsDropped, residue, pointsCopied                          *prometheus.Desc
 	tenantLimited, tenantSeries                                   *prometheus.Desc
 	verdicts, xskStatistics, xskDrops, kernelDrops, received      *prometheus.Desc
+	cardClock                                                     *prometheus.Desc
 	evicted, handoverRetries, alertsHeld, firing, alerts          *prometheus.Desc
 	inside                                                        ruleFamilies
 	notifyQueued, notifyKeys, notifyRetries, notifyDropped, notifySkipped,
@@ -60,8 +61,9 @@ func newFamilies(byTenant bool) *families {
 			"traces.one_in. left_out: more traces of a worker or a spool ended at once than there is room "+
 			"for; raise traces.one_in.", "result")
 	f.stages = f.add("stage_seconds",
-		"Time that packets (steer_to_worker, decode, rules) and points (batch_wait, write) spent in a "+
-			"stage; end_to_end is from the XDP program's stamp to the database's answer. The means of "+
+		"Time that packets (nic_to_steer, steer_to_worker, decode, rules) and points (batch_wait, write) "+
+			"spent in a stage; end_to_end is from the XDP program's stamp to the database's answer. What a "+
+			"packet waited in the card before that is nic_to_steer, where the card tells. The means of "+
 			"steer_to_worker, batch_wait, which has decode and rules in it, and write add up to its mean. "+
 			"The stage that grows is the one to look at.", "stage")
 	f.alertLatency = f.add("alert_latency_seconds",
@@ -142,6 +144,10 @@ func (f *families) kernel() {
 	f.received = f.add("interface_info",
 		"Always 1; the labels say how an interface is received.",
 		"interface", "driver", "mode", "zerocopy", "need_wakeup", "busy_poll")
+	f.cardClock = f.add("nic_clock_doubt_seconds",
+		"How exactly the card's own clock could be read lately, where the card tells when it got each "+
+			"packet: the stage nic_to_steer is exact to some of these. Absent: it does not tell, or the "+
+			"clock cannot be read; status says why.", "interface")
 }
 
 func (f *families) rules() {

@@ -81,10 +81,19 @@ type Interface struct {
 	BusyPoll   bool
 	Fanout     string // none | flow | packet: how packets find one of several sockets of a queue
 	Adopted    bool   // the link was pinned by culvert attach
-	State      string
-	Queues     []Queue
-	Verdicts   []Verdict
+	// CardTimes says in words whether the card tells when it got each packet; empty while nothing is
+	// attached.
+	CardTimes string
+	// CardClock says that its clock is measured, and CardClockDoubt how exactly, in nanoseconds.
+	CardClock      bool
+	CardClockDoubt int64
+	State          string
+	Queues         []Queue
+	Verdicts       []Verdict
 }
+
+// NoCardTimes is Interface.CardTimes of a card without a clock, which most are.
+const NoCardTimes = "none"
 
 // Queue is one receive queue and a socket on it. Where queues fan out a queue has several, which follow each
 // other.

@@ -68,17 +68,19 @@ type Packets struct {
 
 // InterfaceStatus is one interface.
 type InterfaceStatus struct {
-	Name       string            `json:"name"`
-	Driver     string            `json:"driver"`
-	Mode       string            `json:"mode"`
-	ZeroCopy   bool              `json:"zerocopy"`
-	NeedWakeup bool              `json:"need_wakeup"`
-	BusyPoll   bool              `json:"busy_poll"`
-	Fanout     string            `json:"queues_fanout"` // none | flow | packet, as it came out
-	Adopted    bool              `json:"adopted"`
-	State      string            `json:"state"`
-	Queues     []QueueStatus     `json:"queues"`
-	Verdicts   map[string]uint64 `json:"verdicts"`
+	Name       string `json:"name"`
+	Driver     string `json:"driver"`
+	Mode       string `json:"mode"`
+	ZeroCopy   bool   `json:"zerocopy"`
+	NeedWakeup bool   `json:"need_wakeup"`
+	BusyPoll   bool   `json:"busy_poll"`
+	Fanout     string `json:"queues_fanout"` // none | flow | packet, as it came out
+	Adopted    bool   `json:"adopted"`
+	State      string `json:"state"`
+	// CardTimes says in words whether the card tells when it got each packet, for the stage nic_to_steer.
+	CardTimes string            `json:"card_times"`
+	Queues    []QueueStatus     `json:"queues"`
+	Verdicts  map[string]uint64 `json:"verdicts"`
 }
 
 // QueueStatus is one receive queue and one socket on it.
@@ -330,7 +332,7 @@ func interfaceStatuses(interfaces []Interface) []InterfaceStatus {
 	for _, in := range interfaces {
 		status := InterfaceStatus{Name: in.Name, Driver: in.Driver, Mode: in.Mode, ZeroCopy: in.ZeroCopy,
 			NeedWakeup: in.NeedWakeup, BusyPoll: in.BusyPoll, Fanout: in.Fanout, Adopted: in.Adopted,
-			State: in.State, Queues: []QueueStatus{}, Verdicts: map[string]uint64{}}
+			State: in.State, CardTimes: in.CardTimes, Queues: []QueueStatus{}, Verdicts: map[string]uint64{}}
 		for _, q := range in.Queues {
 			status.Queues = append(status.Queues, QueueStatus{Queue: q.Queue, Socket: q.Socket, CPU: q.CPU,
 				Node: q.Node, Worker: q.Worker, HugePages: q.HugePages, Received: q.FramesReceived,

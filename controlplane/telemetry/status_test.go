@@ -210,7 +210,7 @@ func TestStatusNames(t *testing.T) {
 		residue packets redirected kernel assembled decoded checksum drops ring_full kernel_drops
 		residue_redirect
 		residue_decode interfaces name driver mode zerocopy need_wakeup busy_poll queues_fanout adopted
-		state queues
+		card_times state queues
 		queue socket cpu node worker statistics rx_ring_full verdicts not_ours workers transport
 		heartbeat_age_seconds packets_received points_received points_written points_in_flight batches
 		turns sleeps pages frames sends rings 1 0 deviations listeners port

@@ -159,6 +159,9 @@ func (p *page) interfaces(interfaces []InterfaceStatus) {
 			p.line("  "+strconv.Itoa(q.Queue), q.Worker, number(q.CPU), number(q.Node), right(q.Received),
 				listed(q.Drops))
 		}
+		if in.CardTimes != "" && in.CardTimes != NoCardTimes {
+			p.line("  times of arrival by the card: " + in.CardTimes)
+		}
 		if passed := others(in.Verdicts); passed != "" {
 			p.line("  other verdicts: " + passed)
 		}
@@ -296,7 +299,8 @@ func (p *page) confinement(c *Confinement) {
 
 // stageOrder is the way of a packet.
 func stageOrder() []string {
-	return []string{"steer_to_worker", "decode", "rules", "batch_wait", "write", "end_to_end", alertStage}
+	return []string{"nic_to_steer", "steer_to_worker", "decode", "rules", "batch_wait", "write",
+		"end_to_end", alertStage}
 }
 
 func (p *page) latency(stages map[string]Latency) {

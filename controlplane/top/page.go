@@ -142,7 +142,7 @@ func logarithms(values []float64) []float64 {
 
 func (p *page) latency(now *telemetry.Picture) {
 	t := table{"  stage", []string{"P50", "P99", "mean of all", "P99.9 of all", "max of all"}, nil}
-	order := []string{"steer_to_worker", "decode", "rules", "batch_wait", "write",
+	order := []string{"nic_to_steer", "steer_to_worker", "decode", "rules", "batch_wait", "write",
 		"end_to_end", "alert"}
 	for _, stage := range order {
 		l, there := now.Status.Latency[stage]

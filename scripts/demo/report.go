@@ -77,17 +77,22 @@ func (o *Outcome) printFigures(out io.Writer) {
 	fmt.Fprintln(out)
 }
 
-// printWaterfall prints where the time went from the card to the acknowledgement. Decoding and rules are a
+// printWaterfall prints where the time went from the card, or XDP where that does not tell, to the
+// acknowledgement. Decoding and rules are a
 // part of the wait; the other means add up to the whole.
 func (o *Outcome) printWaterfall(out io.Writer) {
 	fmt.Fprintf(out, "  %-28s %10s %10s %10s\n", "stage", "mean", "P50", "P99")
 	sum := 0.0
 	for _, stage := range []struct{ key, name string }{
-		{"steer_to_worker", "card → worker"}, {"batch_wait", "worker → batch sealed"},
+		{"nic_to_steer", "card → XDP"}, {"steer_to_worker", "XDP → worker"},
+		{"batch_wait", "worker → batch sealed"},
 		{"decode", "  of it decoding a packet"}, {"rules", "  of it its rules"},
-		{"write", "sealed → acknowledged"}, {"end_to_end", "card → acknowledged"},
+		{"write", "sealed → acknowledged"}, {"end_to_end", "XDP → acknowledged"},
 	} {
 		l := o.Status.Latency[stage.key]
+		if stage.key == "nic_to_steer" && l.Count == 0 {
+			continue // The card does not tell.
+		}
 		fmt.Fprintf(out, "  %-28s %10s %10s %10s\n", stage.name, duration(l.Mean), duration(l.P50),
 			duration(l.P99))
 		switch stage.key {

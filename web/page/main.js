@@ -19,7 +19,7 @@ const ratesPlot = plot(at("rates-plot"), {series: [
   {name: "received", colour: "--accent"}, {name: "written", colour: "--second", dash: [6, 4]}]});
 const latencyPlot = plot(at("latency-plot"), {logarithmic: true, series: [
   {name: "to the database, P99", colour: "--accent"}, {name: "to the database, P50", colour: "--second"},
-  {name: "card to worker, P99", colour: "--third", dash: [6, 4]}]});
+  {name: "XDP to worker, P99", colour: "--third", dash: [6, 4]}]});
 at("rates-details").open = at("latency-details").open = !drawn;
 
 function remember(picture, speeds) {
@@ -105,7 +105,7 @@ function showRates() {
 }
 
 const stageNames = {
-  steer_to_worker: "XDP to worker", decode: "decode a packet",
+  nic_to_steer: "card to XDP", steer_to_worker: "XDP to worker", decode: "decode a packet",
   rules: "rules for a packet", batch_wait: "wait in the batch", write: "database's answer",
   end_to_end: "XDP to database", alert: "XDP to alert",
 };
