@@ -14,15 +14,6 @@ import (
 	"culvert/scripts/testenv"
 )
 
-// kernelHasCardTime tells whether this kernel has the function by which drivers are asked.
-func kernelHasCardTime(t *testing.T) bool {
-	t.Helper()
-	kernel, err := btf.LoadKernelSpec()
-	check(t, err)
-	var found *btf.Func
-	return kernel.TypeByName("bpf_xdp_metadata_rx_timestamp", &found) == nil
-}
-
 // cardAhead is how far the card of the test is ahead of CLOCK_MONOTONIC.
 const cardAhead = 77 * time.Second
 

@@ -60,7 +60,7 @@ func steerOnVeth(t *testing.T, lab *testenv.Lab, flags link.XDPAttachFlags,
 
 func testVeth(t *testing.T, flags link.XDPAttachFlags, cardTime bool) {
 	lab := testenv.NewLab(t, 1)
-	if cardTime && !kernelHasCardTime(t) {
+	if cardTime && !testenv.HasCardTimes(t) {
 		check(t, lab.Gateway.Do(func() error {
 			_, err := LoadSteer(SteerConfig{QueuesMax: 1, CardTime: 1})
 			if err == nil {

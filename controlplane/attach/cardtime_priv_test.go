@@ -3,23 +3,11 @@ package attach
 import (
 	"testing"
 
-	"github.com/cilium/ebpf/btf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"culvert/scripts/testenv"
 )
-
-// hasCardTime tells whether this kernel has the function by which drivers are asked for the card's time.
-func hasCardTime(t *testing.T) bool {
-	t.Helper()
-	kernel, err := btf.LoadKernelSpec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var found *btf.Func
-	return kernel.TypeByName("bpf_xdp_metadata_rx_timestamp", &found) == nil
-}
 
 // sinceOf tells whether this kernel is at least a version.
 func sinceOf(t *testing.T, major, minor int) bool {
@@ -51,7 +39,7 @@ func TestPrivCardTimeWherePossible(t *testing.T) {
 			return a.Close()
 		})
 	}
-	there := hasCardTime(t)
+	there := testenv.HasCardTimes(t)
 	for name, silent := range map[string]bool{"lo": true, lab.GatewayInterface: false} {
 		within(t, lab.Gateway, func() error {
 			state, err := Look(name)
