@@ -90,9 +90,8 @@ rules: {files: [rules.yaml]}`)
 	b.until("the clock is measured", func(*telemetry.Status) bool {
 		return g.Snapshot().Interfaces[0].CardClock == (runs && asks)
 	})
-	stages, _ := g.histograms()
-	if n := stages["nic_to_steer"].Count; n != 0 {
-		t.Errorf("%d waits, and the driver told no time", n)
+	if stages, _ := g.histograms(); stages["nic_to_steer"] != nil {
+		t.Errorf("%d waits, and the driver told no time", stages["nic_to_steer"].Count)
 	}
 	report, exchanged = reload(on)
 	if exchanged || slices.Contains(report.Probes.Kept, nicTimestamps) != asks {

@@ -301,6 +301,10 @@ func (g *Gateway) histograms() (map[string]*hist.Snapshot, *hist.Snapshot) {
 		add("write", &s.Write)
 		add("end_to_end", &s.EndToEnd)
 	}
+	if n := stages["nic_to_steer"]; n != nil && n.Count == 0 {
+		// Most cards do not tell: no series that stay at 0 for ever.
+		delete(stages, "nic_to_steer")
+	}
 	latency := new(hist.Snapshot)
 	g.latency.hist.AddTo(latency)
 	return stages, latency
