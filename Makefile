@@ -16,6 +16,7 @@ FUZZJOBS ?= 1
 comma := ,
 BENCHTIME ?= 1x
 ROUNDS ?= 4
+VIEWERS ?= 20
 KERNELS ?= 6.1 6.12 6.18
 QUEUES ?= 2
 
@@ -202,6 +203,13 @@ bench-probes: ## what the kernel's probes cost: ROUNDS gateways whose probes are
 	@set -o pipefail; $(GO) test -count=1 -timeout 60m -v -run '^TestPrivProbesCost$$' \
 	  ./cmd/culvert/e2e -args -probe-rounds $(ROUNDS) -probe-pairs 5 -probe-time 1s | \
 	  grep -E 'probes (off|cost)|runs,|^(ok|---|FAIL|panic)'
+
+.PHONY: bench-viewers
+bench-viewers: ## what VIEWERS of the dashboard cost, in ROUNDS of two pairs of steps; RATE PROFILE=FILE
+	@set -o pipefail; $(GO) test -count=1 -timeout 60m -v -run '^TestPrivOnlookers$$' ./cmd/culvert/e2e \
+	  -args -onlookers $(VIEWERS) -onlooker-pairs $$((2 * $(ROUNDS))) -onlooker-time 3s \
+	  -onlooker-rate $(RATE) $(if $(PROFILE),-onlooker-profile $(abspath $(PROFILE))) | \
+	  grep -E 'viewers|scrape|^(ok|---|FAIL|panic)'
 
 .PHONY: bench-rules
 bench-rules: ## the rules, also against expr-lang/expr and google/cel-go on the same conditions
