@@ -230,10 +230,157 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo))
 .PHONY: demo
 demo: ## the whole way of a packet, live, with a real InfluxDB; DURATION RATE POINTS_PER_PACKET SERIES
 	@scripts/setup demo
+	@[ -e web/dist/index.html ] || ! command -v npm >/dev/null || $(MAKE) --no-print-directory web || \
+	  echo "demo: the dashboard has tables in place of plots"
 	@$(MAKE) --no-print-directory build
 	@$(GO) build -o build/demo ./scripts/demo
 	@exec $(AS_ROOT) build/demo -duration $(DURATION) -rate $(RATE) -points-per-packet $(POINTS_PER_PACKET) \
 	  -series $(SERIES) -queues $(QUEUES)
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck over all packages
+	$(GO) tool staticcheck $(PACKAGES)
+
+.PHONY: test
+test: web ## sets up what the tests need and runs all of them, as root the privileged ones too
+	@scripts/setup test
+	@$(GO) run ./scripts/tally -suite test -- $(PACKAGES)
+
+# What the end-to-end tests start is built without the detector: they would only run once more.
+RACE_PACKAGES = $(filter-out %/cmd/culvert/e2e,$(shell $(GO) list $(PACKAGES)))
+
+.PHONY: test-race
+test-race: ## the tests under the race detector, which needs a C compiler
+	@scripts/setup race
+	@if ! command -v gcc >/dev/null; then \
+	    echo "test-race: skipped: gcc is missing"; [ -z "$${CI:-}" ]; exit; \
+	  fi; \
+	  $(GO) run ./scripts/tally -suite race -- $(RACE_PACKAGES)
+
+.PHONY: test-priv
+test-priv: web ## the privileged tests alone; a skip is a failure
+	@scripts/setup test
+	@CULVERT_REQUIRE_PRIV=1 $(GO) run ./scripts/tally -suite priv -- $(PACKAGES)
+
+.PHONY: test-user
+test-user: web ## the end-to-end tests with gateways of the unit's user and capabilities (as root)
+	@scripts/setup test
+	@$(GO) run ./scripts/tally -suite user -- ./cmd/culvert/e2e
+
+# Linux 6.1 does not see that cores of the emulated processor have two threads.
+SMT_KERNEL = $(lastword $(filter-out 6.1,$(KERNELS)))
+
+.PHONY: test-vm
+test-vm: ## the privileged tests on the kernels KERNELS, each in a virtual machine with two NUMA nodes
+	@scripts/setup vm
+	@scripts/vm/run $(addsuffix +threads,$(SMT_KERNEL)) $(KERNELS)
+
+.PHONY: test-systemd
+test-systemd: ## the package under a real systemd: Debian 12 in a virtual machine (as root)
+	@scripts/setup vm systemd
+	@scripts/vm/systemd
+
+.PHONY: test-vagrant
+test-vagrant: ## the Vagrantfile is valid, by Debian's vagrant with its provider for libvirt
+	@scripts/setup vagrant
+	@export VAGRANT_HOME=$(CURDIR)/build/vagrant; \
+	  VAGRANT_DEFAULT_PROVIDER=libvirt vagrant validate && vagrant validate --ignore-provider
+
+.PHONY: fuzz
+fuzz: ## every fuzz test for FUZZTIME, FUZZJOBS at a time
+	@scripts/fuzz $(FUZZTIME) $(FUZZJOBS)
+
+# The peers come from the module proxy, each by a module of its own; one that cannot be had is a line in the
+# report.
+.PHONY: bench-build
+bench-build: build
+	@scripts/setup demo bench
+	@$(GO) -C bench build -o ../build/bench .
+	@$(GO) -C bench/telegraf build -o ../../build/telegraf . || true
+	@$(GO) -C bench/victoria build -o ../../build/ tool || true
+
+BENCH_FLAGS = $(if $(QUICK),-quick) $(if $(ROWS),-rows $(ROWS)) -commit '$(VERSION)'
+
+.PHONY: bench
+bench: bench-build ## Culvert against its goals, into bench/results; QUICK=1 takes minutes; ROWS=1,2
+	@exec build/bench run $(BENCH_FLAGS)
+
+.PHONY: bench-peers
+bench-peers: bench-build ## the same load into what one would take instead, into bench/results; QUICK=1
+	@exec build/bench peers $(BENCH_FLAGS)
+
+# Other packages would only be linked.
+BENCH_PACKAGES = $(shell for folder in $$($(GO) list -f '{{.Dir}}' $(PACKAGES)); do \
+  ! grep -qsE '^func Benchmark' "$$folder"/*_test.go || echo "$$folder"; done)
+
+.PHONY: bench-once
+bench-once: ## every Go benchmark once, so that none rots; BENCHTIME=1s measures
+	$(GO) test -vet=off -run '^$$' -bench . -benchtime $(BENCHTIME) $(BENCH_PACKAGES)
+	$(GO) -C bench/libraries test -run '^$$' -bench . -benchtime $(BENCHTIME) .
+
+# The bench modules are no part of ./..., so that the product needs none of what they need.
+.PHONY: bench-golden
+bench-golden: ## compares allocations of Go benchmarks with a golden file; vets the benchmark itself
+	$(GO) -C bench vet ./...
+	@staticcheck=$$($(GO) tool -n staticcheck) && cd bench && "$$staticcheck" ./...
+	@$(GO) -C bench build -o ../build/bench .
+	@build/bench golden
+
+.PHONY: bench-golden-update
+bench-golden-update: ## writes that golden file anew
+	@$(GO) -C bench build -o ../build/bench .
+	@build/bench golden -update
+
+.PHONY: pgo
+pgo: ## makes the profile that builds are optimised by, cmd/culvert/default.pgo, from the lab's load
+	@scripts/pgo
+
+.PHONY: bench-probes
+bench-probes: ## what the kernel's probes cost: ROUNDS gateways whose probes are switched on and off
+	@set -o pipefail; $(GO) test -count=1 -timeout 60m -v -run '^TestPrivProbesCost$$' \
+	  ./cmd/culvert/e2e -args -probe-rounds $(ROUNDS) -probe-pairs 5 -probe-time 1s | \
+	  grep -E 'probes (off|cost)|runs,|^(ok|---|FAIL|panic)'
+
+.PHONY: bench-viewers
+bench-viewers: ## what VIEWERS of the dashboard cost, in ROUNDS of two pairs of steps; RATE PROFILE=FILE
+	@set -o pipefail; $(GO) test -count=1 -timeout 60m -v -run '^TestPrivOnlookers$$' ./cmd/culvert/e2e \
+	  -args -onlookers $(VIEWERS) -onlooker-pairs $$((2 * $(ROUNDS))) -onlooker-time 3s \
+	  -onlooker-rate $(RATE) $(if $(PROFILE),-onlooker-profile $(abspath $(PROFILE))) | \
+	  grep -E 'viewers|scrape|^(ok|---|FAIL|panic)'
+
+.PHONY: bench-rules
+bench-rules: ## the rules, also against expr-lang/expr and google/cel-go on the same conditions
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) ./dataplane/rules
+	cd dataplane/rules/peers && $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) .
+
+.PHONY: lab-up
+lab-up: ## two network namespaces joined by a veth pair with QUEUES queues
+	@QUEUES=$(QUEUES) scripts/lab.sh up
+
+.PHONY: lab-down
+lab-down: ## removes the lab
+	@scripts/lab.sh down
+
+# Namespaces and XDP are root's: another user's demo is started by sudo, where there is one.
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo))
+
+.PHONY: demo
+demo: ## the whole way of a packet, live, with a real InfluxDB; DURATION RATE POINTS_PER_PACKET SERIES
+	@scripts/setup demo
+	@[ -e web/dist/index.html ] || ! command -v npm >/dev/null || $(MAKE) --no-print-directory web || \
+	  echo "demo: the dashboard has tables in place of plots"
+	@$(MAKE) --no-print-directory build
+	@$(GO) build -o build/demo ./scripts/demo
+	@exec $(AS_ROOT) build/demo -duration $(DURATION) -rate $(RATE) -points-per-packet $(POINTS_PER_PACKET) \
+	  -series $(SERIES) -queues $(QUEUES)
+
+# More points would make the picture one of how long a database takes on two cores.
+.PHONY: screenshot
+screenshot: web ## the README's picture of the dashboard, from a demo in Chromium (as root)
+	@scripts/setup test demo
+	@$(MAKE) --no-print-directory build
+	@$(GO) build -o build/demo ./scripts/demo
+	@scripts/screenshot 20000
 
 .PHONY: static
 static: fmt vet modules tidy staticcheck ## what is judged without running the product; it takes Go alone
