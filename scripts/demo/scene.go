@@ -67,12 +67,11 @@ func (s *Scene) openDoor() error {
 	if err != nil {
 		return err
 	}
-	url := s.door.URL()
-	more := ""
+	url, more := s.door.URL(), ""
 	if url != "http://"+gatewayAddress {
 		more = " --url " + url
 	}
-	fmt.Printf("dashboard: %s/, metrics: %[1]s/metrics; in another terminal: bin/culvert top%s\n", url, more)
+	fmt.Printf("dashboard: %s/\nin another terminal: bin/culvert top%s\n", url, more)
 	return nil
 }
 
