@@ -16,6 +16,7 @@ FUZZJOBS ?= 1
 comma := ,
 BENCHTIME ?= 1x
 ROUNDS ?= 4
+VIEWERS ?= 20
 KERNELS ?= 6.1 6.12 6.18
 QUEUES ?= 2
 
@@ -203,6 +204,13 @@ bench-probes: ## what the kernel's probes cost: ROUNDS gateways whose probes are
 	  ./cmd/culvert/e2e -args -probe-rounds $(ROUNDS) -probe-pairs 5 -probe-time 1s | \
 	  grep -E 'probes (off|cost)|runs,|^(ok|---|FAIL|panic)'
 
+.PHONY: bench-viewers
+bench-viewers: ## what VIEWERS of the dashboard cost, in ROUNDS of two pairs of steps; RATE PROFILE=FILE
+	@set -o pipefail; $(GO) test -count=1 -timeout 60m -v -run '^TestPrivOnlookers$$' ./cmd/culvert/e2e \
+	  -args -onlookers $(VIEWERS) -onlooker-pairs $$((2 * $(ROUNDS))) -onlooker-time 3s \
+	  -onlooker-rate $(RATE) $(if $(PROFILE),-onlooker-profile $(abspath $(PROFILE))) | \
+	  grep -E 'viewers|scrape|^(ok|---|FAIL|panic)'
+
 .PHONY: bench-rules
 bench-rules: ## the rules, also against expr-lang/expr and google/cel-go on the same conditions
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) ./dataplane/rules
@@ -222,10 +230,20 @@ AS_ROOT = $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo))
 .PHONY: demo
 demo: ## the whole way of a packet, live, with a real InfluxDB; DURATION RATE POINTS_PER_PACKET SERIES
 	@scripts/setup demo
+	@[ -e web/dist/index.html ] || ! command -v npm >/dev/null || $(MAKE) --no-print-directory web || \
+	  echo "demo: the dashboard has tables in place of plots"
 	@$(MAKE) --no-print-directory build
 	@$(GO) build -o build/demo ./scripts/demo
 	@exec $(AS_ROOT) build/demo -duration $(DURATION) -rate $(RATE) -points-per-packet $(POINTS_PER_PACKET) \
 	  -series $(SERIES) -queues $(QUEUES)
+
+# More points would make the picture one of how long a database takes on two cores.
+.PHONY: screenshot
+screenshot: web ## the README's picture of the dashboard, from a demo in Chromium (as root)
+	@scripts/setup test demo
+	@$(MAKE) --no-print-directory build
+	@$(GO) build -o build/demo ./scripts/demo
+	@scripts/screenshot 20000
 
 .PHONY: static
 static: fmt vet modules tidy staticcheck ## what is judged without running the product; it takes Go alone

@@ -62,6 +62,9 @@ func newRejectsCommand() *cobra.Command {
 					seen = rejects[0].Taken
 				}
 				if !follow {
+					if len(rejects) == 0 && !raw && dir == "" {
+						fmt.Fprintln(command.ErrOrStderr(), "nothing was rejected")
+					}
 					return nil
 				}
 				select {

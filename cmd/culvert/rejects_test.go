@@ -32,11 +32,13 @@ func TestRejects(t *testing.T) {
 		json.NewEncoder(w).Encode(map[string]any{"rejects": list})
 	}))
 	defer server.Close()
+	var said bytes.Buffer
 	run := func(arguments ...string) string {
 		t.Helper()
 		command := newRejectsCommand()
 		var out bytes.Buffer
 		command.SetOut(&out)
+		command.SetErr(&said)
 		command.SetArgs(append(arguments, "--url", server.URL))
 		if err := command.ExecuteContext(t.Context()); err != nil {
 			t.Fatal(err)
@@ -55,5 +57,9 @@ func TestRejects(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(dir, rejectsWritten))
 	if err != nil || strings.Count(string(text), "\n") != 2 || !strings.Contains(string(text), `"no twos"`) {
 		t.Errorf("%q, %v", text, err)
+	}
+	list = []telemetry.Reject{}
+	if got := run(); got != "" || said.String() != "nothing was rejected\n" {
+		t.Errorf("with nothing to show: %q, %q", got, &said)
 	}
 }

@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	neturl "net/url"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -36,7 +38,13 @@ func newTapCommand() *cobra.Command {
 		RunE: func(command *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(command.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			show := func(text []byte) error { return showTapped(command.OutOrStdout(), text) }
+			explain := sync.OnceFunc(func() {
+				fmt.Fprintln(command.ErrOrStderr(), "rules: + holds, - does not hold, ~ looks at the past")
+			})
+			show := func(text []byte) error {
+				explain()
+				return showTapped(command.OutOrStdout(), text)
+			}
 			if raw {
 				show = func(text []byte) error {
 					_, err := fmt.Fprintf(command.OutOrStdout(), "%s\n", text)
@@ -91,7 +99,7 @@ func tap(ctx context.Context, url, match string, most int, show func(text []byte
 			return nil
 		}
 	}
-	if err := lines.Err(); err != nil {
+	if err := lines.Err(); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("read points: %w", err)
 	}
 	return fmt.Errorf("read points: the gateway at %s has ended: %w", url, io.ErrUnexpectedEOF)

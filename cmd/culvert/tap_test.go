@@ -22,6 +22,10 @@ func TestTapCommand(t *testing.T) {
 		case match == "v >":
 			w.WriteHeader(http.StatusBadRequest)
 			fmt.Fprint(w, `{"error": "read the expression: it ends"}`)
+		case match == "cut":
+			fmt.Fprint(w, ": tapping\n\n")
+			http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
 		default:
 			for range 3 {
 				fmt.Fprintf(w, ": tapping\n\nevent: point\ndata: %s\n\n", point)
@@ -41,7 +45,9 @@ func TestTapCommand(t *testing.T) {
 	const shown = "03:04:05.000006  plant  10.0.0.1:9  worker 0  rules: +Hot -drop ~Mean\n    m v=1·[2J 5\n"
 	f(0, shown+shown, "-n", "2")
 	f(0, point+"\n", "-n", "1", "--json")
+	f(0, "rules: + holds, - does not hold, ~ looks at the past\n", "-n", "1")
 	f(1, "has ended")
+	f(1, "has ended", "--match", "cut")
 	f(1, "read the expression: it ends", "--match", "v >")
 	f(2, "unknown command", "x")
 	var out, diagnostics bytes.Buffer

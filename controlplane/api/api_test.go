@@ -26,7 +26,8 @@ import (
 // limit is how long a test waits for what takes milliseconds.
 const limit = 20 * time.Second
 
-func start(t *testing.T, c Config) *Server {
+// start serves until the test ends; changes are made before.
+func start(t *testing.T, c Config, changes ...func(*Server)) *Server {
 	t.Helper()
 	c.Listen, c.Log = "127.0.0.1:0", slog.New(slog.DiscardHandler)
 	if c.Snapshot == nil {
@@ -35,6 +36,9 @@ func start(t *testing.T, c Config) *Server {
 	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, change := range changes {
+		change(s)
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve() }()

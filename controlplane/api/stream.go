@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -82,10 +83,14 @@ func (s *Server) event(what content) (text []byte, made time.Time, err error) {
 			Alerts: newest(s.config.Alerts, pictureList), Rejects: newest(s.config.Rejects, pictureList),
 		}
 	}
-	if text, err = json.Marshal(document); err != nil {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "event: %s\ndata: ", name)
+	// The encoder ends the line.
+	if err = json.NewEncoder(&out).Encode(document); err != nil {
 		return nil, e.made, fmt.Errorf("write an event: %w", err)
 	}
-	e.last[what] = fmt.Appendf(nil, "event: %s\ndata: %s\n\n", name, text)
+	out.WriteByte('\n')
+	e.last[what] = out.Bytes()
 	return e.last[what], e.made, nil
 }
 
@@ -104,6 +109,9 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, what content) {
 	}
 	defer s.events.leave()
 	w.Header().Set("Content-Type", "text/event-stream")
+	// The connection's end is the stream's. In chunks an event takes three writes, of which each wakes the
+	// viewer.
+	w.Header().Set("Transfer-Encoding", "identity")
 	if r.Method == http.MethodHead {
 		return
 	}

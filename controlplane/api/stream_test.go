@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -88,6 +90,64 @@ func TestHealthStream(t *testing.T) {
 	name, third := nextEvent(t, events)
 	if name != "unready" || len(third.Reasons) != 1 || third.Reasons[0] != "the sink is away" {
 		t.Errorf("third %s: %+v", name, third)
+	}
+}
+
+// writesOf is a listener that counts what its connections write, in calls.
+type writesOf struct {
+	net.Listener
+	writes *atomic.Int32
+}
+
+func (l writesOf) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return countedConn{conn, l.writes}, err
+}
+
+type countedConn struct {
+	net.Conn
+	writes *atomic.Int32
+}
+
+func (c countedConn) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
+}
+
+// Goal: an event is one write to its viewer, however long it is: writes wake the viewer, and are most of what
+// one more viewer costs. Method: a stream whose events are longer than the server's buffers, read as bytes.
+func TestAnEventIsOneWrite(t *testing.T) {
+	var writes atomic.Int32
+	reject := telemetry.Reject{Text: strings.Repeat("motor,machine=m1 temperature=1x ", 10)}
+	config := Config{Snapshot: busy, Rejects: func(n int) []telemetry.Reject { return repeated(reject, n) }}
+	s := start(t, config, func(s *Server) { s.listener = writesOf{s.listener, &writes} })
+	conn, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(limit)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "GET /api/v1/stream HTTP/1.1\r\nHost: culvert\r\n\r\n")
+	lines, length := bufio.NewReader(conn), 0
+	event := func() {
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			if length = max(length, len(line)); strings.HasPrefix(line, "data: ") {
+				return
+			}
+		}
+	}
+	event() // The first one has the answer's head before it.
+	before := writes.Load()
+	event()
+	event()
+	if got := writes.Load() - before; got != 2 || length < 10_000 {
+		t.Errorf("two events of %d bytes took %d writes", length, got)
 	}
 }
 

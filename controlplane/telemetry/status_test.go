@@ -271,7 +271,8 @@ func TestRender(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"received 10 005", "decode/bad_number 7", "residue 0 balanced", "SINK main",
-		"DOWN, connections: 2", "last error: refused", "0 2 1 1 000 10 000 9 800 io_uring 30 µs ago",
+		"DOWN, connections: 2", "last error: refused", "requests: answered 204: 11, error: 1",
+		"0 2 1 1 000 10 000 9 800 io_uring just now",
 		"0 1 2 048 500, 12 on 0 6 - -",
 		"kernel - - 5 5 5 sockets 1 ms ago", "alert 1 25 µs", "Hot 2 6", "ops webhook 6 0 0",
 		"other verdicts: not_ours 77", "in the spool 50",

@@ -39,11 +39,13 @@ type page struct{ *tabwriter.Writer }
 
 func (p *page) line(cells ...string) { fmt.Fprintln(p.Writer, strings.Join(cells, "\t")) }
 
-// section begins a new block of columns.
+// section begins a new block of columns, with a heading if there is one.
 func (p *page) section(cells ...string) {
 	p.Writer.Flush()
 	fmt.Fprintln(p.Writer)
-	p.line(cells...)
+	if len(cells) > 0 {
+		p.line(cells...)
+	}
 }
 
 func (p *page) head(s *Status) {
@@ -207,7 +209,7 @@ func (p *page) workers(s *Status) {
 		fmt.Sprintf("%15s", "written"), "sends by", "last seen")
 	for _, w := range s.Workers {
 		p.line("  "+w.Name, number(w.CPU), number(w.Node), right(w.PacketsReceived), right(w.PointsReceived),
-			right(w.PointsWritten), w.Transport, Short(w.HeartbeatAge)+" ago")
+			right(w.PointsWritten), w.Transport, Seen(w.HeartbeatAge))
 	}
 	p.pages(s.Workers)
 	for _, deviation := range s.Deviations {
@@ -256,7 +258,7 @@ func (p *page) sinks(sinks []SinkStatus) {
 			state = "DOWN"
 		}
 		p.section(fmt.Sprintf("SINK %s  %s  %s, connections: %d", s.Name, s.URL, state, s.Connections))
-		p.line("  breaker: " + s.Breaker + ", requests by answer: " + listed(s.Requests))
+		p.line("  breaker: " + s.Breaker + ", requests: " + answers(s.Requests))
 		p.line(fmt.Sprintf("  points for it: %s, written: %s, in flight: %s%s", Grouped(s.Points.Stored),
 			Grouped(s.Points.Written), Grouped(s.Points.InFlight), unbalanced(s.Points.Residue)))
 		if s.ZeroCopySent+s.ZeroCopyCopied > 0 {
@@ -268,6 +270,18 @@ func (p *page) sinks(sinks []SinkStatus) {
 			p.line("  last error: " + s.LastError)
 		}
 	}
+}
+
+// answers is "204: 3 095, error: 2": a code beside a figure must not look like a part of it.
+func answers(requests map[string]uint64) string {
+	var parts []string
+	for _, code := range slices.Sorted(maps.Keys(requests)) {
+		parts = append(parts, code+": "+Grouped(requests[code]))
+	}
+	if parts == nil {
+		return "none"
+	}
+	return "answered " + strings.Join(parts, ", ")
 }
 
 // unbalanced tells of what should not be.
@@ -304,10 +318,19 @@ func stageOrder() []string {
 }
 
 func (p *page) latency(stages map[string]Latency) {
-	p.section("LATENCY", fmt.Sprintf("%15s", "count"), "mean", "P50", "P99", "P99.9", "max")
+	// Times end in one line, as figures do.
+	times := func(name, count string, times ...string) {
+		cells := []string{name, fmt.Sprintf("%15s", count)}
+		for _, one := range times {
+			cells = append(cells, fmt.Sprintf("%8s", one))
+		}
+		p.line(cells...)
+	}
+	p.section()
+	times("LATENCY", "count", "mean", "P50", "P99", "P99.9", "max")
 	row := func(stage string) {
 		if l, ok := stages[stage]; ok && l.Count > 0 {
-			p.line("  "+stage, right(l.Count), Short(l.Mean), Short(l.P50), Short(l.P99), Short(l.P999),
+			times("  "+stage, Grouped(l.Count), Short(l.Mean), Short(l.P50), Short(l.P99), Short(l.P999),
 				Short(l.Max))
 		}
 	}
@@ -320,6 +343,14 @@ func (p *page) latency(stages map[string]Latency) {
 			row(stage)
 		}
 	}
+}
+
+// Seen says when a worker last showed life, so many seconds ago. Below a millisecond it is at work.
+func Seen(age float64) string {
+	if age < 1e-3 {
+		return "just now"
+	}
+	return Short(age) + " ago"
 }
 
 // Short is a time, in seconds, in three figures.
@@ -337,15 +368,16 @@ func Short(seconds float64) string {
 
 func (p *page) alerts(s *Status) {
 	if len(s.Rules) > 0 {
-		p.section("RULE", "firing", "changes")
+		p.section("RULE", fmt.Sprintf("%15s", "firing"), fmt.Sprintf("%15s", "changes"))
 		for _, r := range s.Rules {
-			p.line("  "+r.Name, Grouped(r.Firing), Grouped(r.Transitions))
+			p.line("  "+r.Name, right(r.Firing), right(r.Transitions))
 		}
 	}
 	if len(s.Notifiers) > 0 {
-		p.section("NOTIFIER", "type", "delivered", "failed", "waiting")
+		p.section("NOTIFIER", "type", fmt.Sprintf("%15s", "delivered"), fmt.Sprintf("%15s", "failed"),
+			fmt.Sprintf("%15s", "waiting"))
 		for _, n := range s.Notifiers {
-			p.line("  "+n.Name, n.Type, Grouped(n.Delivered), Grouped(n.Failed), Grouped(n.Queued))
+			p.line("  "+n.Name, n.Type, right(n.Delivered), right(n.Failed), right(n.Queued))
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (p *page) workers(m *Model) {
 			telemetry.Grouped(uint64(m.rate(w.PointsReceived, then.PointsReceived))),
 			telemetry.Grouped(uint64(m.rate(w.PointsWritten, then.PointsWritten))),
 			number(w.CPU), number(w.Node),
-			telemetry.Grouped(w.PointsInFlight), telemetry.Short(w.HeartbeatAge), w.Transport})
+			telemetry.Grouped(w.PointsInFlight), telemetry.Seen(w.HeartbeatAge), w.Transport})
 	}
 	p.title("WORKERS")
 	p.table(t)

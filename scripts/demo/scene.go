@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,7 +19,8 @@ const (
 	// quietLimit is how long the gateway may take to write what it holds once nothing more is sent.
 	quietLimit = 30 * time.Second
 
-	gatewayAddress = "127.0.0.1:9490" // in the gateway's namespace
+	// gatewayAddress is in the gateway's namespace; this host's own leads there.
+	gatewayAddress = "127.0.0.1:9490"
 	telemetryPort  = 8089
 	databaseName   = "telemetry"
 )
@@ -32,6 +34,7 @@ type Scene struct {
 	folder  string
 	lab     *lab.Lab
 	gateway *lab.Child
+	door    *Door
 	client  *http.Client
 }
 
@@ -49,7 +52,27 @@ func (s *Scene) Open(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("database: %s, files in %s\n", s.Database.Name(), s.folder)
-	return s.startGateway(ctx)
+	if err := s.startGateway(ctx); err != nil {
+		return err
+	}
+	return s.openDoor()
+}
+
+// openDoor makes the gateway's page reachable from outside of the lab, and says where it is.
+func (s *Scene) openDoor() error {
+	var err error
+	s.door, err = OpenDoor(gatewayAddress, func(ctx context.Context) (net.Conn, error) {
+		return s.lab.Gateway.Dial(ctx, "tcp", gatewayAddress)
+	})
+	if err != nil {
+		return err
+	}
+	url, more := s.door.URL(), ""
+	if url != "http://"+gatewayAddress {
+		more = " --url " + url
+	}
+	fmt.Printf("dashboard: %s/\nin another terminal: bin/culvert top%s\n", url, more)
+	return nil
 }
 
 // claimLab makes sure that nobody else uses the lab, cleans up after a run that died, and makes the folder of
@@ -157,6 +180,10 @@ func (s *Scene) WaitQuiet(ctx context.Context) (*telemetry.Status, error) {
 // Close takes down what Open set up, the last first. It may be called at any time and more than once.
 func (s *Scene) Close() error {
 	var errs []error
+	if s.door != nil {
+		errs = append(errs, s.door.Close())
+		s.door = nil
+	}
 	if s.gateway != nil {
 		errs = append(errs, s.gateway.Stop())
 	}

@@ -92,12 +92,12 @@ func (n Namespace) endAll() {
 
 // Client is an HTTP client whose connections begin in the gateway's namespace.
 func (l *Lab) Client() *http.Client {
-	return &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DialContext: l.Gateway.dial}}
+	return &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DialContext: l.Gateway.Dial}}
 }
 
-// dial connects from inside the namespace. A socket belongs to the namespace of the thread that made it and
+// Dial connects from inside the namespace. A socket belongs to the namespace of the thread that made it and
 // stays there.
-func (n Namespace) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (n Namespace) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	type result struct {
 		connection net.Conn
 		err        error

@@ -98,7 +98,7 @@ async function look() {
   // Some seconds for the plots.
   await page.waitForTimeout(1000 * (process.env.LOOK_SECONDS ?? 4));
   await accessible(page, "light");
-  await page.evaluate(() => scrollTo(0, 0));
+  await page.evaluate(() => { document.activeElement.blur(); scrollTo(0, 0); });
   await shoot(page, "light");
   await page.screenshot({path: path.join(folder, "first.png")});
   const dark = await open("dark", {colorScheme: "dark"});

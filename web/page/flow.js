@@ -1,6 +1,6 @@
 // The ledger as a way from the card to the database: stations, what joins them and what leaves.
 
-import {count, rate, sum} from "./format.js";
+import {count, listed, rate, sum} from "./format.js";
 import {children, make, text} from "./dom.js";
 
 const droppedByXDP = ["malformed", "source", "tenant_limit", "source_limit"];
@@ -44,7 +44,7 @@ export function stations(s) {
     {name: "Network card", unit: "packets", count: seen,
       leaves: [...leaving(refused, "loss"),
         ...(sum(passed) > 0 ? [{name: "to the kernel", count: sum(passed), kind: "aside",
-          note: leaving(passed).map((v) => v.name + " " + count(v.count)).join(", ")}] : [])]},
+          note: listed(Object.fromEntries(leaving(passed).map((v) => [v.name, v.count])))}] : [])]},
     {name: "XDP steering", unit: "packets", count: redirected, leaves: leaving(p.drops, "loss")},
     {name: "Workers", unit: "packets", count: p.received,
       joins: p.kernel > 0 ? [{name: "by kernel sockets", count: p.kernel}] : [],

@@ -50,9 +50,10 @@ export function bytes(n) {
   return (at > 0 && n < 99.95 ? n.toFixed(1) : Math.round(n)) + thin + units[at];
 }
 
-/** Counts by name as "a 1, b 2". */
-export function listed(counts) {
-  return Object.keys(counts).sort().map((name) => `${name}\u00a0${count(counts[name])}`).join(", ");
+/** Counts by name as "a 1, b 2", where lines break between these alone; between stands after each name. */
+export function listed(counts, between = "") {
+  return Object.keys(counts).sort().map((name) =>
+    `${name}${between} ${count(counts[name])}`.replaceAll(" ", "\u00a0")).join(", ");
 }
 
 export function sum(counts) {

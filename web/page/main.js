@@ -50,7 +50,7 @@ function showHead({status: s, health: h}) {
   text(at("gateway"), s.gateway);
   text(at("state"), h.state);
   at("state").dataset.state = {ready: "ok", degraded: "warn"}[h.state] ?? "bad";
-  text(at("about"), [s.version, `up ${span(s.uptime_seconds)}`].filter(Boolean).join(", "));
+  text(at("about"), [s.version && `version ${s.version}`, `up ${span(s.uptime_seconds)}`].filter(Boolean).join(", "));
   document.title = `${h.state === "ready" ? "" : h.state + ": "}${s.gateway} – Culvert`;
   at("reasons").hidden = h.reasons.length === 0;
   children(at("reasons"), h.reasons, (reason) => reason, () => make("li"), text);
@@ -183,8 +183,8 @@ function showQueues({status: s}) {
     (rows.some((o) => o.of === q.of && o.queue === q.queue && o.socket > 0) ? `, socket ${q.socket}` : "");
   table(at("queues-table"), [
     {name: "queue", of: label},
-    {name: "CPU", of: (q) => q.cpu < 0 ? "–" : q.cpu, figure: true},
-    {name: "node", of: (q) => q.node < 0 ? "–" : q.node, figure: true},
+    {name: "CPU", of: (q) => q.cpu < 0 ? "–" : q.cpu},
+    {name: "node", of: (q) => q.node < 0 ? "–" : q.node},
     {name: "worker", of: (q) => q.worker}, {name: "mode", of: (q) => q.of.mode || q.of.state},
     {name: "packets", of: (q) => count(q.received), figure: true},
     {name: "lost", of: (q) => sum(q.drops) > 0 ? {text: listed(q.drops), state: "bad"} : "none"},
@@ -238,7 +238,7 @@ function showSinks({status: s}) {
       {text: listed(k.points.dropped), state: "bad"} : "none"},
     {name: "in the spool", of: inSpool, long: true},
     {name: "connections", of: (k) => k.connections, figure: true},
-    {name: "answers", of: (k) => listed(k.requests)},
+    {name: "answers", of: (k) => listed(k.requests, ":")},
     {name: "zero-copy", of: (k) => k.zerocopy_sent + k.zerocopy_copied === 0 ? "–" :
       `${count(k.zerocopy_sent)} sent, ${count(k.zerocopy_copied)} copied`},
     {name: "last error", long: true, of: (k) => k.last_error ? {text: k.last_error, state: "bad"} : "none"},

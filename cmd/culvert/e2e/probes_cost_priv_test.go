@@ -34,24 +34,42 @@ const (
 	searchFloor = 0.3
 )
 
-// cpuTime is how long all threads of a process have run, in nanoseconds.
-func cpuTime(t *testing.T, pid int) (sum int64) {
+// thread is how long one thread has run so far, and the CPUs that it may run on, as the kernel writes them.
+type thread struct {
+	nanoseconds int64
+	cpus        string
+}
+
+// threads are those of a process, but for those that ended meanwhile.
+func threads(t *testing.T, pid int) (all []thread) {
 	t.Helper()
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || files == nil {
+	folders, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	if err != nil || folders == nil {
 		t.Fatalf("no threads of %d: %v", pid, err)
 	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+	for _, folder := range folders {
+		times, err := os.ReadFile(filepath.Join(folder, "schedstat"))
+		status, errStatus := os.ReadFile(filepath.Join(folder, "status"))
+		if err = errors.Join(err, errStatus); errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			continue
 		}
-		first, _, _ := strings.Cut(string(text), " ")
+		first, _, _ := strings.Cut(string(times), " ")
 		n, err := strconv.ParseInt(first, 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum += n
+		_, cpus, _ := strings.Cut(string(status), "Cpus_allowed_list:\t")
+		cpus, _, _ = strings.Cut(cpus, "\n")
+		all = append(all, thread{n, cpus})
+	}
+	return all
+}
+
+// cpuTime is how long all threads of a process have run, in nanoseconds.
+func cpuTime(t *testing.T, pid int) (sum int64) {
+	t.Helper()
+	for _, one := range threads(t, pid) {
+		sum += one.nanoseconds
 	}
 	return sum
 }

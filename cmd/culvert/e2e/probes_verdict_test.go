@@ -73,17 +73,24 @@ func judge(pairs []pair, worse float64) string {
 	if len(all) == 0 {
 		return "no pair has both figures"
 	}
-	slices.Sort(all)
-	text := fmt.Sprintf("%+.1f %% in the median of %d pairs", median(all), len(all))
-	low, high, ok := bounds(len(all))
+	return within(all, 1, "%", costGoal)
+}
+
+// within says what the median of costs is, with its bounds, and whether that is within a goal, in so many
+// decimals.
+func within(costs []float64, decimals int, unit string, goal float64) string {
+	slices.Sort(costs)
+	text := fmt.Sprintf("%+.*f %s in the median of %d pairs", decimals, median(costs), unit, len(costs))
+	low, high, ok := bounds(len(costs))
 	if !ok {
 		return text + ", too few to judge: more ROUNDS"
 	}
-	text += fmt.Sprintf(", between %+.1f and %+.1f %% for sure (%.0f %%)", all[low], all[high], 100*certainty)
+	text += fmt.Sprintf(", between %+.*f and %+.*f %s for sure (%.0f %%)", decimals, costs[low], decimals,
+		costs[high], unit, 100*certainty)
 	switch {
-	case all[high] <= costGoal:
+	case costs[high] <= goal:
 		return text + ": within the goal"
-	case all[low] > costGoal:
+	case costs[low] > goal:
 		return text + ": more than the goal"
 	}
 	return text + ": the noise hides it, more ROUNDS"
