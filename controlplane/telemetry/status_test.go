@@ -50,6 +50,7 @@ func full() *Snapshot {
 		Listeners: []Listener{{Name: "plant", Port: 8089, KernelDrops: 2}, {Name: "office", Port: 8090}},
 		Interfaces: []Interface{{
 			Name: "eth1", Driver: "ice", Mode: "zerocopy", ZeroCopy: true, NeedWakeup: true, State: "up",
+			CardTimes: "by /dev/ptp0", CardClock: true, CardClockDoubt: 300,
 			Queues: []Queue{{Queue: 3, CPU: 2, Node: 1, Worker: "0", FramesReceived: 1000,
 				Raw: map[string]uint64{"rx_ring_full": 4}, Drops: map[string]uint64{"ring_full": 4}}},
 			Verdicts: []Verdict{{Name: abi.Redirected.String(), Count: 1004},
