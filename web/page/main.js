@@ -63,7 +63,7 @@ function showNow({status: s, health: h}, speeds) {
   const figures = [
     ["Received", speeds ? rate(speeds.received) : "–", "points"],
     ["Written", speeds ? rate(speeds.written) : "–", "points"],
-    ["Card to database", time(h.p99_seconds.end_to_end), "P99 of the last 10 s"],
+    ["XDP to database", time(h.p99_seconds.end_to_end), "P99 of the last 10 s"],
     ["In flight", count(s.ledger.in_flight), "points"],
     ["Firing", count(firing), firing === 1 ? "alert" : "alerts", firing > 0 ? "warn" : ""],
     ["Lost", count(lost), "packets and points", lost > 0 ? "bad" : ""],
