@@ -45,6 +45,8 @@ var provocations = []provocation{
 		said: "queue 2 is to be served, and there are 1"},
 	{text: "%s gives native XDP transmit queues of its own", said: "of 2 channels at most 1 may be in use",
 		not: "it takes a card of bnxt_en, ena or gve; doctor's own test has one's figures"},
+	{text: "the card tells when it got each packet, and its clock", said: "may not be read by user culvert",
+		not: "it takes a card of ice, igc or mlx5; doctor's own test has one's answers"},
 	{text: "a worker with several queues takes them in turn", by: "TestPrivDoctorMendsLab",
 		said: "takes them in turn"},
 	{text: "which the driver does not offer with zero-copy", by: "TestPrivDoctorMendsNIC"},
