@@ -12,6 +12,8 @@ const (
 	// frameUsual is what a frame of 2048 bytes holds of a packet, beside XDP_PACKET_HEADROOM
 	// (include/uapi/linux/bpf.h).
 	frameUsual = 2048 - 256
+	// framePage is the same of one of 4096.
+	framePage = 4096 - 256
 )
 
 // Jumbo tells whether packets of an interface may be longer than a frame, of which packetMax bytes are a

@@ -167,6 +167,8 @@ func (e *examination) mode(card *Card) {
 	switch {
 	case lacks:
 		e.add(Fail, check, card.Name, "`mode: auto`", "%s, and `mode: %s` demands more", about, card.Mode)
+	case card.Mode == "zerocopy" && !attach.TrustsZeroCopy(card.Driver):
+		e.add(Warn, check, card.Name, "`mode: auto`", "%s", about)
 	case !native && card.Mode == "auto" && len(nic.Members(e.host.Root, card.Name)) == 0:
 		e.add(Warn, check, card.Name, e.faster(card),
 			"%s: packets take the way through the kernel first", about)
@@ -251,6 +253,8 @@ func (e *examination) mtu(card *Card) {
 	switch {
 	case card.Mode == "generic" || card.Mode == "socket":
 		e.add(Pass, check, card.Name, "", "%d; mode %s takes any", card.MTU, card.Mode)
+	case card.wantsZeroCopy() && !attach.ZeroCopyFits(card.Driver, card.MTU, fits+linkHeader):
+		e.broken(card, fits+linkHeader)
 	case card.MTU <= fits || card.Name == "lo":
 		e.add(Pass, check, card.Name, "", "%d fits frames of %d bytes", card.MTU, e.host.Workers.FrameSize)
 	case card.Offer.Pieces && card.Offer.ZeroCopy && !card.Offer.ZeroCopyPieces:
@@ -269,6 +273,23 @@ func (e *examination) mtu(card *Card) {
 			"Linux 6.6 and a driver that has them, drivers refuse native XDP for packets longer than a page",
 			card.MTU)
 	}
+}
+
+// wantsZeroCopy tells whether the gateway would take the card with zero-copy, packets permitting.
+func (card *Card) wantsZeroCopy() bool {
+	return card.Offer.ZeroCopy &&
+		(card.Mode == "zerocopy" || card.Mode == "auto" && attach.TrustsZeroCopy(card.Driver))
+}
+
+// broken tells of a driver whose zero-copy breaks packets of this MTU into pieces.
+func (e *examination) broken(card *Card, packetMax int) {
+	problem, remedy := attach.WhyTooLong(card.Name, card.Driver, card.MTU, packetMax)
+	if card.Mode == "zerocopy" {
+		e.add(Fail, "mtu", card.Name, remedy+", or mode native", "%s", problem)
+		return
+	}
+	e.add(Warn, "mtu", card.Name, remedy, "%s: mode auto takes native instead, and every packet is copied",
+		problem)
 }
 
 // Offload is one that harms: by the kernel's name, by ethtool's, and why.

@@ -243,6 +243,9 @@ func cardFindings() []finding {
 			remedy: "`interfaces: [{name: eth0}]` instead of it, and `address: [10.0.0.7]` at the listeners"},
 		{name: "zero-copy demanded", card: func(c *Card) { c.Mode, c.Offer.ZeroCopy = "zerocopy", false },
 			status: Fail, check: "driver", text: "`mode: zerocopy` demands more", remedy: "`mode: auto`"},
+		{name: "zero-copy demanded that is broken", card: func(c *Card) {
+			c.Mode, c.Driver, c.MTU = "zerocopy", "igb", 1000
+		}, status: Warn, check: "driver", text: "hands over some twice", remedy: "`mode: auto`"},
 		{name: "native demanded by the table", card: func(c *Card) {
 			c.Mode, c.Offer, c.Driver = "zerocopy", attach.Offer{}, "ena"
 		}, status: Fail, check: "driver", text: "by the table of drivers"},
@@ -280,6 +283,13 @@ func cardFindings() []finding {
 		{name: "jumbo frames without zero-copy", card: func(c *Card) { c.MTU, c.Offer.Pieces = 9000, true },
 			status: Warn, check: "mtu", text: "every packet is copied",
 			remedy: "`ip link set dev eth1 mtu 1500`"},
+		{name: "packets that zero-copy breaks", card: func(c *Card) { c.Driver = "igc" },
+			status: Warn, check: "mtu", text: "packets longer than 1024 bytes into pieces",
+			remedy: "`workers: {frame_size: 4096}`"},
+		{name: "zero-copy demanded of packets that it breaks", card: func(c *Card) {
+			c.Driver, c.Mode, c.MTU = "igc", "zerocopy", 3051
+		}, status: Fail, check: "mtu", text: "packets longer than 1024 bytes",
+			remedy: "`ip link set dev eth1 mtu 1002`, or mode native"},
 		{name: "LRO", card: on("rx-lro", false), status: Warn, check: "offloads",
 			remedy: "`ethtool -K eth1 lro off`"},
 		{name: "LRO on mlx5", card: func(c *Card) { c.Driver = "mlx5_core"; on("rx-lro", false)(c) },

@@ -210,7 +210,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 		return nil, err
 	}
 	offers, polled := map[string]attach.Offer{}, map[string]bool{}
-	var unpolled []Note
+	var notes []Note
 	p := Placement{
 		Topology: topology, Allowed: topology.Usable(allowed, set), Cpuset: set, CPUs: c.Workers.CPUs,
 		Node: int(c.Workers.NUMA),
@@ -239,9 +239,16 @@ func MakePlan(c *config.Config) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
+		note, err := judgeZeroCopy(&offer, iface, state.MTU, c.Workers.FrameSize-frameHeadroom)
+		if err != nil {
+			return nil, err
+		}
+		if note.Text != "" {
+			notes = append(notes, note)
+		}
 		offers[iface.Name] = offer
 		if note := busyPollOf(iface); note.Text != "" {
-			unpolled = append(unpolled, note)
+			notes = append(notes, note)
 		} else {
 			polled[iface.Name] = iface.BusyPoll.On
 		}
@@ -255,7 +262,7 @@ func MakePlan(c *config.Config) (*Plan, error) {
 		return nil, err
 	}
 	plan.Offers, plan.Polled = offers, polled
-	plan.Notes = append(plan.Notes, unpolled...)
+	plan.Notes = append(plan.Notes, notes...)
 	plan.Cautions = cautionsOf(c, plan)
 	return plan, nil
 }

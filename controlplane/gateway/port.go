@@ -45,6 +45,7 @@ type port struct {
 	attachment *attach.Attachment // nil while the interface is gone, and in mode socket
 	state      attach.State
 	packetMax  int    // what a frame holds of a packet
+	whole      bool   // zero-copy was to be had when the queues were opened, by the MTU
 	mode       string // the effective one; empty while nothing is bound
 	waiting    error  // why nothing is bound
 	queues     []*served
@@ -200,7 +201,13 @@ func wantsPrivilege(err error) bool {
 // openQueues opens the sockets of every queue that is served and puts them into the XSKMAP. The effective
 // mode is that of the least queue.
 func (g *Gateway) openQueues(p *port) error {
-	p.mode = modeZeroCopy
+	p.mode, p.whole = modeZeroCopy, p.fitsZeroCopy()
+	if p.config.Mode == modeZeroCopy {
+		err := attach.DemandWhole(p.config.Name, p.attachment.Driver(), p.state.MTU, p.packetMax)
+		if err != nil {
+			return err
+		}
+	}
 	for _, number := range queuesOf(p.config, p.state.RXQueues) {
 		if err := g.openQueue(p, number); err != nil {
 			return err
@@ -258,16 +265,6 @@ func (p *port) served(number, member, worker int) *served {
 	s := &served{number: number, member: member, worker: worker}
 	p.queues = append(p.queues, s)
 	return s
-}
-
-func (p *port) bindMode() xsk.Mode {
-	switch {
-	case p.config.Mode == modeZeroCopy:
-		return xsk.ZeroCopy
-	case p.config.Mode == modeAuto && p.attachment.Mode() == attach.Native:
-		return xsk.Auto
-	}
-	return xsk.Copy
 }
 
 // closeQueues takes the sockets out of the XSKMAP and away from their workers, which eat what is left first.

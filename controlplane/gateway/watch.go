@@ -91,9 +91,12 @@ func (g *Gateway) change(p *port, e attach.Event) {
 	}
 	if e.After.Present && changed&attach.ChangedMTU != 0 {
 		p.log.Warn("MTU changed", "mtu", e.After.MTU)
-		if p.wantsPieces() {
+		switch {
+		case p.wantsPieces():
 			g.report(p, g.lower(p))
 			g.report(p, g.raise(p))
+		case p.attachment != nil && p.whole != p.fitsZeroCopy():
+			g.report(p, g.rebind(p))
 		}
 	}
 }

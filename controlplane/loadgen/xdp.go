@@ -84,7 +84,27 @@ func openXDP(r *resolved, onlyZeroCopy bool) (opened way, err error) {
 	return x, nil
 }
 
+// openXDPQueue opens a queue's socket: without zero copy where the driver has it, and does not send by it.
 func openXDPQueue(index, queue int, mode xsk.Mode, frameSize int) (*xdpQueue, error) {
+	q, err := openXDPSocket(index, queue, mode, frameSize)
+	if err != nil || !q.socket.ZeroCopy() {
+		return q, err
+	}
+	refused := q.socket.CheckSend()
+	if refused == nil {
+		return q, nil
+	}
+	if err := q.close(); err != nil {
+		return nil, err
+	}
+	if mode == xsk.ZeroCopy {
+		return nil, fmt.Errorf("send without a copy: %w: the driver takes an XDP program on the interface "+
+			"for that", refused)
+	}
+	return openXDPSocket(index, queue, xsk.Copy, frameSize)
+}
+
+func openXDPSocket(index, queue int, mode xsk.Mode, frameSize int) (*xdpQueue, error) {
 	umem, err := unix.Mmap(-1, 0, xdpFrames*frameSize, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
 	if err != nil {
@@ -179,8 +199,10 @@ func (x *xdp) mode() mode {
 func (x *xdp) close() error {
 	var errs []error
 	for _, q := range x.queues {
-		errs = append(errs, q.socket.Close(), unix.Munmap(q.umem))
+		errs = append(errs, q.close())
 	}
 	x.queues = nil
 	return errors.Join(errs...)
 }
+
+func (q *xdpQueue) close() error { return errors.Join(q.socket.Close(), unix.Munmap(q.umem)) }

@@ -155,6 +155,10 @@ func SetChannels(iface string, c Channels) error {
 	err := setNumbers(iface, messageChannelsSet, map[int]uint32{
 		channelsRX: c.RX, channelsTX: c.TX, channelsCombined: c.Combined,
 	})
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("set the channels of %q: %w: the driver refuses, or a queue that would go has a "+
+			"zero-copy socket: stop the gateway first", iface, err)
+	}
 	if err != nil {
 		return fmt.Errorf("set the channels of %q: %w", iface, err)
 	}

@@ -46,6 +46,16 @@ func (s *Socket) Check() error {
 	return nil
 }
 
+// CheckSend asks the driver whether packets leave by it without a copy: EINVAL or ENXIO where it takes an XDP
+// program on the interface for that, which it does not ask for when the socket is bound (ixgbe_xsk_wakeup,
+// drivers/net/ethernet/intel/ixgbe/ixgbe_xsk.c; i40e, igb and igc likewise).
+func (s *Socket) CheckSend() error {
+	if errno := wakeTransmit(s.fd); errno != 0 && !passes(errno) {
+		return fmt.Errorf("wake the kernel to send: %w", errno)
+	}
+	return nil
+}
+
 // NeedsWakeup tells whether the kernel asks to be told of new frames at the moment.
 func (s *Socket) NeedsWakeup() bool { return s.receives && s.fill.NeedWakeup() }
 

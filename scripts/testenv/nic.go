@@ -14,8 +14,9 @@ import (
 )
 
 // NICPair is two real interfaces wired back to back, named by CULVERT_TEST_NIC_PAIR=gateway,sender, and how
-// many queues each must have, by CULVERT_TEST_NIC_QUEUES. Most machines have no such pair, and a test says
-// then that it found nothing to look at; the machines of scripts/vm have one.
+// many queues each must have, by CULVERT_TEST_NIC_QUEUES; CULVERT_TEST_NIC_DRIVER is what drives them. Most
+// machines have no such pair, and a test says then that it found nothing to look at; the machines of
+// scripts/vm have one.
 func NICPair(t testing.TB) (gateway, sender string, queues int, ok bool) {
 	t.Helper()
 	gateway, sender, ok = strings.Cut(os.Getenv("CULVERT_TEST_NIC_PAIR"), ",")
