@@ -51,9 +51,7 @@ func OpenCardClock(path string) (*CardClock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the card's clock: %w", err)
 	}
-	// FD_TO_CLOCKID, include/linux/posix-timers.h.
-	const clockFD = 3
-	return &CardClock{id: int32(^file.Fd()<<3 | clockFD), file: file}, nil
+	return &CardClock{id: unix.FdToClockID(int(file.Fd())), file: file}, nil
 }
 
 // Measure reads the clock. It takes some tens of µs. On an error nothing is known of the clock any more,
