@@ -159,24 +159,22 @@ func TestPrivDoctorMendsCapabilities(t *testing.T) {
 	mends(t, diagnosis, run, "", "capability", "not held", "")
 }
 
-// Goal: a worker's CPU that sleeps too deep is found, and the printed command mends it. Method: no machine
-// here has deep states, so one's latency is another in a mount namespace, and what the command writes to is
-// a file of its own. Not in scripts/vm, whose machines have no states at all.
+// Goal: a worker's CPU that sleeps too deep is found, and the printed command mends it. Method: machines here
+// have no deep states, and many none at all, so each CPU gets one in a mount namespace, by an overlay.
 func TestDoctorMendsSleepStates(t *testing.T) {
-	const states = "/sys/devices/system/cpu/cpu0/cpuidle/state1"
-	if _, err := os.Stat(states); err != nil {
-		testenv.Skip(t, "the CPUs have no sleep states")
-	}
 	need(t)
 	lab, dir := testenv.NewLab(t, 1), t.TempDir()
 	config := write(t, dir, "culvert.yaml", minimal(lab.GatewayInterface, "http://127.0.0.1:1"))
-	for name, value := range map[string]string{"latency": "133", "disable": "0"} {
-		write(t, dir, name, value)
-	}
 	mended := ""
 	diagnosis := func() doctor.Report {
-		command := exec.Command("sh", "-c", `cd "$1" || exit; for f in latency disable; do
-			for s in /sys/devices/system/cpu/cpu*/cpuidle/state1; do mount --bind $f $s/$f || exit; done; done
+		command := exec.Command("sh", "-c", `cd "$1" && mkdir -p made && mount -t tmpfs made made &&
+			mkdir made/upper made/work || exit
+			cpus=/sys/devices/system/cpu
+			for c in $cpus/cpu[0-9]*; do
+				s=made/upper/${c##*/}/cpuidle/state1
+				mkdir -p $s && echo 133 >$s/latency && echo 0 >$s/disable && echo C6 >$s/name || exit
+			done
+			mount -t overlay made -o lowerdir=$cpus,upperdir=made/upper,workdir=made/work $cpus || exit
 			`+mended+` exec "$0" doctor --json -c culvert.yaml`, culvert, filepath.Dir(config))
 		command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 		return diagnose(t, lab, command)
