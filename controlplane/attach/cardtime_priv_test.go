@@ -4,20 +4,9 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"culvert/scripts/testenv"
 )
-
-// sinceOf tells whether this kernel is at least a version.
-func sinceOf(t *testing.T, major, minor int) bool {
-	t.Helper()
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		t.Fatal(err)
-	}
-	return since(unix.ByteSliceToString(name.Release[:]), major, minor)
-}
 
 // Goal: the driver is asked for the card's time where that can be, in native mode and by a link that was
 // pinned without it; everywhere else the attachment is the same without it, and says why. Method: a veth,
@@ -47,7 +36,7 @@ func TestPrivCardTimeWherePossible(t *testing.T) {
 				return err
 			}
 			offer, err := AskOffer(state)
-			if want := silent && sinceOf(t, 6, 7); offer.NoCardTimes != want {
+			if want := silent && testenv.AtLeast(6, 7); offer.NoCardTimes != want {
 				t.Errorf("the driver of %s is said to tell no times: %t", name, offer.NoCardTimes)
 			}
 			return err

@@ -95,6 +95,33 @@ func readTold(t *testing.T, conn *net.UDPConn) (got told) {
 	return got
 }
 
+// stormOf sends rounds of points that make each machine's alert fire or end, in turn, and checks that every
+// receiver is told of each change, once.
+func stormOf(t *testing.T, sender net.Conn, machines, rounds int, receivers ...*net.UDPConn) {
+	t.Helper()
+	for round := range rounds {
+		want, temperature := "firing", 96
+		if round%2 == 1 {
+			want, temperature = "resolved", 90
+		}
+		for m := range machines {
+			fmt.Fprintf(sender, "motor,machine=m%d temperature=%d %d", m, temperature, round*machines+m+1)
+		}
+		for _, receiver := range receivers {
+			seen := map[string]bool{}
+			for range machines {
+				got := readTold(t, receiver)
+				machine := got.Labels["machine"]
+				if got.State != want || seen[machine] || got.Annotations["summary"] !=
+					fmt.Sprintf("%s is at %d", machine, temperature) {
+					t.Fatalf("round %d: %+v", round, got)
+				}
+				seen[machine] = true
+			}
+		}
+	}
+}
+
 // Goal: alerts leave by the TX rings of the workers, over IPv4 and IPv6, whole and each once, and the
 // notifiers know of them. Method: changes of many keys on two queues; the receivers' kernel checks the sums,
 // and the gateway's kernel counts what its own sockets sent: nothing.
@@ -111,28 +138,7 @@ func TestPrivAlertsByTXRing(t *testing.T) {
 	g.departs("six", 1)
 	before := datagramsOut(t, lab)
 	const machines, rounds = 20, 10
-	conn := udpSender(t, lab, lab.GatewayIPv4)
-	for round := range rounds {
-		want, temperature := "firing", 96
-		if round%2 == 1 {
-			want, temperature = "resolved", 90
-		}
-		for m := range machines {
-			fmt.Fprintf(conn, "motor,machine=m%d temperature=%d %d", m, temperature, round*machines+m+1)
-		}
-		for _, receiver := range []*net.UDPConn{four, six} {
-			seen := map[string]bool{}
-			for range machines {
-				got := readTold(t, receiver)
-				machine := got.Labels["machine"]
-				if got.State != want || seen[machine] || got.Annotations["summary"] !=
-					fmt.Sprintf("%s is at %d", machine, temperature) {
-					t.Fatalf("round %d: %+v", round, got)
-				}
-				seen[machine] = true
-			}
-		}
-	}
+	stormOf(t, udpSender(t, lab, lab.GatewayIPv4), machines, rounds, four, six)
 	if after := datagramsOut(t, lab); after != before {
 		t.Errorf("%d datagrams left by the kernel's sockets", after-before)
 	}

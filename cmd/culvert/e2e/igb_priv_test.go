@@ -246,24 +246,7 @@ sinks: [{name: main, urls: [%s], database: telemetry}]
 	g.bound("zerocopy", queues)
 	before := datagramsOut(t, lab)
 	const machines, rounds = 20, 4
-	conn := udpSender(t, lab, lab.GatewayIPv4)
-	for round := range rounds {
-		want, temperature := "firing", 96
-		if round%2 == 1 {
-			want, temperature = "resolved", 90
-		}
-		for m := range machines {
-			fmt.Fprintf(conn, "motor,machine=m%d temperature=%d %d", m, temperature, round*machines+m+1)
-		}
-		seen := map[string]bool{}
-		for range machines {
-			got := readTold(t, receiver)
-			if machine := got.Labels["machine"]; got.State != want || seen[machine] {
-				t.Fatalf("round %d: %+v", round, got)
-			}
-			seen[got.Labels["machine"]] = true
-		}
-	}
+	stormOf(t, udpSender(t, lab, lab.GatewayIPv4), machines, rounds, receiver)
 	if after := datagramsOut(t, lab); after != before {
 		t.Errorf("%d datagrams left by the kernel's sockets", after-before)
 	}
